@@ -1,0 +1,58 @@
+"""What type checkers are to see of the public names; checked by mypy and pyright, never run.
+
+Each function states what a user's code relies on: decorators keep signatures, results keep their types.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, assert_type
+
+import trio
+
+from genesis_trio import (
+    Capability,
+    Event,
+    Hold,
+    Mode,
+    ModeCause,
+    ModeScope,
+    allows,
+    cancel_when,
+    current_mode,
+    current_scope,
+    mode_scope,
+    observe,
+    require,
+)
+from genesis_trio.testing import simulate
+
+
+async def modes() -> None:
+    assert_type(current_mode(), Mode)
+    assert_type(allows(Capability.OPEN | Capability.CANCEL), bool)
+    assert_type(cancel_when(Mode.SAFE), AbstractContextManager[trio.CancelScope])
+    require(Capability.READ)
+    with mode_scope("desk") as scope:
+        assert_type(scope, ModeScope)
+        assert_type(scope.parent, ModeScope | None)
+        assert_type(scope.causes, tuple[ModeCause, ...])
+        assert_type(scope.changes(), AsyncIterator[Mode])
+        assert_type(await scope.wait_for(lambda mode: mode is Mode.NORMAL), Mode)
+        with scope.hold(Mode.SAFE, reason="drill") as hold:
+            assert_type(hold, Hold)
+    assert_type(current_scope(), ModeScope)
+
+
+def events() -> None:
+    def hook(event: Event) -> None:
+        assert_type(event.as_dict(), Mapping[str, Any])
+
+    with observe(hook):
+        pass
+
+
+def simulation() -> None:
+    async def main(number: int) -> str:
+        return str(number)
+
+    assert_type(simulate(main, 1, seed=0), str)
