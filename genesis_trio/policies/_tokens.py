@@ -12,6 +12,9 @@ from collections import deque
 _GRAINS = 1_000_000_000
 # A third of a retry, three times, is one retry: rounding may be off by this much, never by a call.
 _SLACK = 1e-6
+# Within this many seconds it is the same moment: a clock that adds up its steps is off by less, and every new start of
+# a count would keep that error.
+_MOMENT = 1e-9
 # Up to so many moments of deposit in a window each one expires at its own time.
 _EXACT_MOMENTS = 1000
 
@@ -142,7 +145,7 @@ class Bucket:
 
     def take(self, now: float, keep: int) -> bool:
         """Take one token and leave at least *keep*; False, and nothing taken, when there are too few."""
-        if now >= self._start + self._count * self._per / self._calls:
+        if now > self._start + self._count * self._per / self._calls + _MOMENT:
             self._start, self._count = now, 0
         if now < self.ready_at(keep):
             return False

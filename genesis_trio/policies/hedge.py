@@ -115,6 +115,8 @@ class _Race(Generic[T]):
     won_at: float = 0.0
     first_error: Exception | None = None  # copy 0's
     fatal: BaseException | None = None  # Ctrl-C and its like: nobody's failure, ends the race
+    # Set with our own cancellation of the race.  Its scope cannot tell: a nursery cancels it for any error.
+    decided: bool = False
 
     async def run(self) -> T:
         stray: BaseException | None = None
@@ -153,6 +155,9 @@ class _Race(Generic[T]):
         try:
             value = await self.attempt(copy)
         except Exception as error:
+            if not self.decided and trio.current_effective_deadline() == float("-inf"):
+                # The caller is being cancelled; what fails then takes the cancellation's place, as it does without us.
+                raise
             if copy == 0:
                 self.first_error = error
         except BaseException as error:
@@ -163,6 +168,7 @@ class _Race(Generic[T]):
                 self.won_at = trio.current_time()
         self.running -= 1
         if self.won or self.fatal is not None or not self.running:
+            self.decided = True
             race.cancel()
 
     def _pass_on(self, error: BaseException) -> None:
@@ -177,9 +183,14 @@ class _Race(Generic[T]):
 
 
 def _bare(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One Cancelled instead of a group of nothing else: `except trio.Cancelled` around a call must go on working."""
-    if group.split(trio.Cancelled)[1] is not None:
-        return group
+    """What the nursery's group would have been without a nursery, where there is such a thing.
+
+    `except trio.Cancelled` around a call must go on working, and an error that was raised in place
+    of the cancellation comes alone.
+    """
+    _, rest = group.split(trio.Cancelled)
+    if rest is not None:
+        return rest.exceptions[0] if len(rest.exceptions) == 1 else group
     leaf: BaseException = group
     while isinstance(leaf, BaseExceptionGroup):
         leaf = leaf.exceptions[0]
