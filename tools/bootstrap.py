@@ -47,9 +47,10 @@ def main(extras: str, command: str, *arguments: str) -> None:
     os.environ["VIRTUAL_ENV"] = str(environment)
     os.environ["PATH"] = f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.chdir(ROOT)
-    if command.startswith("-"):
-        os.execv(binaries / "python", ["python", command, *arguments])
-    os.execv(binaries / command, [command, *arguments])
+    line = ["python", command, *arguments] if command.startswith("-") else [command, *arguments]
+    if not (binaries / line[0]).exists():
+        sys.exit(f"there is no {line[0]} in {environment}; the extras that were asked for are: {extras}")
+    os.execv(binaries / line[0], line)
 
 
 def find_environment() -> Path:
