@@ -155,6 +155,8 @@ def test_simulate_hours_pass_in_no_time() -> None:
     async def wait_a_day() -> tuple[float, float]:
         started = trio.current_time()
         await trio.sleep(86400.0)
+        # Waiting a real moment before each jump would make long simulations slow and prove nothing.
+        assert trio.lowlevel.current_clock().autojump_threshold == 0
         return started, trio.current_time()
 
     assert simulate(wait_a_day, seed=0) == (0.0, 86400.0)
@@ -294,9 +296,11 @@ def test_determinism_installed_trio_has_the_switch() -> None:
 
 
 @pytest.mark.parametrize("fail", [False, True])
-def test_determinism_switch_and_source_are_restored(fail: bool) -> None:
+@pytest.mark.parametrize("switch", [False, True])
+def test_determinism_switch_and_source_are_restored(fail: bool, switch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the run Trio is as it was, also when the run failed."""
     run = trio._core._run
+    monkeypatch.setattr(run, "_ALLOW_DETERMINISTIC_SCHEDULING", switch)  # pytest-trio sets it as well
     before = run._ALLOW_DETERMINISTIC_SCHEDULING, run._r, run._r.getstate()
 
     async def main() -> None:
