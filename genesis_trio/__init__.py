@@ -34,7 +34,11 @@ from genesis_trio.errors import (
     StoreError,
     TotalTimeoutError,
 )
-from genesis_trio.events import Event, Severity, observe
+from genesis_trio.events import (
+    Event,
+    Severity,
+    observe,
+)
 from genesis_trio.modes import (
     Capability,
     Criticality,
@@ -50,10 +54,25 @@ from genesis_trio.modes import (
     mode_scope,
     require,
 )
+from genesis_trio.policies.budget import (
+    BudgetStatistics,
+    RetryBudget,
+)
+from genesis_trio.policies.bulkhead import (
+    Bulkhead,
+)
+from genesis_trio.policies.hedge import (
+    Hedge,
+)
+from genesis_trio.policies.rate_limit import (
+    RateLimit,
+)
 
 __all__ = [
     "AttemptTimeoutError",
     "BreakerOpenError",
+    "BudgetStatistics",
+    "Bulkhead",
     "BulkheadFullError",
     "Capability",
     "ConfigError",
@@ -63,6 +82,7 @@ __all__ = [
     "Event",
     "FencedError",
     "GenesisError",
+    "Hedge",
     "Hold",
     "MailboxFullError",
     "Mode",
@@ -73,7 +93,9 @@ __all__ = [
     "OutcomeUnknownError",
     "PluginError",
     "PoisonedError",
+    "RateLimit",
     "RateLimitedError",
+    "RetryBudget",
     "RetryBudgetExhaustedError",
     "SchemaError",
     "Severity",
