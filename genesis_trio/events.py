@@ -517,6 +517,16 @@ class RecoveryFellBack(Event):
 
 
 @attrs.frozen(kw_only=True)
+class StoreDamaged(Event):
+    """Opening the store showed that something is damaged or missing; what is left is used."""
+
+    name = "store_damaged"
+    severity = Severity.ERROR
+    store: str
+    error: str
+
+
+@attrs.frozen(kw_only=True)
 class StorePoisoned(Event):
     """The store saw an I/O error and acknowledges nothing more."""
 

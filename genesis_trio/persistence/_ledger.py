@@ -1,0 +1,513 @@
+"""What a store knows while it is open, and how one commit changes it.
+
+`Ledger` is the picture in memory of everything small that is on disk: the root, the heads, the saved
+checkpoints, the control state.  A `Draft` is the next commit: operations (see `_operations`) write
+into it, and it becomes the picture only once the engine has said that it is durable.
+
+All of this is synchronous and runs inside of one blocking call at a time.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+import attrs
+
+from genesis_trio.errors import CorruptError, StoreError
+from genesis_trio.persistence._envelope import (
+    START,
+    Entry,
+    Head,
+    Lineage,
+    Root,
+    add,
+    chain_of,
+    digest_part,
+    seal,
+    seal_digest,
+    subtract,
+    unpack_entry,
+    unseal,
+)
+from genesis_trio.persistence.checkpoints import Cut, name_cut
+from genesis_trio.persistence.engine import Batch, Record, Row, StoreEngine
+
+__all__ = ["CONTROL", "CUT", "EFFECT", "HEAD", "INCIDENT", "KEY", "SCHEMA", "Draft", "Incident", "Ledger"]
+
+CONTROL, CUT, EFFECT, HEAD, INCIDENT, KEY, SCHEMA = "control", "cut", "effect", "head", "incident", "key", "schema"
+#: The rows that the root sums up; those of the other kinds are summed up in the head of their component.
+ROOT_KINDS = (CONTROL, CUT, HEAD, INCIDENT, SCHEMA)
+PAGE = 1024  # rows or records that are read at a time
+
+Address = tuple[str, str, str]
+
+
+@attrs.frozen(kw_only=True)
+class Incident:
+    """Something acknowledged that is gone, so that it is not forgotten at the next start.
+
+    Attributes:
+        commit: Saved checkpoints of later commits are not concerned.
+        component: Whom it concerns; None means everybody.
+        records: How many records are missing; None when that cannot be known.
+        effects: True if rows about effects may be missing: what is absent is then not known to be new.
+        text: In words.
+    """
+
+    commit: int
+    component: str | None = None
+    records: int | None = None
+    effects: bool = False
+    text: str
+
+    def concerns(self, component: str) -> bool:
+        return self.component is None or self.component == component
+
+
+class Ledger:
+    """The picture of one scope of an engine; see the module.
+
+    Attributes:
+        damage: What `open` found, in words.
+        damaged_cuts: Numbers of saved checkpoints that cannot be read.
+        good_parts: Digests of parts that this process has written or read and found whole.
+    """
+
+    def __init__(self, engine: StoreEngine, scope: str, holder: str) -> None:
+        self.engine = engine
+        self.scope = scope
+        self.holder = holder
+        self.token = 0
+        self.root = Root()
+        self.heads: dict[str, Head] = {}
+        self.cuts: dict[int, Cut] = {}
+        self.control: dict[str, bytes] = {}
+        self.incidents: dict[str, Incident] = {}
+        self.row_digests: dict[Address, int] = {}
+        self.damage: list[str] = []
+        self.damaged_cuts: dict[int, str] = {}
+        self.good_parts: set[bytes] = set()
+        self.checked_rows: set[str] = set()
+
+    # -- opening
+
+    def open(self, now: datetime) -> None:
+        """Become the holder, read everything small, and notice what is missing."""
+        self.token = self.engine.acquire(self.scope, self.holder)
+        found = self._read_root()
+        total = self._read_rows()
+        if total != self.root.rows_sum and not found:
+            found.append(
+                Incident(
+                    commit=self.root.commit,
+                    effects=True,
+                    text="rows are missing or were changed: their digests do not add up to what the head says",
+                )
+            )
+        self.root.rows_sum = total
+        for component in sorted({name for cut in self.cuts.values() for name in cut.parts} - set(self.heads)):
+            found.append(self._rebuild_head(component))
+        self.damage.extend(incident.text for incident in found)
+        if found:
+            draft = Draft(self)
+            for incident in found:
+                draft.note(incident, now)
+            draft.commit()
+
+    def _read_root(self) -> list[Incident]:
+        inside, outside = self.engine.read_head(self.scope), self.engine.read_witness(self.scope)
+        found: list[Incident] = []
+        try:
+            self.root = Root.unpack(inside) if inside is not None else Root()
+        except CorruptError as error:
+            found.append(Incident(commit=0, effects=True, text=str(error)))
+        witness = None
+        try:
+            witness = Root.unpack(outside) if outside is not None else None
+        except CorruptError as error:
+            self.damage.append(f"outside of the database: {error}")
+        if witness is None:
+            if self.engine.keeps_witness and self.root.commit:
+                self.damage.append(
+                    "nothing outside of the database says how far it had come, so a shortened log would not be noticed; "
+                    "copy all files of a store, not the database alone"
+                )
+        elif self.root.commit < witness.commit or found:
+            commits, records = witness.commit - self.root.commit, witness.records - self.root.records
+            self.damaged_cuts.update((number, "it is missing") for number in range(self.root.cut + 1, witness.cut + 1))
+            found = [
+                Incident(
+                    commit=witness.commit,
+                    records=records if not found else None,
+                    effects=True,
+                    text=f"the end of the log is missing: {commits} commits with {records} records, "
+                    f"and {witness.cut - self.root.cut} saved checkpoints that were acknowledged",
+                )
+            ]
+            # Numbers go on behind the highest that was ever given out.
+            self.root.commit, self.root.records, self.root.cut = witness.commit, witness.records, witness.cut
+        elif self.root.commit == witness.commit and inside != outside:
+            found.append(Incident(commit=self.root.commit, effects=True, text="the two heads of the store differ"))
+        return found
+
+    def _read_rows(self) -> int:
+        total = 0
+        for kind in ROOT_KINDS:
+            for row in self.rows(kind):
+                assert row.body is not None
+                digest = seal_digest(row.body)
+                self.row_digests[kind, row.component, row.key] = digest
+                total = add(total, digest)
+                try:
+                    self._take(row, unseal(kind, row.component, row.key, row.body))
+                except CorruptError as error:
+                    self._put_aside(row, error)
+        return total
+
+    def _take(self, row: Row, body: bytes) -> None:
+        if row.kind == HEAD:
+            self.heads[row.component] = Head.unpack(body)
+        elif row.kind == CUT:
+            self.cuts[int(row.key)] = Cut.unpack(body)
+        elif row.kind == CONTROL:
+            self.control[row.key] = body
+        elif row.kind == INCIDENT:
+            self.incidents[row.key] = Incident(**json.loads(body))
+
+    def _put_aside(self, row: Row, error: CorruptError) -> None:
+        assert row.body is not None
+        name = "-".join(filter(None, (row.kind, row.component, row.key)))
+        where = self.engine.quarantine(self.scope, name, row.body)
+        self.damage.append(f"{error}; a copy is in {where}")
+        if row.kind == CUT and row.key.isdigit():
+            self.damaged_cuts[int(row.key)] = str(error)
+        elif row.kind == HEAD:
+            self.damage.append(self._rebuild_head(row.component).text)
+
+    def _rebuild_head(self, component: str) -> Incident:
+        """A new head from what is still there: the newest saved checkpoint and the records behind it."""
+        head = Head()
+        start = 0
+        for cut in reversed(self.cuts.values()):
+            if (part := cut.parts.get(component)) is not None:
+                head = Head(last=part.journal, chain=part.chain, lineage=part.lineage)
+                head.base, head.base_chain, start = part.journal, part.chain, part.start
+                break
+        self.heads[component] = head
+        for sequence, data in self.raw_records(component, after=head.last, start=start):
+            head.last, head.chain = sequence, chain_of(data)
+        head.keys, head.keys_sum = self._sum_rows(KEY, component)
+        head.effects, head.effects_sum = self._sum_rows(EFFECT, component)
+        return Incident(
+            commit=self.root.commit,
+            component=component,
+            effects=True,
+            text=f"the head of {component!r} was lost and made anew; records behind {head.last} would not be missed",
+        )
+
+    # -- reading
+
+    def rows(self, kind: str, component: str | None = None) -> Iterator[Row]:
+        """All rows of a kind, sealed, in order."""
+        after: tuple[str, str] | None = None
+        while True:
+            page = self.engine.read_rows(self.scope, kind, component, after=after, limit=PAGE)
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = (page[-1].component, page[-1].key)
+
+    def _sum_rows(self, kind: str, component: str) -> tuple[int, int]:
+        count, total = 0, 0
+        for row in self.rows(kind, component):
+            assert row.body is not None
+            count, total = count + 1, add(total, seal_digest(row.body))
+        return count, total
+
+    def raw_records(self, component: str, *, after: int, start: int) -> Iterator[tuple[int, bytes]]:
+        """Sequences and packed entries behind *after*, unchecked."""
+        while True:
+            page = self.engine.read_records(self.scope, component, after=after, start=start, limit=PAGE)
+            for position, record in page:
+                yield record.sequence, record.body
+                after, start = record.sequence, position + 1
+            if len(page) < PAGE:
+                return
+
+    def start_of(self, component: str, sequence: int) -> int:
+        """A position that no record of *component* behind *sequence* lies before."""
+        starts = [
+            part.start
+            for cut in self.cuts.values()
+            if (part := cut.parts.get(component)) is not None and part.journal <= sequence
+        ]
+        return max(starts, default=0)
+
+    def read_part(self, digest: bytes) -> bytes:
+        """A part that matches its digest; CorruptError when there is none, or another one in its place."""
+        body = self.engine.read_part(self.scope, digest)
+        if body is None:
+            raise CorruptError(f"part {digest.hex()[:16]} is missing")
+        if digest_part(body) != digest:
+            self.good_parts.discard(digest)
+            where = self.engine.quarantine(self.scope, f"part-{digest.hex()}", body)
+            raise CorruptError(f"part {digest.hex()[:16]} is damaged: its digest does not match; a copy is in {where}")
+        self.good_parts.add(digest)
+        return body
+
+    def find_head(self, component: str) -> Head | None:
+        """Where *component* stands; None when nothing of it was ever written.
+
+        Raises:
+            CorruptError: nothing is there, but something is missing that may have been it.
+        """
+        head = self.heads.get(component)
+        if head is None and self.missing_from(component):
+            raise CorruptError(
+                f"nothing of {component!r} is in the store, but acknowledged data is missing from it: {self.missing_from(component)[0]}"
+            )
+        return head
+
+    def missing_from(self, component: str, since: int = 0) -> list[str]:
+        """What is missing and may concern *component*, of commits later than *since*."""
+        return [
+            incident.text
+            for incident in self.incidents.values()
+            if incident.concerns(component) and incident.commit >= since and incident.records != 0
+        ]
+
+    def usable_cuts(self, component: str) -> Iterator[Cut]:
+        """Saved checkpoints with a part of *component*, newest first, without those that a rewind made void."""
+        head = self.heads.get(component)
+        lineage = head.lineage if head is not None else ()
+        for number in sorted(self.cuts, reverse=True):
+            cut = self.cuts[number]
+            if component in cut.parts and not any(void.voids_cut(number) for void in lineage):
+                yield cut
+
+    # -- what a commit needs
+
+    def check_rows(self, component: str) -> None:
+        """Make sure, once, that no key and no effect of *component* has vanished: what is absent decides what is done."""
+        if component in self.checked_rows:
+            return
+        head = self.heads.get(component)
+        if head is not None:
+            if self._sum_rows(KEY, component) != (head.keys, head.keys_sum):
+                raise CorruptError(
+                    f"keys of {component!r} are missing or damaged, so it cannot be known what was recorded before; "
+                    f"restore() it from a saved checkpoint, which makes them anew from the journal"
+                )
+            if self._sum_rows(EFFECT, component) != (head.effects, head.effects_sum):
+                self.damage.append(f"effects of {component!r} are missing or damaged: what is absent counts as begun")
+                self.incidents["effects:" + component] = Incident(
+                    commit=self.root.commit, component=component, records=0, effects=True, text=self.damage[-1]
+                )
+        self.checked_rows.add(component)
+
+
+class Draft:
+    """The next commit.
+
+    An operation writes into it only once it can no longer fail, so that one which is refused leaves nothing behind.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.root = attrs.evolve(ledger.root)
+        self.heads: dict[str, Head] = {}
+        self.records: list[Record] = []
+        self.rows: dict[Address, bytes | None] = {}
+        self.parts: dict[bytes, bytes] = {}
+        self.cuts: dict[int, Cut | None] = {}
+        self.control: dict[str, bytes | None] = {}
+        self.incidents: dict[str, Incident | None] = {}
+        self.removed_parts: set[bytes] = set()
+        self.removed_records: dict[str, int] = {}
+        self._is_removal = False
+
+    # -- looking
+
+    def head(self, component: str) -> Head:
+        """The head of *component*, to read."""
+        head = self.heads.get(component) or self.ledger.find_head(component)
+        return head if head is not None else Head()
+
+    def head_to_change(self, component: str) -> Head:
+        if component not in self.heads:
+            self.heads[component] = attrs.evolve(self.head(component))
+        return self.heads[component]
+
+    def read_row(self, kind: str, component: str, key: str) -> bytes | None:
+        """The body of a row as this commit will leave it."""
+        address = (kind, component, key)
+        sealed = self._sealed_row(address)
+        return unseal(*address, sealed) if sealed is not None else None
+
+    def _sealed_row(self, address: Address) -> bytes | None:
+        if address in self.rows:
+            return self.rows[address]
+        return self.ledger.engine.read_row(self.ledger.scope, *address)
+
+    def chain_at(self, component: str, sequence: int) -> tuple[bytes, int]:
+        """The digest of that record, and a position which no later record of *component* lies before."""
+        head = self.head(component)
+        if sequence == head.last:
+            return head.chain, self.root.position + 1
+        if sequence == head.base:
+            return head.base_chain, 0
+        start = self.ledger.start_of(component, sequence - 1)
+        for found, data in self.ledger.raw_records(component, after=sequence - 1, start=start):
+            if found == sequence:
+                return chain_of(data), start
+            break
+        raise CorruptError(f"record {sequence} of {component!r} is missing")
+
+    # -- writing
+
+    def add_entry(self, component: str, tag: str, key: str | None, at: float, body: bytes) -> int:
+        head = self.head_to_change(component)
+        head.last += 1
+        entry = Entry(head.last, tag, key, at, body)
+        packed, head.chain = entry.pack(component, head.chain)
+        self.records.append(Record(component, head.last, packed))
+        self.root.records += 1
+        self.root.position += 1
+        return head.last
+
+    def set_row(self, kind: str, component: str, key: str, body: bytes | None, *, is_new: bool = False) -> None:
+        """Replace or remove a row, and keep the sum that it is part of; *is_new* saves looking for an old one."""
+        address = (kind, component, key)
+        sealed = seal(*address, body) if body is not None else None
+        if kind in ROOT_KINDS:
+            old = self._old_digest(address)
+            self.root.rows_sum = _exchange(self.root.rows_sum, old, sealed)
+        else:
+            head = self.head_to_change(component)
+            before = None if is_new else self._sealed_row(address)
+            old = seal_digest(before) if before is not None else None
+            change = (sealed is not None) - (old is not None)
+            if kind == KEY:
+                head.keys, head.keys_sum = head.keys + change, _exchange(head.keys_sum, old, sealed)
+            else:
+                head.effects, head.effects_sum = head.effects + change, _exchange(head.effects_sum, old, sealed)
+        self.rows[address] = sealed
+
+    def _old_digest(self, address: Address) -> int | None:
+        if address in self.rows:
+            sealed = self.rows[address]
+            return seal_digest(sealed) if sealed is not None else None
+        return self.ledger.row_digests.get(address)
+
+    def add_part(self, body: bytes) -> bytes:
+        """Make sure that *body* is stored, once for all that share it; its digest."""
+        digest = digest_part(body)
+        if digest not in self.ledger.good_parts and digest not in self.parts:
+            # It may lie there damaged: only bytes that this process has seen whole are shared.
+            self.parts[digest] = body
+            try:
+                self.ledger.read_part(digest)
+            except CorruptError:
+                pass
+            else:
+                del self.parts[digest]
+        return digest
+
+    def add_cut(self, cut: Cut) -> None:
+        self.root.cut = cut.number
+        self.cuts[cut.number] = cut
+        self.set_row(CUT, "", f"{cut.number:012d}", cut.pack())
+
+    def set_control(self, name: str, body: bytes | None) -> None:
+        self.control[name] = body
+        self.set_row(CONTROL, "", name, body)
+
+    def note(self, incident: Incident, now: datetime) -> None:
+        key = f"{self.root.commit + 1:012d}-{len(self.incidents)}"
+        self.incidents[key] = incident
+        self.set_row(INCIDENT, "", key, json.dumps(attrs.asdict(incident)).encode())
+
+    def forget(self, key: str) -> None:
+        """An incident is over."""
+        self.incidents[key] = None
+        if (INCIDENT, "", key) in self.ledger.row_digests:
+            self.set_row(INCIDENT, "", key, None)
+
+    def remove_cut(self, number: int) -> None:
+        self._is_removal = True
+        self.cuts[number] = None
+        self.set_row(CUT, "", f"{number:012d}", None)
+
+    def remove_parts(self, digests: set[bytes]) -> None:
+        self._is_removal = True
+        self.removed_parts |= digests
+
+    def remove_records(self, component: str, upto: int, chain: bytes) -> None:
+        self._is_removal = True
+        head = self.head_to_change(component)
+        head.base, head.base_chain = upto, chain
+        self.removed_records[component] = upto
+
+    # -- the end
+
+    def commit(self) -> bool:
+        """Write it down; only then is it true.  False when there was nothing to write."""
+        if not (self.rows or self.records or self.parts or self._is_removal):
+            return False
+        ledger = self.ledger
+        for component, head in self.heads.items():
+            self.set_row(HEAD, component, "", head.pack())
+        self.root.commit += 1
+        rows = [Row(*address, sealed) for address, sealed in self.rows.items()]
+        batch = Batch(self.root.pack(), self.records, rows)
+        if self._is_removal:
+            ledger.engine.remove(
+                ledger.scope, ledger.token, batch, parts=sorted(self.removed_parts), records=self.removed_records
+            )
+        elif self.parts:
+            self.root.position = ledger.engine.commit_cut(ledger.scope, ledger.token, self.parts, batch)
+        else:
+            self.root.position = ledger.engine.append(ledger.scope, ledger.token, batch)
+        self._become_true()
+        return True
+
+    def _become_true(self) -> None:
+        ledger = self.ledger
+        ledger.root = self.root
+        ledger.heads.update(self.heads)
+        for mine, theirs in (
+            (self.cuts, ledger.cuts),
+            (self.control, ledger.control),
+            (self.incidents, ledger.incidents),
+        ):
+            _update(theirs, mine)
+        for address, sealed in self.rows.items():
+            if address[0] not in ROOT_KINDS:
+                continue
+            if sealed is None:
+                ledger.row_digests.pop(address, None)
+            else:
+                ledger.row_digests[address] = seal_digest(sealed)
+        ledger.good_parts.update(self.parts)
+        ledger.good_parts -= self.removed_parts
+
+
+def _update(target: dict, changes: Mapping) -> None:
+    for key, value in changes.items():
+        if value is None:
+            target.pop(key, None)
+        else:
+            target[key] = value
+
+
+def _exchange(total: int, old: int | None, new: bytes | None) -> int:
+    if old is not None:
+        total = subtract(total, old)
+    if new is not None:
+        total = add(total, seal_digest(new))
+    return total
+
+
+def is_void(lineage: tuple[Lineage, ...], sequence: int) -> bool:
+    """True if a rewind made that record void."""
+    return any(void.voids_record(sequence) for void in lineage)

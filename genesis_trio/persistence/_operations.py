@@ -1,0 +1,435 @@
+"""What can be asked of a store: each operation knows how to write itself into the next commit.
+
+An operation is made in the event loop, planned in the blocking call of the writer, and settled in the
+loop again.  ``prove`` and ``plan`` raise for this operation alone; the others of its batch go on.
+"""
+
+import contextlib
+import enum
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import attrs
+
+from genesis_trio.errors import CorruptError, StoreError
+from genesis_trio.modes import Mode
+from genesis_trio.persistence._envelope import Lineage, unpack_entry, unseal
+from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA, Draft, is_void
+from genesis_trio.persistence.checkpoints import Cut, CutPart, Part
+
+__all__ = [
+    "Accept",
+    "Append",
+    "BeginEffect",
+    "Effect",
+    "EffectStatus",
+    "EndEffect",
+    "ForgetEffect",
+    "Operation",
+    "PutControl",
+    "Remove",
+    "Rewind",
+    "SaveCut",
+]
+
+
+class Operation:
+    """Base: something that becomes durable.  ``outcome`` is what the caller gets once it is."""
+
+    outcome: object = None
+    #: True for what is still written while the disk is full: what makes a service safe, not what makes it work.
+    uses_reserve: bool = False
+    size: int = 0
+
+    def prove(self) -> None:
+        """Structure back what is about to be written."""
+
+    def plan(self, draft: Draft) -> None:
+        """Write into *draft*, after everything that can fail."""
+        raise AssertionError("an operation plans")
+
+    def apply(self) -> None:
+        """In the loop, once it is durable and before anybody hears of it."""
+
+
+@attrs.define(eq=False)
+class NewEvent:
+    """An event as it comes from the codec."""
+
+    tag: str
+    key: str | None
+    body: bytes
+    prove: Callable[[], object]
+
+
+@attrs.define(eq=False)
+class Append(Operation):
+    """Events for the journal of one component, in consecutive order."""
+
+    component: str
+    events: Sequence[NewEvent]
+    at: float
+    on_recorded: Callable[[int], None] | None = None
+    outcome: int = 0
+    new: list[int] = attrs.Factory(list)
+
+    def prove(self) -> None:
+        for event in self.events:
+            event.prove()
+
+    def plan(self, draft: Draft) -> None:
+        component = self.component
+        head = draft.head(component)
+        self.outcome = head.last
+        for event in self.events:
+            if event.key is not None:
+                draft.ledger.check_rows(component)
+        for event in self.events:
+            if event.key is not None:
+                known = draft.read_row(KEY, component, event.key)
+                if known is not None:
+                    self.outcome = int.from_bytes(known, "little")
+                    continue
+            sequence = draft.add_entry(component, event.tag, event.key, self.at, event.body)
+            if event.key is not None:
+                draft.set_row(KEY, component, event.key, sequence.to_bytes(8, "little"), is_new=True)
+            self.new.append(sequence)
+            self.outcome = sequence
+
+    def apply(self) -> None:
+        if self.on_recorded is not None:
+            for sequence in self.new:
+                self.on_recorded(sequence)
+
+
+# ---------------------------------------------------------------- effects
+
+
+class EffectStatus(enum.Enum):
+    """What is known about an effect: NEW (now begun), DONE, FAILED, or UNKNOWN (begun before, never confirmed)."""
+
+    NEW = "new"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@attrs.frozen
+class Effect:
+    """An effect as it stands.
+
+    Attributes:
+        result: The encoded result, when it is DONE.
+        failure: Type name and text of the recorded failure, when it is FAILED.
+    """
+
+    status: EffectStatus
+    result: bytes | None = None
+    failure: tuple[str, str] | None = None
+
+
+_BEGUN, _DONE, _FAILED = b"B", b"D", b"F"
+
+
+def _read_effect(body: bytes) -> Effect:
+    if body[:1] == _DONE:
+        return Effect(EffectStatus.DONE, result=body[1:])
+    if body[:1] == _FAILED:
+        name, text = json.loads(body[1:])
+        return Effect(EffectStatus.FAILED, failure=(name, text))
+    return Effect(EffectStatus.UNKNOWN)
+
+
+@attrs.define(eq=False)
+class BeginEffect(Operation):
+    """The intent, before the effect."""
+
+    component: str
+    key: str
+    outcome: Effect | None = None
+
+    def plan(self, draft: Draft) -> None:
+        draft.ledger.check_rows(self.component)
+        known = draft.read_row(EFFECT, self.component, self.key)
+        if known is not None:
+            self.outcome = _read_effect(known)
+            return
+        # What is absent is new, unless something that is gone may have been it.
+        doubtful = any(i.effects and i.concerns(self.component) for i in draft.ledger.incidents.values())
+        draft.set_row(EFFECT, self.component, self.key, _BEGUN, is_new=True)
+        self.outcome = Effect(EffectStatus.UNKNOWN if doubtful else EffectStatus.NEW)
+
+
+@attrs.define(eq=False)
+class EndEffect(Operation):
+    """The result or the failure, after the effect."""
+
+    component: str
+    key: str
+    body: bytes
+    uses_reserve = True
+
+    @classmethod
+    def of(cls, component: str, key: str, result: bytes | None, failure: tuple[str, str] | None) -> "EndEffect":
+        if (result is None) == (failure is None):
+            raise ValueError("an effect ends with either a result or a failure")
+        body = _DONE + result if result is not None else _FAILED + json.dumps(failure).encode()
+        return cls(component, key, body)
+
+    def plan(self, draft: Draft) -> None:
+        _begun_effect(draft, self.component, self.key)
+        draft.set_row(EFFECT, self.component, self.key, self.body)
+
+
+@attrs.define(eq=False)
+class ForgetEffect(Operation):
+    """Nothing was sent: the key is free again."""
+
+    component: str
+    key: str
+    uses_reserve = True
+
+    def plan(self, draft: Draft) -> None:
+        _begun_effect(draft, self.component, self.key)
+        draft.set_row(EFFECT, self.component, self.key, None)
+
+
+def _begun_effect(draft: Draft, component: str, key: str) -> None:
+    known = draft.read_row(EFFECT, component, key)
+    if known is None:
+        raise StoreError(f"the effect {key!r} of {component!r} was never begun; call begin_effect() first")
+    if known != _BEGUN:
+        raise StoreError(f"the effect {key!r} of {component!r} has ended already; its outcome stays as it is")
+
+
+# ---------------------------------------------------------------- control state
+
+
+@attrs.define(eq=False)
+class PutControl(Operation):
+    """A small piece of the framework's own state; None removes it."""
+
+    name: str
+    body: bytes | None
+    uses_reserve = True
+
+    def plan(self, draft: Draft) -> None:
+        if draft.ledger.control.get(self.name) != self.body or self.name in draft.control:
+            draft.set_control(self.name, self.body)
+
+
+# ---------------------------------------------------------------- saved checkpoints
+
+
+@attrs.define(eq=False)
+class PlannedPart:
+    """One component of a cut, and how to prove that its bytes can be read."""
+
+    part: Part
+    schema: str
+    version: int
+    fingerprint: str
+    schema_text: str
+    prove: Callable[[], object]
+
+
+@attrs.define(eq=False)
+class SaveCut(Operation):
+    """A saved checkpoint."""
+
+    parts: Sequence[PlannedPart]
+    reason: str
+    label: str | None
+    mode: Mode
+    stall: float
+    created_at: datetime
+    code_version: str
+    outcome: Cut | None = None
+    uses_reserve = True
+
+    def __attrs_post_init__(self) -> None:
+        self.size = sum(len(each.part.body) + len(each.part.inbox or b"") for each in self.parts)
+
+    def prove(self) -> None:
+        for each in self.parts:
+            each.prove()
+
+    def plan(self, draft: Draft) -> None:
+        chains = {}
+        for each in self.parts:
+            part = each.part
+            last = draft.head(part.component).last
+            if part.journal > last:
+                raise StoreError(
+                    f"the state of {part.component!r} claims to include record {part.journal}, but its journal ends at {last}"
+                )
+            chains[part.component] = draft.chain_at(part.component, part.journal)
+        saved = {}
+        for each in self.parts:
+            part = each.part
+            head = draft.head_to_change(part.component)
+            chain, start = chains[part.component]
+            saved[part.component] = CutPart(
+                digest=draft.add_part(part.body),
+                size=len(part.body),
+                inbox=draft.add_part(part.inbox) if part.inbox is not None else None,
+                inbox_size=len(part.inbox or b""),
+                schema=each.schema,
+                version=each.version,
+                fingerprint=each.fingerprint,
+                journal=part.journal,
+                chain=chain,
+                start=start,
+                lineage=head.lineage,
+            )
+            if (SCHEMA, "", each.fingerprint) not in draft.ledger.row_digests:
+                text = json.dumps([each.schema, each.version, each.fingerprint, each.schema_text]).encode()
+                draft.set_row(SCHEMA, "", each.fingerprint, text)
+        self.outcome = Cut(
+            number=draft.root.cut + 1,
+            commit=draft.root.commit + 1,
+            created_at=self.created_at,
+            reason=self.reason,
+            label=self.label,
+            mode=self.mode,
+            code_version=self.code_version,
+            stall=self.stall,
+            parts=saved,
+        )
+        draft.add_cut(self.outcome)
+
+
+@attrs.define(eq=False)
+class Rewind(Operation):
+    """An older saved checkpoint becomes the newest, and the records behind it are void."""
+
+    number: int
+    components: Sequence[str]
+    mode: Mode
+    created_at: datetime
+    code_version: str
+    outcome: Cut | None = None
+    uses_reserve = True
+
+    def plan(self, draft: Draft) -> None:
+        target = draft.ledger.cuts[self.number]
+        number = draft.root.cut + 1
+        plans = [(component, target.parts[component]) for component in self.components]
+        for _, part in plans:
+            for digest in (part.digest, part.inbox):
+                if digest is not None:
+                    draft.ledger.read_part(digest)
+        keys = {component: self._keys_after(draft, component, part) for component, part in plans}
+        saved: dict[str, CutPart] = {}
+        for component, part in plans:
+            head = draft.head_to_change(component)
+            head.lineage = (*part.lineage, Lineage(part.journal, head.last, target.number, number))
+            chain, start = draft.chain_at(component, head.last)
+            saved[component] = attrs.evolve(part, journal=head.last, chain=chain, start=start, lineage=head.lineage)
+            self._replace_keys(draft, component, keys[component])
+        self.outcome = Cut(
+            number=number,
+            commit=draft.root.commit + 1,
+            created_at=self.created_at,
+            reason="restore",
+            label=None,
+            mode=self.mode,
+            code_version=self.code_version,
+            stall=0.0,
+            parts=saved,
+        )
+        draft.add_cut(self.outcome)
+
+    @staticmethod
+    def _keys_after(draft: Draft, component: str, part: CutPart) -> Mapping[str, int]:
+        """The keys that count once *part* is the newest: those of the records in its own past."""
+        head = draft.head(component)
+        found: dict[str, int] = {}
+        whole = True
+        for row in draft.ledger.rows(KEY, component):
+            assert row.body is not None
+            try:
+                sequence = int.from_bytes(unseal(KEY, component, row.key, row.body), "little")
+            except CorruptError:
+                whole = False
+            else:
+                if sequence <= part.journal and not is_void(part.lineage, sequence):
+                    found[row.key] = sequence
+        # A rewind forwards, to a state that an earlier one had left: its keys were freed, and count again.
+        returns = any(void.after < part.journal for void in head.lineage if void not in part.lineage)
+        if returns or not whole or component not in draft.ledger.checked_rows:
+            chain = head.base_chain
+            for sequence, data in draft.ledger.raw_records(component, after=head.base, start=0):
+                if sequence > part.journal:
+                    break
+                entry, chain = unpack_entry(component, sequence, data, chain)
+                if entry.key is not None and not is_void(part.lineage, sequence):
+                    found[entry.key] = sequence
+        return found
+
+    @staticmethod
+    def _replace_keys(draft: Draft, component: str, wanted: Mapping[str, int]) -> None:
+        for row in draft.ledger.rows(KEY, component):
+            draft.rows[KEY, component, row.key] = None
+        head = draft.head_to_change(component)
+        head.keys = head.keys_sum = 0
+        for key, sequence in wanted.items():
+            draft.set_row(KEY, component, key, sequence.to_bytes(8, "little"), is_new=True)
+
+
+# ---------------------------------------------------------------- housekeeping
+
+
+@attrs.define(eq=False)
+class Remove(Operation):
+    """Saved checkpoints that nobody needs any more, or records in front of all that are kept.
+
+    It is committed alone: an engine removes and adds in different calls.
+    """
+
+    cuts: Sequence[int] = ()
+    records: Mapping[str, int] = attrs.Factory(dict)
+    uses_reserve = True
+    outcome: int = 0
+
+    def plan(self, draft: Draft) -> None:
+        ledger = draft.ledger
+        doomed = [number for number in self.cuts if number in ledger.cuts or number in ledger.damaged_cuts]
+        chains = {component: draft.chain_at(component, upto)[0] for component, upto in self.records.items()}
+        keys = {component: self._keys_upto(draft, component, upto) for component, upto in self.records.items()}
+        kept = [cut.digests() for number, cut in ledger.cuts.items() if number not in doomed]
+        needed = set().union(*kept)
+        gone = set().union(*(ledger.cuts[number].digests() for number in doomed if number in ledger.cuts)) - needed
+        for digest in sorted(gone - ledger.good_parts):
+            # What is damaged is put aside by reading it; what is gone is gone.
+            with contextlib.suppress(CorruptError):
+                ledger.read_part(digest)
+        for number in doomed:
+            draft.remove_cut(number)
+        draft.remove_parts(gone)
+        for component, upto in self.records.items():
+            for key in keys[component]:
+                draft.set_row(KEY, component, key, None)
+            draft.remove_records(component, upto, chains[component])
+        self.outcome = len(doomed)
+
+    @staticmethod
+    def _keys_upto(draft: Draft, component: str, upto: int) -> Sequence[str]:
+        found = []
+        for row in draft.ledger.rows(KEY, component):
+            assert row.body is not None
+            if int.from_bytes(unseal(KEY, component, row.key, row.body), "little") <= upto:
+                found.append(row.key)
+        return found
+
+
+@attrs.define(eq=False)
+class Accept(Operation):
+    """Somebody has looked at what is missing: it counts as never written from now on."""
+
+    uses_reserve = True
+
+    def plan(self, draft: Draft) -> None:
+        for key in list(draft.ledger.incidents):
+            draft.forget(key)

@@ -1,0 +1,380 @@
+"""The one task that writes: it takes all that waits, and makes it durable in one commit.
+
+::
+
+    callers ──> queue ──> [plan and commit: one blocking call] ──> one step: apply, then wake the callers
+
+While a commit is under way the next requests gather; so many components share one fsync, and nobody
+waits longer than for the commit under way and its own.
+
+Once a request is queued, its caller is shielded: it learns the true outcome.  A commit that is not back
+within ``commit_timeout`` leaves its callers with OutcomeUnknownError and the store poisoned: nothing
+that follows can be acknowledged when it is not known what stands before it.
+"""
+
+import errno
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import trio
+
+from genesis_trio._runtime import current_tree, is_virtual_clock, run_blocking
+from genesis_trio.errors import FencedError, OutcomeUnknownError, PoisonedError, StoreError
+from genesis_trio.events import StoreFull, StorePoisoned, describe_error, emit
+from genesis_trio.persistence._ledger import Draft, Ledger
+from genesis_trio.persistence._operations import Append, Operation, Remove, Rewind, SaveCut
+from genesis_trio.persistence.checkpoints import Part
+
+__all__ = ["Request", "Writer"]
+
+logger = logging.getLogger("genesis_trio")
+
+T = TypeVar("T")
+
+QUIET = 0.05  # seconds without a request, then the engine may tidy up
+TIDY_EVERY = 64  # commits, then it may even though somebody waits
+LOOK_FOR_ROOM_EVERY = 1.0  # seconds, while the disk is full
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Request:
+    """An operation on its way to the disk, and then what became of it.
+
+    Attributes:
+        error: Why it failed, once that is known.
+    """
+
+    __slots__ = ("_done", "_writer", "begun", "error", "operation", "queued_at")
+
+    def __init__(self, writer: "Writer", operation: Operation) -> None:
+        self.operation = operation
+        self.error: Exception | None = None
+        self.begun = False
+        self.queued_at = trio.current_time()
+        self._writer = writer
+        self._done = trio.Event()
+
+    @property
+    def is_done(self) -> bool:
+        return self._done.is_set()
+
+    def settle(self, error: Exception | None = None) -> None:
+        if not self._done.is_set():
+            self.error = error
+            self._done.set()
+
+    async def wait(self) -> Any:
+        """Wait until it is durable; raise why it is not.
+
+        Trio checkpoint: always.
+        Cancellation: not seen here; the true outcome is, and it takes at most ``commit_timeout``.
+        """
+        with trio.CancelScope(shield=True, deadline=self.queued_at + self._writer.commit_timeout):
+            await self._done.wait()
+        if not self._done.is_set():
+            self._writer.give_up()
+        if self.error is not None:
+            raise self.error
+        return self.operation.outcome
+
+
+class Writer:
+    """Owns the ledger and the engine: every blocking call of an open store goes through here, one at a time.
+
+    Attributes:
+        trouble: Why nothing is acknowledged any more: a PoisonedError or a FencedError.
+        is_full: True while only what uses the reserve is written.
+        acknowledged: Component to the last sequence whose callers were told.
+        finished: Set when `run` has ended.
+    """
+
+    def __init__(self, ledger: Ledger, url: str, commit_timeout: float) -> None:
+        self.ledger = ledger
+        self.url = url
+        self.commit_timeout = commit_timeout
+        self.trouble: Exception | None = None
+        self.is_full = False
+        self.on_trouble: list[Callable[[Exception], None]] = []
+        self.acknowledged = {component: head.last for component, head in ledger.heads.items()}
+        self.finished = trio.Event()
+        self.commits = self.records = self.cuts = self.largest_batch = 0
+        self.commit_time = 0.0
+        self._engine = ledger.engine
+        self._queue: list[Request] = []
+        self._under_way: list[Request] = []
+        self._work = trio.Event()
+        self._turn = trio.Lock()
+        self._closing = False
+        self._next_look = -float("inf")
+        self._untidied = 0
+        self._largest_cut = 0
+        self._proved: dict[str, tuple[type, bytes]] = {}
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue) + len(self._under_way)
+
+    # -- for callers
+
+    def submit(self, operation: Operation) -> Request:
+        """Queue *operation* at once; never waits.  A refusal is in the request already."""
+        request = Request(self, operation)
+        refusal = self._refusal(operation)
+        if refusal is not None:
+            request.settle(refusal)
+        else:
+            self._queue.append(request)
+            self._work.set()
+        return request
+
+    async def write(self, operation: Operation) -> Any:
+        """Queue *operation* and wait until it is durable.
+
+        Trio checkpoint: always.
+        Cancellation: seen before it is queued; then the true outcome is returned or raised.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        request = self.submit(operation)
+        if request.error is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return await request.wait()
+
+    async def read(self, fn: Callable[..., T], *args: Any) -> T:
+        """Run a blocking function that reads, between two commits."""
+        if self._under_way and self.trouble is not None:
+            raise PoisonedError(
+                f"{self.url}: a commit has not come back, so nothing can be read either"
+            ) from self.trouble
+        async with self._turn:
+            return await self._blocking(fn, *args)
+
+    async def _blocking(self, fn: Callable[..., T], *args: Any) -> T:
+        if self._engine.blocking:
+            return await run_blocking(fn, *args)
+        await trio.lowlevel.checkpoint()
+        return fn(*args)
+
+    def _refusal(self, operation: Operation) -> Exception | None:
+        if self.trouble is not None:
+            if isinstance(self.trouble, FencedError):
+                return FencedError(str(self.trouble))
+            return _with_cause(PoisonedError(str(self.trouble)), self.trouble.__cause__)
+        if self._closing:
+            return StoreError(f"the store {self.url} is closed; write inside its open_store() block")
+        return None
+
+    # -- the task
+
+    async def run(self) -> None:
+        """Serve requests until `close`; then what is still queued is written."""
+        with trio.CancelScope(shield=True):
+            while self._queue or not self._closing:
+                if self._queue:
+                    await self._serve(self._take_batch())
+                else:
+                    await self._wait_for_work()
+        self.finished.set()
+
+    def close(self) -> None:
+        self._closing = True
+        self._work.set()
+
+    async def _wait_for_work(self) -> None:
+        self._work = trio.Event()
+        if self._untidied:
+            # In virtual time quiet would pass at once, and be seen as time by everybody else.
+            if not is_virtual_clock() and self._engine.blocking:
+                with trio.move_on_after(QUIET):
+                    await self._work.wait()
+            if not self._work.is_set():
+                await self._tidy()
+            return
+        await self._work.wait()
+
+    async def _tidy(self) -> None:
+        self._untidied = 0
+        try:
+            async with self._turn:
+                await self._blocking(self._engine.idle)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                self._poison(error)
+        except StoreError as error:
+            self._poison(error)
+
+    def _take_batch(self) -> list[Request]:
+        if isinstance(self._queue[0].operation, Remove):
+            return [self._queue.pop(0)]
+        for index, request in enumerate(self._queue):
+            if isinstance(request.operation, Remove):
+                break
+        else:
+            index = len(self._queue)
+        batch, self._queue = self._queue[:index], self._queue[index:]
+        return batch
+
+    async def _serve(self, batch: list[Request]) -> None:
+        if self.is_full:
+            batch = await self._admit_while_full(batch)
+            if not batch:
+                return
+        self._under_way = batch
+        for request in batch:
+            request.begun = True
+        began = trio.current_time()
+        failure: BaseException | None = None
+        errors: dict[Operation, Exception] = {}
+        try:
+            async with self._turn:
+                errors = await self._blocking(self._commit, [request.operation for request in batch])
+        except Exception as error:
+            failure = error
+        self._under_way = []
+        self.commit_time = max(self.commit_time, trio.current_time() - began)
+        if failure is not None:
+            await self._fail(batch, failure)
+        else:
+            self._complete(batch, errors)
+        if self._untidied >= TIDY_EVERY:
+            await self._tidy()
+
+    def _commit(self, operations: list[Operation]) -> dict[Operation, Exception]:
+        """In the blocking call: prove, plan, write.  Errors of one operation alone are returned."""
+        errors: dict[Operation, Exception] = {}
+        draft = Draft(self.ledger)
+        for operation in operations:
+            try:
+                operation.prove()
+                operation.plan(draft)
+            except OSError:
+                raise
+            except Exception as error:
+                errors[operation] = error
+        draft.commit()
+        return errors
+
+    def _complete(self, batch: list[Request], errors: dict[Operation, Exception]) -> None:
+        """One step of the loop: first everything is applied, in journal order, then everybody learns of it."""
+        self.commits += 1
+        self._untidied += 1
+        self.largest_batch = max(self.largest_batch, len(batch))
+        outcomes: list[Exception | None] = []
+        for request in batch:
+            error = errors.get(request.operation)
+            if error is None:
+                try:
+                    request.operation.apply()
+                except Exception as failure:
+                    error = failure
+                self._count(request.operation)
+            outcomes.append(error)
+        for request, error in zip(batch, outcomes, strict=True):
+            request.settle(error)
+
+    def _count(self, operation: Operation) -> None:
+        if isinstance(operation, Append):
+            self.records += len(operation.new)
+            if operation.new:
+                self.acknowledged[operation.component] = operation.new[-1]
+        elif isinstance(operation, SaveCut | Rewind):
+            self.cuts += 1
+            self._largest_cut = max(self._largest_cut, operation.size)
+
+    # -- what is known to be readable
+
+    def was_proved(self, part: Part) -> bool:
+        """True if the very same bytes of that component were structured back before."""
+        proved = self._proved.get(part.component)
+        return proved is not None and proved[0] is part.state_type and proved[1] == part.body
+
+    def remember_proved(self, parts: Sequence[Part]) -> None:
+        self._proved.update((part.component, (part.state_type, part.body)) for part in parts)
+
+    # -- when it goes wrong
+
+    async def _fail(self, batch: list[Request], failure: Exception) -> None:
+        if isinstance(failure, OSError) and failure.errno in NO_ROOM:
+            await self._become_full(batch, failure)
+            return
+        if isinstance(failure, FencedError):
+            self._stop(failure)
+        else:
+            self._poison(failure)
+        for request in batch:
+            request.settle(self._refusal(request.operation))
+
+    async def _become_full(self, batch: list[Request], failure: OSError) -> None:
+        began = not self.is_full
+        self.is_full = True
+        self._next_look = trio.current_time() + LOOK_FOR_ROOM_EVERY
+        async with self._turn:
+            released = await self._blocking(self._engine.relieve)
+        saved = "its reserve was released, so state can be saved once more" if released else "no reserve is left"
+        text = f"the disk of {self.url} is full, and nothing of this was written; {saved}: free some space ({failure})"
+        if began:
+            self._tell(StoreError(text), StoreFull)
+        for request in batch:
+            request.settle(_with_cause(StoreError(text), failure))
+
+    async def _admit_while_full(self, batch: list[Request]) -> list[Request]:
+        now = trio.current_time()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_FOR_ROOM_EVERY
+            async with self._turn:
+                self.is_full = not await self._blocking(self._engine.recover_room, self._largest_cut)
+            if not self.is_full:
+                return batch
+        admitted = [request for request in batch if request.operation.uses_reserve]
+        for request in batch:
+            if not request.operation.uses_reserve:
+                request.settle(
+                    StoreError(
+                        f"the disk of {self.url} is full: only saved checkpoints and what ends is still written; "
+                        f"free some space, and it goes on within {LOOK_FOR_ROOM_EVERY:g} s"
+                    )
+                )
+        return admitted
+
+    def give_up(self) -> None:
+        """The commit under way did not come back in time."""
+        under_way = self._under_way
+        if not under_way and not self._queue:
+            return
+        error = OutcomeUnknownError(
+            f"a commit of {self.url} did not come back within {self.commit_timeout:g} s; "
+            f"it may or may not be on disk: look before you repeat anything"
+        )
+        self._poison(error)
+        for request in under_way:
+            request.settle(OutcomeUnknownError(str(error)))
+
+    def _poison(self, cause: Exception) -> None:
+        error = PoisonedError(
+            f"the store {self.url} acknowledges nothing more, because it saw an error: {describe_error(cause)}; what was "
+            f"being written may or may not be on disk. Reading still works; open it anew once the cause is gone"
+        )
+        error.__cause__ = cause
+        self._stop(error)
+
+    def _stop(self, error: Exception) -> None:
+        if self.trouble is not None:
+            return
+        self.trouble = error
+        queue, self._queue = self._queue, []
+        for request in queue:
+            request.settle(self._refusal(request.operation))
+        self._tell(error, StorePoisoned)
+
+    def _tell(self, error: Exception, event: type[StoreFull] | type[StorePoisoned]) -> None:
+        logger.error("%s", error)
+        tree = current_tree()
+        if tree.hooks:
+            emit(tree, event, store=self.url, error=error)
+        for listener in list(self.on_trouble):
+            listener(error)
+
+
+def _with_cause(error: Exception, cause: BaseException | None) -> Exception:
+    error.__cause__ = cause
+    return error

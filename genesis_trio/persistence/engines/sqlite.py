@@ -1,0 +1,460 @@
+"""One SQLite file: the default engine, for one process on one machine.
+
+Settings, each for a reason that was measured:
+
+- WAL with ``synchronous=FULL``: no acknowledged row is lost when power fails; with NORMAL most cuts lose some.
+- The journal is a log in the order of writing, without an index: 64 components in one commit then touch
+  one page, not 64.  A reader filters by component from a position that its saved checkpoint remembers.
+- One connection, ``locking_mode=EXCLUSIVE``: two connections that write can damage the WAL in SQLite
+  before 3.51.3, and without shared memory there is no ``-shm`` file to lose.
+- ``flock`` on a file beside it says who holds the store; the kernel frees it when the process dies, however it dies.
+- Large parts are cut into pieces: one row of 5 MB costs twice the time of twenty rows.
+- The WAL is written back while nobody waits, not inside somebody's commit.
+- A reserve of disk space lies beside the file and is given up when the disk is full.
+
+Files of ``sqlite:desk.db``: ``desk.db``, ``desk.db-wal``, ``desk.db.lock``, ``desk.db.head``,
+``desk.db.reserve``, ``desk.db.quarantine/``.  They belong together: copy all of them, while nobody has the store open.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from genesis_trio.errors import CorruptError, FencedError, StoreError
+from genesis_trio.persistence._head import HeadFile
+from genesis_trio.persistence.engine import Batch, Record, Row, StoreEngine
+
+__all__ = ["SqliteEngine"]
+
+APPLICATION_ID = 0x47545231  # "GTR1", in the file's header
+FORMAT = 1
+PAGE_SIZE = 4096
+PIECE = 256 * 1024
+WAL_LIMIT = 4 * 1024 * 1024  # bytes, then it is written back at the next idle moment
+WAL_HARD_LIMIT = 4 * WAL_LIMIT  # then it is written back even though somebody waits
+RESERVE = 2 * WAL_LIMIT
+SYNC_HEAD_EVERY = 64  # commits without an idle moment
+
+_SCHEMA = f"""
+create table scope(name text primary key, token integer not null, holder text not null, head blob,
+                   position integer not null default 0) without rowid;
+create table journal(position integer primary key, scope text not null, component text not null, sequence integer not null,
+                     body blob not null);
+create table row(scope text, kind text, component text, key text, body blob not null,
+                 primary key(scope, kind, component, key)) without rowid;
+create table part(number integer primary key, scope text not null, digest blob not null, piece integer not null,
+                  body blob not null);
+create unique index part_by_digest on part(scope, digest, piece);
+pragma application_id = {APPLICATION_ID};
+pragma user_version = {FORMAT};
+"""
+
+
+class SqliteEngine(StoreEngine):
+    """An engine over one SQLite file; see the module for its settings.  Use `open`."""
+
+    keeps_witness: ClassVar[bool] = True
+
+    @classmethod
+    def open(cls, location: str) -> "SqliteEngine":
+        if not location or location.startswith(":"):
+            raise StoreError(f"sqlite:{location} names no file; for a store in memory open 'memory:'")
+        return cls(location)
+
+    def __init__(self, path: str, *, reserve: int = RESERVE) -> None:
+        self.path = os.path.abspath(path)
+        self._connection: sqlite3.Connection | None = None
+        self._head: HeadFile | None = None
+        self._lock = -1
+        self._reserve_size = reserve
+        self._unsynced = 0
+        self._position = 0  # of the last record; kept apart from the journal, whose last record may be removed
+        try:
+            with _as_store_errors(self.path, opening=True):
+                folder = os.path.dirname(self.path)
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                self._take_lock()
+                self._open_database()
+                self._head = HeadFile(self.path + ".head")
+                _sync_folder(folder)
+        except BaseException:
+            self.close()
+            raise
+        self.recover_room(0)
+
+    # -- opening
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock, 500, 0).decode(errors="replace").strip() or "another process"
+            raise StoreError(
+                f"the store {self.path} is in use by {holder}; a store has one holder at a time: stop that one first"
+            ) from None
+
+    def _open_database(self) -> None:
+        _refuse_foreign_file(self.path)
+        # Made here, so that the file and the WAL beside it are never readable by others, whatever the umask is.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.chmod(self.path, stat.S_IRUSR | stat.S_IWUSR)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=64)
+        self._connection = connection
+        connection.execute(f"pragma page_size = {PAGE_SIZE}")
+        connection.execute("pragma locking_mode = exclusive")
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma wal_autocheckpoint = 0")
+        connection.execute(f"pragma journal_size_limit = {WAL_LIMIT}")
+        connection.execute("pragma trusted_schema = off")
+        settings = {name: self._pragma(name) for name in ("journal_mode", "synchronous", "locking_mode")}
+        if settings != {"journal_mode": "wal", "synchronous": 2, "locking_mode": "exclusive"}:
+            raise StoreError(f"SQLite does not accept the settings that make {self.path} durable; it has {settings}")
+        application, version = self._pragma("application_id"), self._pragma("user_version")
+        if application == 0 and not connection.execute("select 1 from sqlite_master").fetchone():
+            with self._transaction():
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+        elif application != APPLICATION_ID:
+            raise StoreError(
+                f"{self.path} is an SQLite file of another program (application id {application}), not a store"
+            )
+        elif version > FORMAT:
+            raise StoreError(
+                f"{self.path} has format {version}, which is newer than this code ({FORMAT}); run the newer genesis_trio"
+            )
+        (self._position,) = connection.execute("select coalesce(max(position), 0) from scope").fetchone()
+
+    def _pragma(self, name: str) -> Any:
+        return self._db.execute(f"pragma {name}").fetchone()[0]
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreError(f"the store {self.path} is closed")
+        return self._connection
+
+    # -- writing
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._db
+        with _as_store_errors(self.path):
+            try:
+                connection.execute("begin immediate")
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    if connection.in_transaction:
+                        connection.execute("rollback")
+                raise
+
+    def acquire(self, scope: str, holder: str) -> int:
+        with self._transaction() as connection:
+            connection.execute(
+                "insert into scope(name, token, holder) values(?, 1, ?) "
+                "on conflict(name) do update set token = token + 1, holder = excluded.holder",
+                (scope, holder),
+            )
+            (token,) = connection.execute("select token from scope where name = ?", (scope,)).fetchone()
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, holder.encode(), 0)
+        return int(token)
+
+    def renew(self, scope: str, token: int) -> None:
+        with self._transaction() as connection:
+            self._check_token(connection, scope, token)
+
+    def release(self, scope: str, token: int) -> None:
+        """Nothing to do: the hold is the lock, which goes with `close`."""
+
+    def _check_token(self, connection: sqlite3.Connection, scope: str, token: int) -> None:
+        found = connection.execute("select token, holder from scope where name = ?", (scope,)).fetchone()
+        if found is None or found[0] != token:
+            newest, holder = found if found is not None else ("none", "nobody")
+            raise FencedError(
+                f"scope {scope!r} was taken over by {holder}: this holder's token is {token}, the newest is {newest}; "
+                f"stop acting"
+            )
+
+    def append(self, scope: str, token: int, batch: Batch) -> int:
+        return self.commit_cut(scope, token, {}, batch)
+
+    def commit_cut(self, scope: str, token: int, parts: Mapping[bytes, bytes], batch: Batch) -> int:
+        position = self._position + len(batch.records)
+        with self._transaction() as connection:
+            self._write(connection, scope, token, batch, position)
+            for digest, body in parts.items():
+                connection.execute("delete from part where scope = ? and digest = ?", (scope, digest))
+                connection.executemany(
+                    "insert into part(scope, digest, piece, body) values(?, ?, ?, ?)",
+                    [
+                        (scope, digest, number, body[begin : begin + PIECE])
+                        for number, begin in enumerate(range(0, max(len(body), 1), PIECE))
+                    ],
+                )
+        self._position = position
+        self._remember(batch.head)
+        return position
+
+    def remove(
+        self,
+        scope: str,
+        token: int,
+        batch: Batch,
+        *,
+        parts: Sequence[bytes] = (),
+        records: Mapping[str, int] | None = None,
+    ) -> None:
+        position = self._position + len(batch.records)
+        with self._transaction() as connection:
+            self._write(connection, scope, token, batch, position)
+            connection.executemany(
+                "delete from part where scope = ? and digest = ?", [(scope, digest) for digest in parts]
+            )
+            connection.executemany(
+                "delete from journal where scope = ? and component = ? and sequence <= ?",
+                [(scope, component, upto) for component, upto in (records or {}).items()],
+            )
+        self._position = position
+        self._remember(batch.head)
+
+    def _write(self, connection: sqlite3.Connection, scope: str, token: int, batch: Batch, position: int) -> None:
+        changed = connection.execute(
+            "update scope set head = ?, position = ? where name = ? and token = ?", (batch.head, position, scope, token)
+        )
+        if changed.rowcount != 1:
+            self._check_token(connection, scope, token)
+        if batch.records:
+            connection.executemany(
+                "insert into journal values(?, ?, ?, ?, ?)",
+                [
+                    (at, scope, record.component, record.sequence, record.body)
+                    for at, record in enumerate(batch.records, self._position + 1)
+                ],
+            )
+        for row in batch.rows:
+            if row.body is None:
+                connection.execute(
+                    "delete from row where scope = ? and kind = ? and component = ? and key = ?",
+                    (scope, row.kind, row.component, row.key),
+                )
+            else:
+                connection.execute(
+                    "insert or replace into row values(?, ?, ?, ?, ?)",
+                    (scope, row.kind, row.component, row.key, row.body),
+                )
+
+    def _remember(self, head: bytes) -> None:
+        # After the commit and before anybody hears of it: a copy of what is on disk, never ahead of it.
+        assert self._head is not None
+        self._head.write(head)
+        self._unsynced += 1
+        if self._unsynced >= SYNC_HEAD_EVERY:
+            self._sync_head()
+        if self._wal_size() > WAL_HARD_LIMIT:
+            self._write_back()
+
+    def _sync_head(self) -> None:
+        if self._head is not None and self._unsynced:
+            self._unsynced = 0
+            self._head.sync()
+
+    # -- reading
+
+    def read_head(self, scope: str) -> bytes | None:
+        with _as_store_errors(self.path):
+            found = self._db.execute("select head from scope where name = ?", (scope,)).fetchone()
+        return found[0] if found is not None else None
+
+    def read_witness(self, scope: str) -> bytes | None:
+        return self._head.read() if self._head is not None else None
+
+    def read_records(
+        self, scope: str, component: str, *, after: int = 0, start: int = 0, limit: int = 1024
+    ) -> Sequence[tuple[int, Record]]:
+        with _as_store_errors(self.path):
+            found = self._db.execute(
+                "select position, sequence, body from journal "
+                "where position >= ? and component = ? and scope = ? and sequence > ? order by position limit ?",
+                (start, component, scope, after, limit),
+            ).fetchall()
+        return [(position, Record(component, sequence, body)) for position, sequence, body in found]
+
+    def read_rows(
+        self,
+        scope: str,
+        kind: str,
+        component: str | None = None,
+        *,
+        after: tuple[str, str] | None = None,
+        limit: int = 1024,
+    ) -> Sequence[Row]:
+        wanted, values = "scope = ? and kind = ?", [scope, kind]
+        if component is not None:
+            wanted, values = wanted + " and component = ?", [*values, component]
+        if after is not None:
+            wanted, values = wanted + " and (component, key) > (?, ?)", [*values, *after]
+        with _as_store_errors(self.path):
+            found = self._db.execute(
+                f"select component, key, body from row where {wanted} order by component, key limit ?", (*values, limit)
+            ).fetchall()
+        return [Row(kind, *row) for row in found]
+
+    def read_row(self, scope: str, kind: str, component: str, key: str) -> bytes | None:
+        with _as_store_errors(self.path):
+            found = self._db.execute(
+                "select body from row where scope = ? and kind = ? and component = ? and key = ?",
+                (scope, kind, component, key),
+            ).fetchone()
+        return found[0] if found is not None else None
+
+    def read_part(self, scope: str, digest: bytes) -> bytes | None:
+        with _as_store_errors(self.path):
+            found = self._db.execute(
+                "select body from part where scope = ? and digest = ? order by piece", (scope, digest)
+            ).fetchall()
+        return b"".join(body for (body,) in found) if found else None
+
+    def list_parts(self, scope: str) -> Sequence[bytes]:
+        with _as_store_errors(self.path):
+            found = self._db.execute(
+                "select distinct digest from part where scope = ? order by digest", (scope,)
+            ).fetchall()
+        return [digest for (digest,) in found]
+
+    def check(self) -> Sequence[str]:
+        problems = []
+        with _as_store_errors(self.path):
+            for (text,) in self._db.execute("pragma integrity_check").fetchall():
+                if text != "ok":
+                    problems.append(f"SQLite: {text}")
+        if self._head is not None and self._head.was_damaged:
+            problems.append(f"a slot of {self.path}.head was damaged when it was opened; the other one was used")
+        return problems
+
+    # -- housekeeping
+
+    def _wal_size(self) -> int:
+        try:
+            return os.stat(self.path + "-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    def _write_back(self) -> None:
+        with _as_store_errors(self.path):
+            self._db.execute("pragma wal_checkpoint(truncate)").fetchone()
+
+    def idle(self) -> None:
+        with _as_store_errors(self.path):
+            self._sync_head()
+        if self._wal_size() > WAL_LIMIT:
+            self._write_back()
+
+    def relieve(self) -> bool:
+        try:
+            os.unlink(self.path + ".reserve")
+        except FileNotFoundError:
+            return False
+        with contextlib.suppress(OSError, StoreError):
+            self._write_back()
+        return True
+
+    def recover_room(self, size: int) -> bool:
+        # Room for the WAL of one more save and for the pages that it is then written back to.
+        wanted = max(self._reserve_size, 3 * size)
+        path = self.path + ".reserve"
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_size >= wanted:
+                return True
+        fd = -1
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.posix_fallocate(fd, 0, wanted)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            return False
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return True
+
+    def quarantine(self, scope: str, name: str, body: bytes) -> str:
+        folder = self.path + ".quarantine"
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        path = os.path.join(folder, name.replace("/", "_"))
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(body)
+        return path
+
+    def close(self) -> None:
+        # Each step in its own block: the lock is given back whatever fails before it.
+        try:
+            if self._head is not None:
+                with contextlib.suppress(OSError):
+                    self._sync_head()
+                self._head.close()
+                self._head = None
+            if self._connection is not None:
+                connection, self._connection = self._connection, None
+                with contextlib.suppress(sqlite3.Error):
+                    connection.close()
+        finally:
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+
+
+def _refuse_foreign_file(path: str) -> None:
+    try:
+        with open(path, "rb") as file:
+            begin = file.read(16)
+    except FileNotFoundError:
+        return
+    if begin and begin != b"SQLite format 3\x00":
+        raise CorruptError(
+            f"{path} is not a store, or its beginning is damaged: it begins with {begin!r}; nothing in it was changed"
+        )
+
+
+def _sync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _as_store_errors(path: str, *, opening: bool = False) -> Iterator[None]:
+    """Turn SQLite's errors into those of the engine contract."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translate(path, error) from error
+    except OSError as error:
+        if opening:
+            raise StoreError(f"cannot open the store {path}: {error}") from error
+        raise
+
+
+def _translate(path: str, error: sqlite3.Error) -> Exception:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    text = f"{path}: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
+    if code == sqlite3.SQLITE_FULL:
+        return OSError(errno.ENOSPC, text)
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return OSError(errno.EIO, text)
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CorruptError(f"the file is damaged: {text}")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(f"the file is in use by another program: {text}")
+    return StoreError(text)

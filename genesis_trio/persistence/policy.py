@@ -1,0 +1,58 @@
+"""When state is saved by itself."""
+
+import math
+
+import attrs
+
+__all__ = ["CheckpointPolicy"]
+
+
+@attrs.frozen(kw_only=True)
+class CheckpointPolicy:
+    """When a tree saves a checkpoint by itself, and how many are kept.
+
+    Whichever trigger comes first counts, and all start anew with every saved checkpoint.
+
+    Args:
+        every: Seconds between two; up to 20 % of jitter keeps many trees apart.  None: not by time.
+        messages: Messages that one component has handled since its last part.  None: not by messages.
+        bytes: Bytes of journal since the last one, over all components.  None: not by size.
+        keep: How many are kept for each component; labelled ones, and the newest that is known to be good, stay besides.
+
+    Raises:
+        ValueError: a number that cannot work.
+        TypeError: not a number.
+    """
+
+    every: float | None = attrs.field(default=30.0)
+    messages: int | None = attrs.field(default=1000)
+    bytes: int | None = attrs.field(default=None)
+    keep: int = attrs.field(default=10)
+
+    @every.validator
+    def _check_every(self, attribute: "attrs.Attribute[float | None]", value: object) -> None:
+        if value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"every must be seconds as a number, or None for no saving by time; got {value!r}")
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"every must be positive and finite seconds, or None for no saving by time; got {value!r}")
+
+    @messages.validator
+    @bytes.validator
+    def _check_count(self, attribute: "attrs.Attribute[int | None]", value: object) -> None:
+        if value is not None:
+            check_at_least_one(attribute.name, value)
+
+    @keep.validator
+    def _check_keep(self, attribute: "attrs.Attribute[int]", value: object) -> None:
+        check_at_least_one("keep", value)
+
+
+def check_at_least_one(name: str, value: object) -> int:
+    """*value*, if it is an int of at least 1; else TypeError or ValueError that names it."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return value

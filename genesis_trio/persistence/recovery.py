@@ -1,0 +1,186 @@
+"""How state comes back: the newest part that is whole, and the records behind it, each checked on the way."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from genesis_trio.errors import CorruptError, StoreError
+from genesis_trio.persistence._envelope import START, Entry, Head, Lineage, chain_of, unpack_entry
+from genesis_trio.persistence._ledger import PAGE, Ledger, is_void
+from genesis_trio.persistence.checkpoints import Cut, CutPart, name_cut
+
+__all__ = ["Found", "Tail", "find_newest", "read_cut"]
+
+
+Decode = Callable[[bytes, CutPart], Any]
+
+
+@attrs.frozen
+class Found:
+    """A part that could be read.
+
+    Attributes:
+        failures: Of newer saved checkpoints: id, and why it was passed over.
+    """
+
+    state: Any
+    cut: Cut
+    part: CutPart
+    inbox: bytes | None
+    failures: tuple[tuple[str, str], ...]
+
+
+def read_cut(ledger: Ledger, cut: Cut, component: str, decode: Decode) -> tuple[Any, bytes | None]:
+    """State and mailboxes of *component* as they were in *cut*; CorruptError when they are damaged."""
+    part = cut.parts[component]
+    body = ledger.read_part(part.digest)
+    inbox = ledger.read_part(part.inbox) if part.inbox is not None else None
+    return decode(body, part), inbox
+
+
+def find_newest(ledger: Ledger, component: str, decode: Decode) -> Found | None:
+    """The newest good part of *component*; None when none was ever saved.
+
+    A state that does not fit its class is no damage: SchemaError reaches the caller, and no older one is tried.
+
+    Raises:
+        CorruptError: there are saved checkpoints, and all of them are damaged.
+    """
+    head = ledger.find_head(component)
+    if head is None:
+        return None
+    failures: list[tuple[int, str]] = []
+    for cut in ledger.usable_cuts(component):
+        try:
+            state, inbox = read_cut(ledger, cut, component, decode)
+        except CorruptError as error:
+            failures.append((cut.number, str(error)))
+            continue
+        failures += [entry for entry in _unreadable(ledger, head.lineage) if entry[0] > cut.number]
+        failures.sort(reverse=True)
+        return Found(state, cut, cut.parts[component], inbox, tuple((name_cut(n), why) for n, why in failures))
+    failures = sorted([*failures, *_unreadable(ledger, head.lineage)], reverse=True)
+    if failures:
+        raise CorruptError(
+            f"no saved checkpoint of {component!r} can be read: "
+            + "; ".join(f"{name_cut(number)}: {why}" for number, why in failures)
+            + ". Nothing was deleted; restore the files of the store from a copy"
+        )
+    return None
+
+
+def _unreadable(ledger: Ledger, lineage: tuple[Lineage, ...]) -> list[tuple[int, str]]:
+    """Saved checkpoints whose description is damaged: any component may have been in them."""
+    return [
+        (number, why)
+        for number, why in ledger.damaged_cuts.items()
+        if not any(void.voids_cut(number) for void in lineage)
+    ]
+
+
+class Tail:
+    """The records of one component from a point on, page by page, each checked against the one before.
+
+    Attributes:
+        reached: The last sequence that was read and is whole.
+        damage: Why it ended before the end of the journal; None if it did not.
+    """
+
+    def __init__(self, ledger: Ledger, component: str, part: CutPart | None = None) -> None:
+        self._ledger = ledger
+        self._component = component
+        head = ledger.heads.get(component, Head())
+        self._end, self._end_chain, self._lineage = head.last, head.chain, head.lineage
+        self._is_over = False
+        self.damage: str | None = None
+        if part is not None:
+            self.reached, self._chain, self._start = part.journal, part.chain, part.start
+        else:
+            self.reached, self._chain, self._start = 0, START, 0
+
+    @classmethod
+    def whole(cls, ledger: Ledger, component: str) -> "Tail":
+        """All records that were not pruned."""
+        tail = cls(ledger, component)
+        head = ledger.heads.get(component, Head())
+        tail.reached, tail._chain = head.base, head.base_chain
+        return tail
+
+    @classmethod
+    def after(cls, ledger: Ledger, component: str, after: int) -> "Tail":
+        """The records behind *after*; what stands before is taken as it is.
+
+        Raises:
+            StoreError: they were pruned, in part.
+        """
+        tail = cls.whole(ledger, component)
+        if tail.reached > after:
+            raise StoreError(
+                f"records up to {tail.reached} of {component!r} were pruned; begin with the state of a saved checkpoint, "
+                f"and replay what comes after it"
+            )
+        after = min(after, tail._end)
+        if after > tail.reached:
+            start = ledger.start_of(component, after - 1)
+            found = next(ledger.raw_records(component, after=after - 1, start=start), None)
+            if found is None or found[0] != after:
+                tail._end_with(f"record {after} of {component!r} is missing")
+                return tail
+            tail.reached, tail._chain, tail._start = after, chain_of(found[1]), start
+        return tail
+
+    def next_page(self) -> Sequence[Entry]:
+        """The next entries that no rewind made void; none once it is over.  Raises nothing but StoreError of the engine."""
+        found: list[Entry] = []
+        while not found and not self._is_over:
+            try:
+                self._read_page(found)
+            except CorruptError as error:
+                self._end_with(str(error))
+        return found
+
+    def _read_page(self, found: list[Entry]) -> None:
+        page = self._ledger.engine.read_records(
+            self._ledger.scope, self._component, after=self.reached, start=self._start, limit=PAGE
+        )
+        for position, record in page:
+            if record.sequence > self._end:
+                break
+            if record.sequence != self.reached + 1:
+                self._end_with(
+                    f"records {self.reached + 1} to {record.sequence - 1} of {self._component!r} are missing"
+                )
+                return
+            entry, self._chain = unpack_entry(self._component, record.sequence, record.body, self._chain)
+            self.reached, self._start = record.sequence, position + 1
+            if not is_void(self._lineage, record.sequence):
+                found.append(entry)
+        if self.reached >= self._end:
+            self._is_over = True
+            if self._chain != self._end_chain:
+                self._end_with(f"the journal of {self._component!r} does not end as its head says")
+        elif len(page) < PAGE:
+            self._end_with(f"records {self.reached + 1} to {self._end} of {self._component!r} are missing")
+
+    def _end_with(self, damage: str) -> None:
+        self._is_over = True
+        self.damage = damage
+
+    def lost(self, cut: Cut | None, failed: Sequence[CutPart] = ()) -> int | None:
+        """Acknowledged records that are not recovered, once the tail was read; None when that cannot be known."""
+        lost = sum(1 for sequence in range(self.reached + 1, self._end + 1) if not is_void(self._lineage, sequence))
+        since = cut.commit if cut is not None else 0
+        for incident in self._ledger.incidents.values():
+            if incident.concerns(self._component) and incident.commit >= since:
+                if incident.records is None or (
+                    incident.records and incident.component is None and len(self._ledger.heads) > 1
+                ):
+                    return None
+                lost += incident.records
+        part = cut.parts[self._component] if cut is not None else None
+        for newer in failed:
+            # It changed without a record, so there was more in it than the journal can give back.
+            if part is not None and newer.journal == part.journal and newer.digest != part.digest:
+                return None
+        return lost

@@ -1,0 +1,734 @@
+"""`Store`: saved checkpoints, the journal, effects and control state, over any engine.
+
+What it promises: when a call returns, what it wrote is on disk and was proved readable.  What comes back
+was checked, byte for byte; when something is damaged or missing, that is said, never passed over.
+"""
+
+import contextlib
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, TypeVar, final
+
+import trio
+
+from genesis_trio._runtime import current_tree, run_blocking, utcnow
+from genesis_trio.errors import CorruptError, GenesisError, StoreError
+from genesis_trio.events import (
+    CheckpointFailed,
+    CheckpointSaved,
+    RecoveryFellBack,
+    StateRestored,
+    StoreDamaged,
+    emit,
+)
+from genesis_trio.modes import Mode, current_mode
+from genesis_trio.persistence._envelope import Entry
+from genesis_trio.persistence._ledger import Ledger
+from genesis_trio.persistence._operations import (
+    Accept,
+    Append,
+    BeginEffect,
+    Effect,
+    EndEffect,
+    ForgetEffect,
+    PutControl,
+    Remove,
+    Rewind,
+    SaveCut,
+)
+from genesis_trio.persistence._writer import Request, Writer
+from genesis_trio.persistence.checkpoints import (
+    CheckpointInfo,
+    Cut,
+    Loaded,
+    Part,
+    Restored,
+    StoreStatistics,
+    VerifyReport,
+)
+from genesis_trio.persistence.policy import check_at_least_one
+from genesis_trio.persistence.recovery import Tail, find_newest, read_cut
+
+__all__ = ["Store", "open_store"]
+
+logger = logging.getLogger("genesis_trio")
+
+T = TypeVar("T")
+StateT = TypeVar("StateT")
+
+SCOPE = "main"
+REMOVE_AT_ONCE = 10  # saved checkpoints in one commit: a large deletion needs room, and makes everybody wait
+
+
+@final
+class Store:
+    """Where state survives.  Made by `open_store`; usable inside of its block, from any task.
+
+    Attributes:
+        url: What it was opened with.
+        damage: What was found damaged or missing when it was opened, in words.
+        on_trouble: Functions that are called once, in the event loop, when the store can no longer acknowledge
+            (PoisonedError, FencedError) and when its disk gets full (StoreError).
+    """
+
+    def __init__(self, writer: Writer, url: str, code_version: str) -> None:
+        self.url = url
+        self._writer = writer
+        self._ledger = writer.ledger
+        self._code_version = code_version
+        self.damage: tuple[str, ...] = tuple(writer.ledger.damage)
+        self.on_trouble: list[Callable[[Exception], None]] = writer.on_trouble
+
+    def __repr__(self) -> str:
+        return f"<Store {self.url!r}>"
+
+    @property
+    def poisoned(self) -> Exception | None:
+        """Why nothing is acknowledged any more; None while all is well."""
+        return self._writer.trouble
+
+    # ------------------------------------------------------------ saved checkpoints
+
+    async def create_checkpoint(
+        self, states: Mapping[str, Any], *, reason: str = "manual", label: str | None = None
+    ) -> CheckpointInfo:
+        """Save *states*, component to state, as one checkpoint: all of them or none.
+
+        They are encoded in the step of the call, so later changes are not in it.  Each is taken to include
+        every record of its component that was acknowledged before.
+
+        Args:
+            reason: Why, in a word; goes into the metadata.
+            label: A name to restore it by; a labelled one is never pruned.
+
+        Raises:
+            SchemaError: a state cannot be kept as it is, or does not structure back; names it. Nothing was saved.
+            StoreError: nothing is acknowledged any more, or the disk is full.
+
+        Trio checkpoint: always.
+        Cancellation: seen before the state is taken; once the commit is queued, its true outcome is returned or raised.
+        """
+        from genesis_trio.persistence import codec
+
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not states:
+            raise ValueError("create_checkpoint() needs at least one component with its state")
+        began = trio.current_time()
+        parts = []
+        for component, state in states.items():
+            body = codec.encode(state, type(state))
+            acknowledged = self._writer.acknowledged.get(component, 0)
+            parts.append(Part(component=component, body=body, state_type=type(state), journal=acknowledged))
+        stall = trio.current_time() - began
+        return await self.commit_cut(parts, reason=reason, label=label, mode=current_mode(), stall=stall)
+
+    async def commit_cut(
+        self, parts: Sequence[Part], *, reason: str, label: str | None, mode: Mode, stall: float
+    ) -> CheckpointInfo:
+        """Save parts that were encoded in one step.  For supervisors; else as `create_checkpoint`."""
+        from genesis_trio.persistence._coding import plan_part
+
+        label = _check_label(label)
+        names = [_check_name("component", part.component) for part in parts]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a component can be in a cut once only: {sorted(names)}")
+        try:
+            planned = [plan_part(part, self._writer.was_proved(part)) for part in parts]
+            operation = SaveCut(planned, reason, label, mode, stall, utcnow(), self._code_version)
+            cut: Cut = await self._writer.write(operation)
+        except Exception as error:
+            if (tree := current_tree()).hooks:
+                emit(tree, CheckpointFailed, reason=reason, error=error)
+            raise
+        self._writer.remember_proved(parts)
+        return self._announce(cut)
+
+    def _announce(self, cut: Cut) -> CheckpointInfo:
+        info = cut.info()
+        if (tree := current_tree()).hooks:
+            emit(
+                tree,
+                CheckpointSaved,
+                checkpoint=info.id,
+                reason=info.reason,
+                label=info.label or "",
+                components=len(info.components),
+                size=info.size,
+                stall=info.stall,
+            )
+        return info
+
+    async def restore_latest(self, component: str, state_type: type[StateT]) -> Restored[StateT] | None:
+        """The newest good state of *component*; None when none was ever saved.
+
+        Damaged saved checkpoints are passed over, loudly: with an event, and named in the result.  The journal
+        behind the state is read and checked, to know what is lost, but not applied.
+
+        Raises:
+            CorruptError: there are saved checkpoints, and all of them are damaged.
+            SchemaError: the state does not fit *state_type*; an older one is not tried.
+
+        Trio checkpoint: always.
+        Cancellation: passes through; nothing was changed.
+        """
+        decode = _decoder(self._ledger, state_type)
+        found = await self._writer.read(find_newest, self._ledger, component, decode)
+        if found is None:
+            return None
+        tail = Tail(self._ledger, component, found.part)
+        while await self._writer.read(tail.next_page):
+            pass
+        fell_back_from = tuple(name for name, _ in found.failures)
+        lost = tail.lost(found.cut, self._failed_parts(component, fell_back_from))
+        self._tell_recovery(component, found.cut, found.failures, tail, lost, replayed=0)
+        return Restored(state=found.state, info=found.cut.info(), fell_back_from=fell_back_from, lost=lost)
+
+    async def restore(self, checkpoint_id: str, component: str, state_type: type[StateT]) -> Restored[StateT]:
+        """The state of *component* in that very checkpoint.
+
+        Raises:
+            StoreError: no such id, or the component is not in it; lists what there is.
+            CorruptError: it is damaged.
+            SchemaError: the state does not fit *state_type*.
+
+        Trio checkpoint: always.
+        Cancellation: passes through; nothing was changed.
+        """
+        decode = _decoder(self._ledger, state_type)
+
+        def find() -> tuple[Cut, Any]:
+            cut = self._find_cut(checkpoint_id, by_label=False)
+            self._check_components(cut, [component])
+            return cut, read_cut(self._ledger, cut, component, decode)[0]
+
+        cut, state = await self._writer.read(find)
+        tail = Tail(self._ledger, component, cut.parts[component])
+        while await self._writer.read(tail.next_page):
+            pass
+        return Restored(state=state, info=cut.info(), lost=tail.lost(cut))
+
+    async def list_checkpoints(self, component: str | None = None) -> Sequence[CheckpointInfo]:
+        """All saved checkpoints, or those with *component* in them, newest first.
+
+        Trio checkpoint: always.
+        Cancellation: passes through.
+        """
+
+        def find() -> list[CheckpointInfo]:
+            cuts = (self._ledger.cuts[number] for number in sorted(self._ledger.cuts, reverse=True))
+            return [cut.info() for cut in cuts if component is None or component in cut.parts]
+
+        return await self._writer.read(find)
+
+    async def rewind(self, to: str | datetime, *, only: Sequence[str] = ()) -> CheckpointInfo:
+        """Make an older saved checkpoint the newest one, and what was recorded after it void.
+
+        The records stay in the journal, are never replayed, and their keys are free again.  Effects that are done
+        stay done.  The components must not be running.
+
+        Args:
+            to: An id, a label (its newest), or a datetime: the newest at or before it.
+            only: Paths of the components to take from it, with all below them; the others stay as they are.
+
+        Raises:
+            StoreError: no such checkpoint or component; lists what there is.
+            CorruptError: it is damaged.
+
+        Trio checkpoint: always.
+        Cancellation: seen before it is queued; then the true outcome is returned or raised.
+        """
+        if isinstance(only, str):
+            raise TypeError(f"only= takes a sequence of paths, got the string {only!r}")
+
+        def find() -> tuple[Cut, list[str]]:
+            cut = self._find_cut(to)
+            return cut, self._select(cut, only)
+
+        cut, components = await self._writer.read(find)
+        operation = Rewind(cut.number, components, current_mode(), utcnow(), self._code_version)
+        return self._announce(await self._writer.write(operation))
+
+    def _find_cut(self, to: str | datetime, *, by_label: bool = True) -> Cut:
+        ledger = self._ledger
+        newest_first = [ledger.cuts[number] for number in sorted(ledger.cuts, reverse=True)]
+        if isinstance(to, datetime):
+            if to.tzinfo is None:
+                raise ValueError(f"a point in time needs its time zone, got {to!r}")
+            found = next((cut for cut in newest_first if cut.created_at <= to), None)
+        elif isinstance(to, str):
+            found = next((cut for cut in newest_first if cut.id == to), None)
+            if found is None and by_label:
+                found = next((cut for cut in newest_first if cut.label == to), None)
+            damaged = [why for number, why in ledger.damaged_cuts.items() if _name_cut(number) == to]
+            if found is None and damaged:
+                raise CorruptError(f"the saved checkpoint {to!r} cannot be read: {damaged[0]}")
+        else:
+            raise TypeError(f"a saved checkpoint is named by id, label or datetime, got {to!r}")
+        if found is None:
+            known = [cut.id + (f" ({cut.label})" if cut.label else "") for cut in newest_first]
+            raise StoreError(f"no saved checkpoint {to!s} in {self.url}; there are {_list(known)}")
+        return found
+
+    def _select(self, cut: Cut, only: Sequence[str]) -> list[str]:
+        if not only:
+            return sorted(cut.parts)
+        selected: set[str] = set()
+        for path in only:
+            below = {component for component in cut.parts if component == path or component.startswith(path + "/")}
+            if not below:
+                self._check_components(cut, [path])
+            selected |= below
+        return sorted(selected)
+
+    def _check_components(self, cut: Cut, components: Sequence[str]) -> None:
+        for component in components:
+            if component not in cut.parts:
+                raise StoreError(f"no component {component!r} in {cut.id}; it holds {_list(sorted(cut.parts))}")
+
+    # ------------------------------------------------------------ the journal
+
+    async def append(self, component: str, events: Sequence[Any]) -> int:
+        """Add *events* to the journal of *component*, consecutively; the sequence of the last one.
+
+        With no events it is the last sequence that there is.
+
+        Raises:
+            SchemaError: an event cannot be kept as it is; none was written.
+            StoreError: nothing is acknowledged any more, or the disk is full.
+
+        Trio checkpoint: always.
+        Cancellation: seen before they are queued; then the true outcome is returned or raised.
+        """
+        from genesis_trio.persistence._coding import pack_event
+
+        _check_name("component", component)
+        packed = [pack_event(event, None) for event in events]
+        last: int = await self._writer.write(Append(component, packed, utcnow().timestamp()))
+        return last
+
+    async def record(self, component: str, event: object, *, key: str | None, apply: Callable[[int], None]) -> int:
+        """Add *event* once, and have it applied in journal order: in one step, before anybody learns of it.
+
+        With a *key* that is recorded already its sequence is returned, and *apply* is not called.  When *apply* raises,
+        the event stays, and the error is raised here.  For supervisors; else as `append`.
+        """
+        from genesis_trio.persistence._coding import pack_event
+
+        _check_name("component", component)
+        if key is not None:
+            _check_name("key", key)
+        operation = Append(component, [pack_event(event, key)], utcnow().timestamp(), apply)
+        sequence: int = await self._writer.write(operation)
+        return sequence
+
+    def replay(
+        self, component: str, event_type: Any, *, after: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[tuple[int, Any]]]:
+        """Read the journal of *component* behind sequence *after*: an async iterator of (sequence, event).
+
+        ::
+
+            async with store.replay("desk/ledger", Fill | Rejection, after=41) as records:
+                async for sequence, event in records:
+                    ...
+
+        It ends where the journal ended when the block was entered.  Records that a restore made void are left out.
+
+        Args:
+            event_type: The class of the events, or a union of classes.
+
+        Raises:
+            CorruptError: while iterating, where a record is damaged or missing; all before it were good.
+            SchemaError: while iterating, an event fits none of the classes.
+            StoreError: the records behind *after* were pruned.
+
+        Trio checkpoint: on entering and for each item, always.
+        Cancellation: passes through; nothing was changed.
+        """
+        from genesis_trio.persistence._coding import event_candidates
+
+        if isinstance(after, bool) or not isinstance(after, int):
+            raise TypeError(f"after must be a sequence number, got {after!r}")
+        if after < 0:
+            raise ValueError(f"after must be at least 0, got {after}")
+        return _Replay(self, component, event_candidates(event_type), after)
+
+    # ------------------------------------------------------------ recovery for supervisors
+
+    async def load(self, component: str, state_type: type[StateT], *, make: Callable[[], StateT]) -> Loaded[StateT]:
+        """State and journal of *component*, as far as they are good: the part that is newest, the records behind it applied.
+
+        ``state.apply(event)`` is called in the event loop, page by page, with a Trio checkpoint between pages.
+
+        Raises:
+            CorruptError: there are saved checkpoints, and all of them are damaged.
+            SchemaError: state or event does not fit its class; an older state is not tried.
+        """
+        found = await self._writer.read(find_newest, self._ledger, component, _decoder(self._ledger, state_type))
+        state: StateT = found.state if found is not None else make()
+        tail = Tail(self._ledger, component, found.part if found is not None else None)
+        replayed = await self._apply_tail(component, tail, state, state_type)
+        failures = found.failures if found is not None else ()
+        fell_back_from = tuple(name for name, _ in failures)
+        cut = found.cut if found is not None else None
+        lost = tail.lost(cut, self._failed_parts(component, fell_back_from))
+        self._tell_recovery(component, cut, failures, tail, lost, replayed)
+        return Loaded(
+            state=state,
+            info=cut.info() if cut is not None else None,
+            inbox=found.inbox if found is not None else None,
+            journal=tail.reached,
+            replayed=replayed,
+            fell_back_from=fell_back_from,
+            lost=lost,
+        )
+
+    async def _apply_tail(self, component: str, tail: Tail, state: Any, state_type: type) -> int:
+        candidates: tuple[type, ...] | None = None
+        replayed = 0
+        while page := await self._writer.read(tail.next_page):
+            if candidates is None:
+                from genesis_trio.persistence import codec
+
+                candidates = codec.apply_candidates(state_type)
+            events, error = await self._writer.read(_decode_page, page, candidates)
+            for _, event in events:
+                state.apply(event)
+            if error is not None:
+                raise error
+            replayed += len(events)
+        return replayed
+
+    def _failed_parts(self, component: str, names: Sequence[str]) -> list[Any]:
+        return [
+            cut.parts[component] for cut in self._ledger.cuts.values() if cut.id in names and component in cut.parts
+        ]
+
+    def _tell_recovery(
+        self,
+        component: str,
+        cut: Cut | None,
+        failures: Sequence[tuple[str, str]],
+        tail: Tail,
+        lost: int | None,
+        replayed: int,
+    ) -> None:
+        tree = current_tree()
+        name = cut.id if cut is not None else ""
+        if failures or tail.damage is not None or lost != 0:
+            damaged = "; ".join([*(f"{each}: {why}" for each, why in failures), *filter(None, [tail.damage])])
+            damaged = damaged or "; ".join(self._ledger.missing_from(component))
+            told = "an unknown number of" if lost is None else str(lost)
+            logger.error(
+                "%s: recovered from %s with damage passed over; %s acknowledged records are lost: %s",
+                component,
+                name or "the journal",
+                told,
+                damaged,
+            )
+            if tree.hooks:
+                fields = {"component": component, "checkpoint": name, "damaged": damaged}
+                emit(tree, RecoveryFellBack, **fields, lost=-1 if lost is None else lost)
+        if tree.hooks and (cut is not None or replayed):
+            emit(tree, StateRestored, component=component, checkpoint=name, replayed=replayed)
+
+    # ------------------------------------------------------------ effects and control state
+
+    async def begin_effect(self, component: str, key: str) -> Effect:
+        """Write down that the effect *key* begins, unless it is known: NEW (the intent is durable), DONE, FAILED or UNKNOWN."""
+        _check_name("component", component)
+        _check_name("key", key)
+        effect: Effect = await self._writer.write(BeginEffect(component, key))
+        return effect
+
+    async def end_effect(
+        self, component: str, key: str, *, result: bytes | None = None, failure: tuple[str, str] | None = None
+    ) -> None:
+        """Write down how the effect ended: with an encoded result, or with a failure's type name and text."""
+        await self._writer.write(EndEffect.of(component, key, result, failure))
+
+    async def forget_effect(self, component: str, key: str) -> None:
+        """Nothing was sent: the key is free again."""
+        await self._writer.write(ForgetEffect(component, key))
+
+    def put_control(self, name: str, body: bytes | None) -> Request:
+        """Queue a piece of the framework's own state at once; None removes it.
+
+        Returns a receipt: ``await receipt.wait()`` waits until it is durable or raises, ``receipt.error`` says why it failed.
+        """
+        _check_name("control name", name)
+        return self._writer.submit(PutControl(name, body))
+
+    async def read_control(self) -> Mapping[str, bytes]:
+        """The framework's own state, as it is on disk."""
+        return await self._writer.read(lambda: dict(sorted(self._ledger.control.items())))
+
+    # ------------------------------------------------------------ housekeeping
+
+    async def verify(self) -> VerifyReport:
+        """Read everything there is, and name what is damaged or missing.  Writers wait between its steps only.
+
+        Trio checkpoint: always.
+        Cancellation: passes through; nothing was changed.
+        """
+        from genesis_trio.persistence._verify import steps
+
+        problems: list[str] = []
+        for step in steps(self._ledger, problems):
+            await self._writer.read(step)
+        return VerifyReport(ok=not problems, problems=tuple(dict.fromkeys(problems)))
+
+    async def prune(self, *, keep: int = 10, journal: bool = False) -> int:
+        """Remove old saved checkpoints; how many were removed.
+
+        For each component the newest *keep* stay, and the newest whose bytes were found good now; labelled ones
+        always stay.  One that any component needs stays whole.
+
+        Args:
+            journal: Also remove the records, with their keys, that lie before every saved checkpoint kept of their
+                component.  A key that is forgotten so can be recorded again.
+
+        Raises:
+            ValueError: *keep* is less than 1.
+
+        Trio checkpoint: always.
+        Cancellation: seen between small commits; what was removed until then is removed.
+        """
+        check_at_least_one("keep", keep)
+        from genesis_trio.persistence._retention import find_old_cuts, find_old_records
+
+        doomed = await self._writer.read(find_old_cuts, self._ledger, keep)
+        removed = 0
+        for begin in range(0, len(doomed), REMOVE_AT_ONCE):
+            removed += await self._writer.write(Remove(doomed[begin : begin + REMOVE_AT_ONCE]))
+        if journal:
+            for component, upto in (await self._writer.read(find_old_records, self._ledger)).items():
+                await self._writer.write(Remove(records={component: upto}))
+        return removed
+
+    async def accept_damage(self) -> None:
+        """An operator has looked: what is missing counts as never written from now on, and is no longer reported."""
+        await self._writer.write(Accept())
+        self.damage = ()
+
+    def statistics(self) -> StoreStatistics:
+        """Counters since the store was opened, and what is saved now."""
+        counts: dict[str, int] = {}
+        newest: dict[str, datetime] = {}
+        for cut in sorted(self._ledger.cuts.values(), key=lambda cut: cut.number):
+            for component in cut.parts:
+                counts[component] = counts.get(component, 0) + 1
+                newest[component] = cut.created_at
+        writer = self._writer
+        return StoreStatistics(
+            commits=writer.commits,
+            records=writer.records,
+            cuts=writer.cuts,
+            waiting=writer.waiting,
+            largest_batch=writer.largest_batch,
+            commit_time=writer.commit_time,
+            checkpoints=dict(sorted(counts.items())),
+            newest=dict(sorted(newest.items())),
+            room=not writer.is_full,
+            poisoned=writer.trouble is not None,
+        )
+
+
+class _Replay(Generic[T]):
+    """The block of `Store.replay`, and the iterator inside of it."""
+
+    def __init__(self, store: Store, component: str, candidates: tuple[type, ...], after: int) -> None:
+        self._store = store
+        self._component = component
+        self._candidates = candidates
+        self._after = after
+        self._tail: Tail | None = None
+        self._ready: list[tuple[int, Any]] = []
+        self._error: Exception | None = None
+
+    async def __aenter__(self) -> AsyncIterator[tuple[int, Any]]:
+        make = partial(Tail.after, self._store._ledger, self._component, self._after)
+        self._tail = await self._store._writer.read(make)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._tail = None
+        self._ready.clear()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, Any]]:
+        return self
+
+    async def __anext__(self) -> tuple[int, Any]:
+        if self._ready:
+            await trio.lowlevel.checkpoint()
+            return self._ready.pop()
+        if self._tail is None:
+            raise RuntimeError("the records of replay() can be read inside of its block only")
+        if self._error is None:
+            page = await self._store._writer.read(self._tail.next_page)
+            events, self._error = await self._store._writer.read(_decode_page, page, self._candidates)
+            self._ready = events[::-1]
+            if self._ready:
+                return self._ready.pop()
+        if self._error is not None:
+            raise self._error
+        if self._tail.damage is not None:
+            raise CorruptError(f"{self._tail.damage}; the records up to {self._tail.reached} are good")
+        raise StopAsyncIteration
+
+
+def _decode_page(page: Sequence[Entry], candidates: tuple[type, ...]) -> tuple[list[tuple[int, Any]], Exception | None]:
+    """Events up to the first that cannot be decoded, and why not."""
+    from genesis_trio.persistence._coding import decode_entry
+
+    events: list[tuple[int, Any]] = []
+    for entry in page:
+        try:
+            events.append((entry.sequence, decode_entry(entry, candidates)))
+        except GenesisError as error:
+            return events, error
+    return events, None
+
+
+def _decoder(ledger: Ledger, state_type: type) -> Callable[[bytes, Any], Any]:
+    from genesis_trio.persistence._coding import decode_part
+
+    return partial(decode_part, ledger, state_type)
+
+
+def _name_cut(number: int) -> str:
+    from genesis_trio.persistence.checkpoints import name_cut
+
+    return name_cut(number)
+
+
+def _list(names: Sequence[str]) -> str:
+    if not names:
+        return "none"
+    shown = ", ".join(names[:20])
+    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
+
+
+def _check_name(what: str, name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a {what} is a string, got {name!r}")
+    if not name:
+        raise ValueError(f"a {what} cannot be empty")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"a {what} must be text that can be encoded, got {name!r}") from None
+    return name
+
+
+def _check_label(label: object) -> str | None:
+    return None if label is None else _check_name("label", label)
+
+
+# ---------------------------------------------------------------- opening
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    url: str, *, commit_timeout: float = 10.0, code_version: str | None = None
+) -> AsyncIterator[Store]:
+    """Open the store that *url* names, for the block; make it when it is not there.
+
+    ``sqlite:desk.db`` is a file, durable against a crash of the process and of the machine.  ``memory:`` is gone
+    at the end of the block; ``memory:desk`` stays in the process, so that a restart can be played.  Other schemes
+    come from plugins, which are loaded only when named.
+
+    Leaving the block writes what is queued, whatever the reason for leaving, and raises the body's own exception.
+
+    Args:
+        commit_timeout: Seconds after which a commit that has not come back counts as unknown, and the store is poisoned.
+        code_version: The version of your code, for the metadata; default: that of genesis_trio.
+
+    Raises:
+        StoreError: unknown scheme; in use, by whom; foreign or newer file.
+        CorruptError: the file cannot be read at all.
+        PluginError: the engine is installed, and cannot be loaded.
+
+    Trio checkpoint: on entering and on leaving, always.
+    Cancellation: seen before anything is opened; leaving is shielded, and bounded by the commit under way.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"a store is named by a string such as 'sqlite:desk.db', got {url!r}")
+    if isinstance(commit_timeout, bool) or not isinstance(commit_timeout, int | float):
+        raise TypeError(f"commit_timeout must be seconds as a number, got {commit_timeout!r}")
+    if not (commit_timeout > 0 and math.isfinite(commit_timeout)):
+        raise ValueError(f"commit_timeout must be positive and finite seconds, got {commit_timeout!r}")
+    await trio.lowlevel.checkpoint_if_cancelled()
+    with trio.CancelScope(shield=True):
+        ledger = await run_blocking(_open_ledger, url, utcnow())
+    try:
+        writer = Writer(ledger, url, commit_timeout)
+        store = Store(writer, url, code_version if code_version is not None else _own_version())
+        if ledger.damage:
+            _tell_damage(store)
+        failure: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run)
+            try:
+                yield store
+            except BaseException as error:  # noqa: ASYNC103  # raised again below, outside of the nursery, bare
+                failure = error
+            finally:
+                writer.close()
+                with trio.CancelScope(shield=True):
+                    await writer.finished.wait()
+        if failure is not None:
+            raise failure
+    finally:
+        with trio.CancelScope(shield=True):
+            await run_blocking(_close_ledger, ledger)
+
+
+def _open_ledger(url: str, now: datetime) -> Ledger:
+    import os
+    import socket
+
+    from genesis_trio.persistence._opening import open_engine
+
+    engine = open_engine(url)
+    try:
+        holder = f"process {os.getpid()} on {socket.gethostname()}, since {now.isoformat(timespec='seconds')}"
+        ledger = Ledger(engine, SCOPE, holder)
+        ledger.open(now)
+    except BaseException:
+        engine.close()
+        raise
+    return ledger
+
+
+def _close_ledger(ledger: Ledger) -> None:
+    try:
+        with contextlib.suppress(StoreError, OSError):
+            ledger.engine.release(ledger.scope, ledger.token)
+    finally:
+        ledger.engine.close()
+
+
+def _tell_damage(store: Store) -> None:
+    tree = current_tree()
+    for text in store.damage:
+        logger.error("%s: %s", store.url, text)
+        if tree.hooks:
+            emit(tree, StoreDamaged, store=store.url, error=text)
+
+
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"genesis_trio {version('genesis_trio')}"
+    except PackageNotFoundError:
+        return "genesis_trio, not installed"
