@@ -9,117 +9,57 @@ Every public name stands here.  The rooms behind them import downwards only::
     errors < _runtime < events < modes < policies < messaging < persistence
            < supervision < service < instrumentation < testing < cli < demo
 
-Importing this package costs little more than importing Trio: what needs a heavy library
-(cattrs, orjson, sqlite3) imports it when it is used.
+A name is loaded from its room when it is first asked for, so that a program pays for the rooms
+that it uses (docs/decisions/0002).  Type checkers read the imports in ``__init__.pyi``.
 """
 
-from genesis_trio.errors import (
-    AttemptTimeoutError,
-    BreakerOpenError,
-    BulkheadFullError,
-    ConfigError,
-    CorruptError,
-    EffectFailedError,
-    FencedError,
-    GenesisError,
-    MailboxFullError,
-    ModeRefusedError,
-    OutcomeUnknownError,
-    PluginError,
-    PoisonedError,
-    RateLimitedError,
-    RetryBudgetExhaustedError,
-    SchemaError,
-    StartTimeoutError,
-    StoreError,
-    TotalTimeoutError,
-)
-from genesis_trio.events import (
-    Event,
-    Severity,
-    observe,
-)
-from genesis_trio.modes import (
-    Capability,
-    Criticality,
-    Hold,
-    Mode,
-    ModeCause,
-    ModePolicy,
-    ModeScope,
-    allows,
-    cancel_when,
-    current_mode,
-    current_scope,
-    mode_scope,
-    require,
-)
-from genesis_trio.policies.budget import (
-    BudgetStatistics,
-    RetryBudget,
-)
-from genesis_trio.policies.bulkhead import (
-    Bulkhead,
-)
-from genesis_trio.policies.hedge import (
-    Hedge,
-)
-from genesis_trio.policies.rate_limit import (
-    RateLimit,
-)
+import importlib
 
-__all__ = [
-    "AttemptTimeoutError",
-    "BreakerOpenError",
-    "BudgetStatistics",
-    "Bulkhead",
-    "BulkheadFullError",
-    "Capability",
-    "ConfigError",
-    "CorruptError",
-    "Criticality",
-    "EffectFailedError",
-    "Event",
-    "FencedError",
-    "GenesisError",
-    "Hedge",
-    "Hold",
-    "MailboxFullError",
-    "Mode",
-    "ModeCause",
-    "ModePolicy",
-    "ModeRefusedError",
-    "ModeScope",
-    "OutcomeUnknownError",
-    "PluginError",
-    "PoisonedError",
-    "RateLimit",
-    "RateLimitedError",
-    "RetryBudget",
-    "RetryBudgetExhaustedError",
-    "SchemaError",
-    "Severity",
-    "StartTimeoutError",
-    "StoreError",
-    "TotalTimeoutError",
-    "allows",
-    "cancel_when",
-    "current_mode",
-    "current_scope",
-    "mode_scope",
-    "observe",
-    "require",
-]
+_ROOMS = {
+    "genesis_trio.errors": """
+        AttemptTimeoutError BreakerOpenError BulkheadFullError ConfigError CorruptError EffectFailedError FencedError
+        GenesisError MailboxFullError ModeRefusedError OutcomeUnknownError PluginError PoisonedError RateLimitedError
+        RetryBudgetExhaustedError SchemaError StartTimeoutError StoreError TotalTimeoutError
+    """,
+    "genesis_trio.events": "Event Severity observe",
+    "genesis_trio.modes": """
+        Capability Criticality Hold Mode ModeCause ModePolicy ModeScope allows cancel_when current_mode current_scope
+        mode_scope require
+    """,
+    "genesis_trio.policies.budget": "BudgetStatistics RetryBudget",
+    "genesis_trio.policies.bulkhead": "Bulkhead",
+    "genesis_trio.policies.hedge": "Hedge",
+    "genesis_trio.policies.rate_limit": "RateLimit",
+}
+_WHERE = {name: module for module, names in _ROOMS.items() for name in names.split()}
+
+__all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll] - type checkers read the stub
 
 
-def _publish(names: list[str]) -> None:
-    # Tracebacks, pickles and documentation then show the path that users import.
-    for name in names:
-        public = globals()[name]
+def _load(module: str) -> None:
+    """Bring the public names of *module* here, as objects of this package.
+
+    Tracebacks, pickles and documentation then show the path that users import.
+    """
+    room = importlib.import_module(module)
+    for name in _ROOMS[module].split():
+        public = getattr(room, name)
         # An instance has its class's __module__, and so has a type alias: neither can be named anew.
         if getattr(public, "__qualname__", None) == name:
             public.__module__ = __name__
+        globals()[name] = public
 
 
-_publish(__all__)
-del _publish
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _load(_WHERE[name])
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+# Errors are met without being asked for, and are to say the same name each time.
+_load("genesis_trio.errors")

@@ -54,11 +54,17 @@ def test_exports_nothing_else_looks_public() -> None:
     """What a user sees in a completion list is public or a module."""
     visible = {
         name
-        for name, value in vars(genesis_trio).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        for name in dir(genesis_trio)
+        if not name.startswith("_") and not isinstance(getattr(genesis_trio, name), ModuleType)
     }
 
     assert visible == set(PUBLIC_NAMES)
+
+
+def test_exports_unknown_name_is_an_attribute_error() -> None:
+    """A name that is not there is reported as by any module, so that `hasattr` and suggestions work."""
+    with pytest.raises(AttributeError, match=r"^module 'genesis_trio' has no attribute 'Guarrd'$"):
+        genesis_trio.Guarrd  # noqa: B018 - asking is the point
 
 
 @pytest.mark.parametrize("name", NAMED_OBJECTS)
@@ -86,11 +92,19 @@ def test_exports_class_type_hints_can_be_resolved(name: str) -> None:
     assert isinstance(typing.get_type_hints(getattr(genesis_trio, name)), dict)
 
 
-def test_exports_import_leaves_heavy_modules_alone() -> None:
-    """Importing genesis_trio loads no codec, no database and no server that Trio has not loaded."""
+def test_exports_import_loads_errors_and_nothing_else() -> None:
+    """A program pays for the rooms that it uses, when it asks for their names."""
+    ours = sorted(name for name in loaded_by("import genesis_trio") if name.startswith("genesis_trio"))
+
+    assert ours == ["genesis_trio", "genesis_trio.errors"]
+
+
+@pytest.mark.parametrize("statement", ["import genesis_trio", "from genesis_trio import *"])
+def test_exports_import_leaves_heavy_modules_alone(statement: str) -> None:
+    """Even all names together load no codec, no database and no server that Trio has not loaded."""
     paid_for = loaded_by("import trio, attrs")
 
-    heavy = [name for name in loaded_by("import genesis_trio") if name in HEAVY and name not in paid_for]
+    heavy = [name for name in loaded_by(statement) if name in HEAVY and name not in paid_for]
 
     assert heavy == []
 
@@ -105,7 +119,7 @@ def test_exports_import_leaves_testing_and_edges_alone() -> None:
         "trio.testing",
     )
 
-    assert [name for name in loaded_by("import genesis_trio") if name.startswith(edges)] == []
+    assert [name for name in loaded_by("from genesis_trio import *") if name.startswith(edges)] == []
 
 
 @pytest.mark.parametrize("module", [genesis_trio, genesis_trio.testing], ids=lambda module: module.__name__)
@@ -126,10 +140,14 @@ def test_exports_every_all_in_the_package_resolves() -> None:
     assert missing == []
 
 
-def test_exports_front_imports_each_name_once() -> None:
-    """The front is a table of names by room: imports, `__all__` and no logic that a type checker cannot read."""
-    front = ast.parse(Path(genesis_trio.__file__).read_text(encoding="utf-8"))
+def test_exports_type_checkers_see_the_names_that_are_loaded() -> None:
+    """The stub imports each name from the module that the front loads it from."""
+    stub = ast.parse(Path(genesis_trio.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
 
-    imported = [alias.name for node in front.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    imported = {
+        alias.name: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    (listed,) = [ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)]
 
-    assert sorted(imported) == PUBLIC_NAMES
+    assert imported == genesis_trio._WHERE
+    assert listed == PUBLIC_NAMES
