@@ -41,6 +41,21 @@ from genesis_trio.modes import (
     mode_scope,
     require,
 )
+from genesis_trio.persistence.checkpoints import (
+    CheckpointInfo,
+    Restored,
+    VerifyReport,
+)
+from genesis_trio.persistence.engine import (
+    StoreEngine,
+)
+from genesis_trio.persistence.policy import (
+    CheckpointPolicy,
+)
+from genesis_trio.persistence.store import (
+    Store,
+    open_store,
+)
 from genesis_trio.policies.budget import (
     BudgetStatistics,
     RetryBudget,
@@ -62,6 +77,8 @@ __all__ = [
     "Bulkhead",
     "BulkheadFullError",
     "Capability",
+    "CheckpointInfo",
+    "CheckpointPolicy",
     "ConfigError",
     "CorruptError",
     "Criticality",
@@ -82,18 +99,23 @@ __all__ = [
     "PoisonedError",
     "RateLimit",
     "RateLimitedError",
+    "Restored",
     "RetryBudget",
     "RetryBudgetExhaustedError",
     "SchemaError",
     "Severity",
     "StartTimeoutError",
+    "Store",
+    "StoreEngine",
     "StoreError",
     "TotalTimeoutError",
+    "VerifyReport",
     "allows",
     "cancel_when",
     "current_mode",
     "current_scope",
     "mode_scope",
     "observe",
+    "open_store",
     "require",
 ]
