@@ -32,8 +32,9 @@ _ROOMS = {
     "genesis_trio.policies.rate_limit": "RateLimit",
     "genesis_trio.persistence.checkpoints": "CheckpointInfo Restored VerifyReport",
     "genesis_trio.persistence.engine": "StoreEngine",
+    "genesis_trio.persistence.opening": "open_store",
     "genesis_trio.persistence.policy": "CheckpointPolicy",
-    "genesis_trio.persistence.store": "Store open_store",
+    "genesis_trio.persistence.store": "Store",
 }
 _WHERE = {name: module for module, names in _ROOMS.items() for name in names.split()}
 

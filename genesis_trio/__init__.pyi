@@ -49,12 +49,14 @@ from genesis_trio.persistence.checkpoints import (
 from genesis_trio.persistence.engine import (
     StoreEngine,
 )
+from genesis_trio.persistence.opening import (
+    open_store,
+)
 from genesis_trio.persistence.policy import (
     CheckpointPolicy,
 )
 from genesis_trio.persistence.store import (
     Store,
-    open_store,
 )
 from genesis_trio.policies.budget import (
     BudgetStatistics,

@@ -1,42 +1,37 @@
 """What a store knows while it is open, and how one commit changes it.
 
 `Ledger` is the picture in memory of everything small that is on disk: the root, the heads, the saved
-checkpoints, the control state.  A `Draft` is the next commit: operations (see `_operations`) write
-into it, and it becomes the picture only once the engine has said that it is durable.
+checkpoints, the control state.  `_draft.Draft` is the next commit, which becomes the picture once it is durable.
 
 All of this is synchronous and runs inside of one blocking call at a time.
 """
 
+import errno
 import json
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterator
 
 import attrs
 
 from genesis_trio.errors import CorruptError, StoreError
+from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._envelope import (
-    START,
-    Entry,
     Head,
     Lineage,
     Root,
     add,
     chain_of,
     digest_part,
-    seal,
     seal_digest,
-    subtract,
-    unpack_entry,
     unseal,
 )
-from genesis_trio.persistence.checkpoints import Cut, name_cut
-from genesis_trio.persistence.engine import Batch, Record, Row, StoreEngine
+from genesis_trio.persistence.engine import Row, StoreEngine
 
-__all__ = ["CONTROL", "CUT", "EFFECT", "HEAD", "INCIDENT", "KEY", "SCHEMA", "Draft", "Incident", "Ledger"]
+__all__ = ["CONTROL", "CUT", "EFFECT", "HEAD", "INCIDENT", "KEY", "SCHEMA", "Incident", "Ledger"]
 
 CONTROL, CUT, EFFECT, HEAD, INCIDENT, KEY, SCHEMA = "control", "cut", "effect", "head", "incident", "key", "schema"
 #: The rows that the root sums up; those of the other kinds are summed up in the head of their component.
 ROOT_KINDS = (CONTROL, CUT, HEAD, INCIDENT, SCHEMA)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 PAGE = 1024  # rows or records that are read at a time
 
 Address = tuple[str, str, str]
@@ -91,11 +86,17 @@ class Ledger:
 
     # -- opening
 
-    def open(self, now: datetime) -> None:
-        """Become the holder, read everything small, and notice what is missing."""
-        self.token = self.engine.acquire(self.scope, self.holder)
+    def open(self) -> list[Incident]:
+        """Become the holder, read everything small, and notice what is missing: incidents, still to be written down."""
+        try:
+            self.token = self.engine.acquire(self.scope, self.holder)
+        except OSError as error:
+            # With a full disk a service has to come up all the same, to make itself safe.
+            if error.errno not in NO_ROOM or not self.engine.relieve():
+                raise StoreError(f"the store cannot be opened for writing: {error}") from error
+            self.token = self.engine.acquire(self.scope, self.holder)
         found = self._read_root()
-        total = self._read_rows()
+        total = self._read_rows(found)
         if total != self.root.rows_sum and not found:
             found.append(
                 Incident(
@@ -105,14 +106,8 @@ class Ledger:
                 )
             )
         self.root.rows_sum = total
-        for component in sorted({name for cut in self.cuts.values() for name in cut.parts} - set(self.heads)):
-            found.append(self._rebuild_head(component))
         self.damage.extend(incident.text for incident in found)
-        if found:
-            draft = Draft(self)
-            for incident in found:
-                draft.note(incident, now)
-            draft.commit()
+        return found
 
     def _read_root(self) -> list[Incident]:
         inside, outside = self.engine.read_head(self.scope), self.engine.read_witness(self.scope)
@@ -150,8 +145,9 @@ class Ledger:
             found.append(Incident(commit=self.root.commit, effects=True, text="the two heads of the store differ"))
         return found
 
-    def _read_rows(self) -> int:
+    def _read_rows(self, found: list[Incident]) -> int:
         total = 0
+        headless: list[str] = []
         for kind in ROOT_KINDS:
             for row in self.rows(kind):
                 assert row.body is not None
@@ -162,6 +158,11 @@ class Ledger:
                     self._take(row, unseal(kind, row.component, row.key, row.body))
                 except CorruptError as error:
                     self._put_aside(row, error)
+                    if kind == HEAD:
+                        headless.append(row.component)
+        # Last, when the saved checkpoints are known: they say where the journals go on.
+        headless += {name for cut in self.cuts.values() for name in cut.parts} - set(self.heads)
+        found.extend(self._rebuild_head(component) for component in sorted(set(headless)))
         return total
 
     def _take(self, row: Row, body: bytes) -> None:
@@ -181,8 +182,6 @@ class Ledger:
         self.damage.append(f"{error}; a copy is in {where}")
         if row.kind == CUT and row.key.isdigit():
             self.damaged_cuts[int(row.key)] = str(error)
-        elif row.kind == HEAD:
-            self.damage.append(self._rebuild_head(row.component).text)
 
     def _rebuild_head(self, component: str) -> Incident:
         """A new head from what is still there: the newest saved checkpoint and the records behind it."""
@@ -196,8 +195,8 @@ class Ledger:
         self.heads[component] = head
         for sequence, data in self.raw_records(component, after=head.last, start=start):
             head.last, head.chain = sequence, chain_of(data)
-        head.keys, head.keys_sum = self._sum_rows(KEY, component)
-        head.effects, head.effects_sum = self._sum_rows(EFFECT, component)
+        head.keys, head.keys_sum = self.sum_rows(KEY, component)
+        head.effects, head.effects_sum = self.sum_rows(EFFECT, component)
         return Incident(
             commit=self.root.commit,
             component=component,
@@ -217,7 +216,7 @@ class Ledger:
                 return
             after = (page[-1].component, page[-1].key)
 
-    def _sum_rows(self, kind: str, component: str) -> tuple[int, int]:
+    def sum_rows(self, kind: str, component: str) -> tuple[int, int]:
         count, total = 0, 0
         for row in self.rows(kind, component):
             assert row.body is not None
@@ -293,219 +292,17 @@ class Ledger:
             return
         head = self.heads.get(component)
         if head is not None:
-            if self._sum_rows(KEY, component) != (head.keys, head.keys_sum):
+            if self.sum_rows(KEY, component) != (head.keys, head.keys_sum):
                 raise CorruptError(
                     f"keys of {component!r} are missing or damaged, so it cannot be known what was recorded before; "
                     f"restore() it from a saved checkpoint, which makes them anew from the journal"
                 )
-            if self._sum_rows(EFFECT, component) != (head.effects, head.effects_sum):
+            if self.sum_rows(EFFECT, component) != (head.effects, head.effects_sum):
                 self.damage.append(f"effects of {component!r} are missing or damaged: what is absent counts as begun")
                 self.incidents["effects:" + component] = Incident(
                     commit=self.root.commit, component=component, records=0, effects=True, text=self.damage[-1]
                 )
         self.checked_rows.add(component)
-
-
-class Draft:
-    """The next commit.
-
-    An operation writes into it only once it can no longer fail, so that one which is refused leaves nothing behind.
-    """
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.root = attrs.evolve(ledger.root)
-        self.heads: dict[str, Head] = {}
-        self.records: list[Record] = []
-        self.rows: dict[Address, bytes | None] = {}
-        self.parts: dict[bytes, bytes] = {}
-        self.cuts: dict[int, Cut | None] = {}
-        self.control: dict[str, bytes | None] = {}
-        self.incidents: dict[str, Incident | None] = {}
-        self.removed_parts: set[bytes] = set()
-        self.removed_records: dict[str, int] = {}
-        self._is_removal = False
-
-    # -- looking
-
-    def head(self, component: str) -> Head:
-        """The head of *component*, to read."""
-        head = self.heads.get(component) or self.ledger.find_head(component)
-        return head if head is not None else Head()
-
-    def head_to_change(self, component: str) -> Head:
-        if component not in self.heads:
-            self.heads[component] = attrs.evolve(self.head(component))
-        return self.heads[component]
-
-    def read_row(self, kind: str, component: str, key: str) -> bytes | None:
-        """The body of a row as this commit will leave it."""
-        address = (kind, component, key)
-        sealed = self._sealed_row(address)
-        return unseal(*address, sealed) if sealed is not None else None
-
-    def _sealed_row(self, address: Address) -> bytes | None:
-        if address in self.rows:
-            return self.rows[address]
-        return self.ledger.engine.read_row(self.ledger.scope, *address)
-
-    def chain_at(self, component: str, sequence: int) -> tuple[bytes, int]:
-        """The digest of that record, and a position which no later record of *component* lies before."""
-        head = self.head(component)
-        if sequence == head.last:
-            return head.chain, self.root.position + 1
-        if sequence == head.base:
-            return head.base_chain, 0
-        start = self.ledger.start_of(component, sequence - 1)
-        for found, data in self.ledger.raw_records(component, after=sequence - 1, start=start):
-            if found == sequence:
-                return chain_of(data), start
-            break
-        raise CorruptError(f"record {sequence} of {component!r} is missing")
-
-    # -- writing
-
-    def add_entry(self, component: str, tag: str, key: str | None, at: float, body: bytes) -> int:
-        head = self.head_to_change(component)
-        head.last += 1
-        entry = Entry(head.last, tag, key, at, body)
-        packed, head.chain = entry.pack(component, head.chain)
-        self.records.append(Record(component, head.last, packed))
-        self.root.records += 1
-        self.root.position += 1
-        return head.last
-
-    def set_row(self, kind: str, component: str, key: str, body: bytes | None, *, is_new: bool = False) -> None:
-        """Replace or remove a row, and keep the sum that it is part of; *is_new* saves looking for an old one."""
-        address = (kind, component, key)
-        sealed = seal(*address, body) if body is not None else None
-        if kind in ROOT_KINDS:
-            old = self._old_digest(address)
-            self.root.rows_sum = _exchange(self.root.rows_sum, old, sealed)
-        else:
-            head = self.head_to_change(component)
-            before = None if is_new else self._sealed_row(address)
-            old = seal_digest(before) if before is not None else None
-            change = (sealed is not None) - (old is not None)
-            if kind == KEY:
-                head.keys, head.keys_sum = head.keys + change, _exchange(head.keys_sum, old, sealed)
-            else:
-                head.effects, head.effects_sum = head.effects + change, _exchange(head.effects_sum, old, sealed)
-        self.rows[address] = sealed
-
-    def _old_digest(self, address: Address) -> int | None:
-        if address in self.rows:
-            sealed = self.rows[address]
-            return seal_digest(sealed) if sealed is not None else None
-        return self.ledger.row_digests.get(address)
-
-    def add_part(self, body: bytes) -> bytes:
-        """Make sure that *body* is stored, once for all that share it; its digest."""
-        digest = digest_part(body)
-        if digest not in self.ledger.good_parts and digest not in self.parts:
-            # It may lie there damaged: only bytes that this process has seen whole are shared.
-            self.parts[digest] = body
-            try:
-                self.ledger.read_part(digest)
-            except CorruptError:
-                pass
-            else:
-                del self.parts[digest]
-        return digest
-
-    def add_cut(self, cut: Cut) -> None:
-        self.root.cut = cut.number
-        self.cuts[cut.number] = cut
-        self.set_row(CUT, "", f"{cut.number:012d}", cut.pack())
-
-    def set_control(self, name: str, body: bytes | None) -> None:
-        self.control[name] = body
-        self.set_row(CONTROL, "", name, body)
-
-    def note(self, incident: Incident, now: datetime) -> None:
-        key = f"{self.root.commit + 1:012d}-{len(self.incidents)}"
-        self.incidents[key] = incident
-        self.set_row(INCIDENT, "", key, json.dumps(attrs.asdict(incident)).encode())
-
-    def forget(self, key: str) -> None:
-        """An incident is over."""
-        self.incidents[key] = None
-        if (INCIDENT, "", key) in self.ledger.row_digests:
-            self.set_row(INCIDENT, "", key, None)
-
-    def remove_cut(self, number: int) -> None:
-        self._is_removal = True
-        self.cuts[number] = None
-        self.set_row(CUT, "", f"{number:012d}", None)
-
-    def remove_parts(self, digests: set[bytes]) -> None:
-        self._is_removal = True
-        self.removed_parts |= digests
-
-    def remove_records(self, component: str, upto: int, chain: bytes) -> None:
-        self._is_removal = True
-        head = self.head_to_change(component)
-        head.base, head.base_chain = upto, chain
-        self.removed_records[component] = upto
-
-    # -- the end
-
-    def commit(self) -> bool:
-        """Write it down; only then is it true.  False when there was nothing to write."""
-        if not (self.rows or self.records or self.parts or self._is_removal):
-            return False
-        ledger = self.ledger
-        for component, head in self.heads.items():
-            self.set_row(HEAD, component, "", head.pack())
-        self.root.commit += 1
-        rows = [Row(*address, sealed) for address, sealed in self.rows.items()]
-        batch = Batch(self.root.pack(), self.records, rows)
-        if self._is_removal:
-            ledger.engine.remove(
-                ledger.scope, ledger.token, batch, parts=sorted(self.removed_parts), records=self.removed_records
-            )
-        elif self.parts:
-            self.root.position = ledger.engine.commit_cut(ledger.scope, ledger.token, self.parts, batch)
-        else:
-            self.root.position = ledger.engine.append(ledger.scope, ledger.token, batch)
-        self._become_true()
-        return True
-
-    def _become_true(self) -> None:
-        ledger = self.ledger
-        ledger.root = self.root
-        ledger.heads.update(self.heads)
-        for mine, theirs in (
-            (self.cuts, ledger.cuts),
-            (self.control, ledger.control),
-            (self.incidents, ledger.incidents),
-        ):
-            _update(theirs, mine)
-        for address, sealed in self.rows.items():
-            if address[0] not in ROOT_KINDS:
-                continue
-            if sealed is None:
-                ledger.row_digests.pop(address, None)
-            else:
-                ledger.row_digests[address] = seal_digest(sealed)
-        ledger.good_parts.update(self.parts)
-        ledger.good_parts -= self.removed_parts
-
-
-def _update(target: dict, changes: Mapping) -> None:
-    for key, value in changes.items():
-        if value is None:
-            target.pop(key, None)
-        else:
-            target[key] = value
-
-
-def _exchange(total: int, old: int | None, new: bytes | None) -> int:
-    if old is not None:
-        total = subtract(total, old)
-    if new is not None:
-        total = add(total, seal_digest(new))
-    return total
 
 
 def is_void(lineage: tuple[Lineage, ...], sequence: int) -> bool:

@@ -14,9 +14,10 @@ import attrs
 
 from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.modes import Mode
+from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut
+from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._envelope import Lineage, unpack_entry, unseal
-from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA, Draft, is_void
-from genesis_trio.persistence.checkpoints import Cut, CutPart, Part
+from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA, is_void
 
 __all__ = [
     "Accept",
@@ -80,11 +81,10 @@ class Append(Operation):
 
     def plan(self, draft: Draft) -> None:
         component = self.component
-        head = draft.head(component)
-        self.outcome = head.last
-        for event in self.events:
-            if event.key is not None:
-                draft.ledger.check_rows(component)
+        self.new = []
+        self.outcome = draft.head(component).last
+        if any(event.key is not None for event in self.events):
+            draft.ledger.check_rows(component)
         for event in self.events:
             if event.key is not None:
                 known = draft.read_row(KEY, component, event.key)
@@ -313,7 +313,9 @@ class Rewind(Operation):
     uses_reserve = True
 
     def plan(self, draft: Draft) -> None:
-        target = draft.ledger.cuts[self.number]
+        target = draft.ledger.cuts.get(self.number)
+        if target is None:
+            raise StoreError(f"the saved checkpoint {name_cut(self.number)} was pruned meanwhile; choose another one")
         number = draft.root.cut + 1
         plans = [(component, target.parts[component]) for component in self.components]
         for _, part in plans:
@@ -433,3 +435,5 @@ class Accept(Operation):
     def plan(self, draft: Draft) -> None:
         for key in list(draft.ledger.incidents):
             draft.forget(key)
+        for component in sorted(draft.ledger.heads):
+            draft.sum_anew(component)

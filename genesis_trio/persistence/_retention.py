@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from genesis_trio.errors import CorruptError
+from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._ledger import Ledger
-from genesis_trio.persistence.checkpoints import Cut
 
 __all__ = ["find_old_cuts", "find_old_records"]
 

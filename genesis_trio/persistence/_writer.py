@@ -12,7 +12,6 @@ within ``commit_timeout`` leaves its callers with OutcomeUnknownError and the st
 that follows can be acknowledged when it is not known what stands before it.
 """
 
-import errno
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -22,9 +21,10 @@ import trio
 from genesis_trio._runtime import current_tree, is_virtual_clock, run_blocking
 from genesis_trio.errors import FencedError, OutcomeUnknownError, PoisonedError, StoreError
 from genesis_trio.events import StoreFull, StorePoisoned, describe_error, emit
-from genesis_trio.persistence._ledger import Draft, Ledger
+from genesis_trio.persistence._cut import Part
+from genesis_trio.persistence._draft import Draft
+from genesis_trio.persistence._ledger import NO_ROOM, Ledger
 from genesis_trio.persistence._operations import Append, Operation, Remove, Rewind, SaveCut
-from genesis_trio.persistence.checkpoints import Part
 
 __all__ = ["Request", "Writer"]
 
@@ -35,7 +35,6 @@ T = TypeVar("T")
 QUIET = 0.05  # seconds without a request, then the engine may tidy up
 TIDY_EVERY = 64  # commits, then it may even though somebody waits
 LOOK_FOR_ROOM_EVERY = 1.0  # seconds, while the disk is full
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Request:
@@ -45,12 +44,11 @@ class Request:
         error: Why it failed, once that is known.
     """
 
-    __slots__ = ("_done", "_writer", "begun", "error", "operation", "queued_at")
+    __slots__ = ("_done", "_writer", "error", "operation", "queued_at")
 
     def __init__(self, writer: "Writer", operation: Operation) -> None:
         self.operation = operation
         self.error: Exception | None = None
-        self.begun = False
         self.queued_at = trio.current_time()
         self._writer = writer
         self._done = trio.Event()
@@ -73,7 +71,7 @@ class Request:
         with trio.CancelScope(shield=True, deadline=self.queued_at + self._writer.commit_timeout):
             await self._done.wait()
         if not self._done.is_set():
-            self._writer.give_up()
+            self._writer.give_up(self)
         if self.error is not None:
             raise self.error
         return self.operation.outcome
@@ -206,51 +204,49 @@ class Writer:
     def _take_batch(self) -> list[Request]:
         if isinstance(self._queue[0].operation, Remove):
             return [self._queue.pop(0)]
-        for index, request in enumerate(self._queue):
-            if isinstance(request.operation, Remove):
-                break
-        else:
-            index = len(self._queue)
-        batch, self._queue = self._queue[:index], self._queue[index:]
+        removals = [index for index, request in enumerate(self._queue) if isinstance(request.operation, Remove)]
+        end = removals[0] if removals else len(self._queue)
+        batch, self._queue = self._queue[:end], self._queue[end:]
         return batch
 
     async def _serve(self, batch: list[Request]) -> None:
-        if self.is_full:
-            batch = await self._admit_while_full(batch)
-            if not batch:
-                return
         self._under_way = batch
-        for request in batch:
-            request.begun = True
+        try:
+            if self.is_full:
+                batch = await self._admit_while_full(batch)
+            if batch:
+                await self._serve_now(batch)
+        finally:
+            self._under_way = []
+        if self._untidied >= TIDY_EVERY:
+            await self._tidy()
+
+    async def _serve_now(self, batch: list[Request]) -> None:
         began = trio.current_time()
-        failure: BaseException | None = None
-        errors: dict[Operation, Exception] = {}
         try:
             async with self._turn:
                 errors = await self._blocking(self._commit, [request.operation for request in batch])
-        except Exception as error:
-            failure = error
-        self._under_way = []
-        self.commit_time = max(self.commit_time, trio.current_time() - began)
-        if failure is not None:
+        except Exception as failure:
             await self._fail(batch, failure)
         else:
             self._complete(batch, errors)
-        if self._untidied >= TIDY_EVERY:
-            await self._tidy()
+        self.commit_time = max(self.commit_time, trio.current_time() - began)
 
     def _commit(self, operations: list[Operation]) -> dict[Operation, Exception]:
         """In the blocking call: prove, plan, write.  Errors of one operation alone are returned."""
         errors: dict[Operation, Exception] = {}
-        draft = Draft(self.ledger)
         for operation in operations:
             try:
                 operation.prove()
-                operation.plan(draft)
-            except OSError:
-                raise
             except Exception as error:
                 errors[operation] = error
+        # One that fails in the middle of its plan may have left something in the draft: the others are planned anew.
+        while True:
+            draft = Draft(self.ledger)
+            failed = _plan([operation for operation in operations if operation not in errors], draft)
+            if not failed:
+                break
+            errors.update(failed)
         draft.commit()
         return errors
 
@@ -261,6 +257,9 @@ class Writer:
         self.largest_batch = max(self.largest_batch, len(batch))
         outcomes: list[Exception | None] = []
         for request in batch:
+            if request.is_done:  # its caller was told that the outcome is unknown, and has drawn its conclusions
+                outcomes.append(request.error)
+                continue
             error = errors.get(request.operation)
             if error is None:
                 try:
@@ -336,18 +335,16 @@ class Writer:
                 )
         return admitted
 
-    def give_up(self) -> None:
+    def give_up(self, request: Request) -> None:
         """The commit under way did not come back in time."""
-        under_way = self._under_way
-        if not under_way and not self._queue:
-            return
-        error = OutcomeUnknownError(
+        text = (
             f"a commit of {self.url} did not come back within {self.commit_timeout:g} s; "
             f"it may or may not be on disk: look before you repeat anything"
         )
-        self._poison(error)
-        for request in under_way:
-            request.settle(OutcomeUnknownError(str(error)))
+        under_way = self._under_way
+        self._poison(OutcomeUnknownError(text))  # what was only queued is refused: it is known not to be written
+        for each in (*under_way, request):
+            each.settle(OutcomeUnknownError(text))
 
     def _poison(self, cause: Exception) -> None:
         error = PoisonedError(
@@ -372,7 +369,22 @@ class Writer:
         if tree.hooks:
             emit(tree, event, store=self.url, error=error)
         for listener in list(self.on_trouble):
-            listener(error)
+            try:
+                listener(error)
+            except Exception:
+                logger.exception("%r failed when it was told about the trouble of %s", listener, self.url)
+
+
+def _plan(operations: list[Operation], draft: Draft) -> dict[Operation, Exception]:
+    """The first operation that cannot be planned, if there is one."""
+    for operation in operations:
+        try:
+            operation.plan(draft)
+        except OSError:
+            raise  # the medium, not the operation
+        except Exception as error:
+            return {operation: error}
+    return {}
 
 
 def _with_cause(error: Exception, cause: BaseException | None) -> Exception:

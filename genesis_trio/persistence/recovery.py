@@ -6,9 +6,9 @@ from typing import Any
 import attrs
 
 from genesis_trio.errors import CorruptError, StoreError
+from genesis_trio.persistence._cut import Cut, CutPart, name_cut
 from genesis_trio.persistence._envelope import START, Entry, Head, Lineage, chain_of, unpack_entry
 from genesis_trio.persistence._ledger import PAGE, Ledger, is_void
-from genesis_trio.persistence.checkpoints import Cut, CutPart, name_cut
 
 __all__ = ["Found", "Tail", "find_newest", "read_cut"]
 

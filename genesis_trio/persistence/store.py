@@ -4,30 +4,26 @@ What it promises: when a call returns, what it wrote is on disk and was proved r
 was checked, byte for byte; when something is damaged or missing, that is said, never passed over.
 """
 
-import contextlib
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
-from types import TracebackType
-from typing import Any, Generic, TypeVar, final
+from typing import Any, TypeVar, final
 
 import trio
 
-from genesis_trio._runtime import current_tree, run_blocking, utcnow
-from genesis_trio.errors import CorruptError, GenesisError, StoreError
+from genesis_trio._runtime import current_tree, utcnow
 from genesis_trio.events import (
     CheckpointFailed,
     CheckpointSaved,
     RecoveryFellBack,
     StateRestored,
-    StoreDamaged,
     emit,
 )
 from genesis_trio.modes import Mode, current_mode
-from genesis_trio.persistence._envelope import Entry
+from genesis_trio.persistence._choice import check_component, find_cut, select_components
+from genesis_trio.persistence._cut import Cut, Part
 from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._operations import (
     Accept,
@@ -41,12 +37,11 @@ from genesis_trio.persistence._operations import (
     Rewind,
     SaveCut,
 )
+from genesis_trio.persistence._replay import Replay, decode_page
 from genesis_trio.persistence._writer import Request, Writer
 from genesis_trio.persistence.checkpoints import (
     CheckpointInfo,
-    Cut,
     Loaded,
-    Part,
     Restored,
     StoreStatistics,
     VerifyReport,
@@ -54,14 +49,12 @@ from genesis_trio.persistence.checkpoints import (
 from genesis_trio.persistence.policy import check_at_least_one
 from genesis_trio.persistence.recovery import Tail, find_newest, read_cut
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Store"]
 
 logger = logging.getLogger("genesis_trio")
 
-T = TypeVar("T")
 StateT = TypeVar("StateT")
 
-SCOPE = "main"
 REMOVE_AT_ONCE = 10  # saved checkpoints in one commit: a large deletion needs room, and makes everybody wait
 
 
@@ -184,7 +177,7 @@ class Store:
         while await self._writer.read(tail.next_page):
             pass
         fell_back_from = tuple(name for name, _ in found.failures)
-        lost = tail.lost(found.cut, self._failed_parts(component, fell_back_from))
+        lost = await self._writer.read(self._count_lost, component, tail, found.cut, fell_back_from)
         self._tell_recovery(component, found.cut, found.failures, tail, lost, replayed=0)
         return Restored(state=found.state, info=found.cut.info(), fell_back_from=fell_back_from, lost=lost)
 
@@ -202,15 +195,16 @@ class Store:
         decode = _decoder(self._ledger, state_type)
 
         def find() -> tuple[Cut, Any]:
-            cut = self._find_cut(checkpoint_id, by_label=False)
-            self._check_components(cut, [component])
+            cut = find_cut(self._ledger, checkpoint_id, by_label=False)
+            check_component(cut, component)
             return cut, read_cut(self._ledger, cut, component, decode)[0]
 
         cut, state = await self._writer.read(find)
         tail = Tail(self._ledger, component, cut.parts[component])
         while await self._writer.read(tail.next_page):
             pass
-        return Restored(state=state, info=cut.info(), lost=tail.lost(cut))
+        lost = await self._writer.read(self._count_lost, component, tail, cut, ())
+        return Restored(state=state, info=cut.info(), lost=lost)
 
     async def list_checkpoints(self, component: str | None = None) -> Sequence[CheckpointInfo]:
         """All saved checkpoints, or those with *component* in them, newest first.
@@ -246,49 +240,12 @@ class Store:
             raise TypeError(f"only= takes a sequence of paths, got the string {only!r}")
 
         def find() -> tuple[Cut, list[str]]:
-            cut = self._find_cut(to)
-            return cut, self._select(cut, only)
+            cut = find_cut(self._ledger, to)
+            return cut, select_components(cut, only)
 
         cut, components = await self._writer.read(find)
         operation = Rewind(cut.number, components, current_mode(), utcnow(), self._code_version)
         return self._announce(await self._writer.write(operation))
-
-    def _find_cut(self, to: str | datetime, *, by_label: bool = True) -> Cut:
-        ledger = self._ledger
-        newest_first = [ledger.cuts[number] for number in sorted(ledger.cuts, reverse=True)]
-        if isinstance(to, datetime):
-            if to.tzinfo is None:
-                raise ValueError(f"a point in time needs its time zone, got {to!r}")
-            found = next((cut for cut in newest_first if cut.created_at <= to), None)
-        elif isinstance(to, str):
-            found = next((cut for cut in newest_first if cut.id == to), None)
-            if found is None and by_label:
-                found = next((cut for cut in newest_first if cut.label == to), None)
-            damaged = [why for number, why in ledger.damaged_cuts.items() if _name_cut(number) == to]
-            if found is None and damaged:
-                raise CorruptError(f"the saved checkpoint {to!r} cannot be read: {damaged[0]}")
-        else:
-            raise TypeError(f"a saved checkpoint is named by id, label or datetime, got {to!r}")
-        if found is None:
-            known = [cut.id + (f" ({cut.label})" if cut.label else "") for cut in newest_first]
-            raise StoreError(f"no saved checkpoint {to!s} in {self.url}; there are {_list(known)}")
-        return found
-
-    def _select(self, cut: Cut, only: Sequence[str]) -> list[str]:
-        if not only:
-            return sorted(cut.parts)
-        selected: set[str] = set()
-        for path in only:
-            below = {component for component in cut.parts if component == path or component.startswith(path + "/")}
-            if not below:
-                self._check_components(cut, [path])
-            selected |= below
-        return sorted(selected)
-
-    def _check_components(self, cut: Cut, components: Sequence[str]) -> None:
-        for component in components:
-            if component not in cut.parts:
-                raise StoreError(f"no component {component!r} in {cut.id}; it holds {_list(sorted(cut.parts))}")
 
     # ------------------------------------------------------------ the journal
 
@@ -356,7 +313,7 @@ class Store:
             raise TypeError(f"after must be a sequence number, got {after!r}")
         if after < 0:
             raise ValueError(f"after must be at least 0, got {after}")
-        return _Replay(self, component, event_candidates(event_type), after)
+        return Replay(self._writer, component, event_candidates(event_type), after)
 
     # ------------------------------------------------------------ recovery for supervisors
 
@@ -376,7 +333,7 @@ class Store:
         failures = found.failures if found is not None else ()
         fell_back_from = tuple(name for name, _ in failures)
         cut = found.cut if found is not None else None
-        lost = tail.lost(cut, self._failed_parts(component, fell_back_from))
+        lost = await self._writer.read(self._count_lost, component, tail, cut, fell_back_from)
         self._tell_recovery(component, cut, failures, tail, lost, replayed)
         return Loaded(
             state=state,
@@ -396,7 +353,7 @@ class Store:
                 from genesis_trio.persistence import codec
 
                 candidates = codec.apply_candidates(state_type)
-            events, error = await self._writer.read(_decode_page, page, candidates)
+            events, error = await self._writer.read(decode_page, page, candidates)
             for _, event in events:
                 state.apply(event)
             if error is not None:
@@ -404,10 +361,9 @@ class Store:
             replayed += len(events)
         return replayed
 
-    def _failed_parts(self, component: str, names: Sequence[str]) -> list[Any]:
-        return [
-            cut.parts[component] for cut in self._ledger.cuts.values() if cut.id in names and component in cut.parts
-        ]
+    def _count_lost(self, component: str, tail: Tail, cut: Cut | None, failed: Sequence[str]) -> int | None:
+        cuts = self._ledger.cuts.values()
+        return tail.lost(cut, [each.parts[component] for each in cuts if each.id in failed and component in each.parts])
 
     def _tell_recovery(
         self,
@@ -520,7 +476,8 @@ class Store:
         """Counters since the store was opened, and what is saved now."""
         counts: dict[str, int] = {}
         newest: dict[str, datetime] = {}
-        for cut in sorted(self._ledger.cuts.values(), key=lambda cut: cut.number):
+        cuts = list(self._ledger.cuts.values())  # a copy, as the writer's thread may be adding one
+        for cut in sorted(cuts, key=lambda cut: cut.number):
             for component in cut.parts:
                 counts[component] = counts.get(component, 0) + 1
                 newest[component] = cut.created_at
@@ -539,82 +496,10 @@ class Store:
         )
 
 
-class _Replay(Generic[T]):
-    """The block of `Store.replay`, and the iterator inside of it."""
-
-    def __init__(self, store: Store, component: str, candidates: tuple[type, ...], after: int) -> None:
-        self._store = store
-        self._component = component
-        self._candidates = candidates
-        self._after = after
-        self._tail: Tail | None = None
-        self._ready: list[tuple[int, Any]] = []
-        self._error: Exception | None = None
-
-    async def __aenter__(self) -> AsyncIterator[tuple[int, Any]]:
-        make = partial(Tail.after, self._store._ledger, self._component, self._after)
-        self._tail = await self._store._writer.read(make)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._tail = None
-        self._ready.clear()
-        await trio.lowlevel.cancel_shielded_checkpoint()
-
-    def __aiter__(self) -> AsyncIterator[tuple[int, Any]]:
-        return self
-
-    async def __anext__(self) -> tuple[int, Any]:
-        if self._ready:
-            await trio.lowlevel.checkpoint()
-            return self._ready.pop()
-        if self._tail is None:
-            raise RuntimeError("the records of replay() can be read inside of its block only")
-        if self._error is None:
-            page = await self._store._writer.read(self._tail.next_page)
-            events, self._error = await self._store._writer.read(_decode_page, page, self._candidates)
-            self._ready = events[::-1]
-            if self._ready:
-                return self._ready.pop()
-        if self._error is not None:
-            raise self._error
-        if self._tail.damage is not None:
-            raise CorruptError(f"{self._tail.damage}; the records up to {self._tail.reached} are good")
-        raise StopAsyncIteration
-
-
-def _decode_page(page: Sequence[Entry], candidates: tuple[type, ...]) -> tuple[list[tuple[int, Any]], Exception | None]:
-    """Events up to the first that cannot be decoded, and why not."""
-    from genesis_trio.persistence._coding import decode_entry
-
-    events: list[tuple[int, Any]] = []
-    for entry in page:
-        try:
-            events.append((entry.sequence, decode_entry(entry, candidates)))
-        except GenesisError as error:
-            return events, error
-    return events, None
-
-
 def _decoder(ledger: Ledger, state_type: type) -> Callable[[bytes, Any], Any]:
     from genesis_trio.persistence._coding import decode_part
 
     return partial(decode_part, ledger, state_type)
-
-
-def _name_cut(number: int) -> str:
-    from genesis_trio.persistence.checkpoints import name_cut
-
-    return name_cut(number)
-
-
-def _list(names: Sequence[str]) -> str:
-    if not names:
-        return "none"
-    shown = ", ".join(names[:20])
-    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
 
 
 def _check_name(what: str, name: object) -> str:
@@ -631,104 +516,3 @@ def _check_name(what: str, name: object) -> str:
 
 def _check_label(label: object) -> str | None:
     return None if label is None else _check_name("label", label)
-
-
-# ---------------------------------------------------------------- opening
-
-
-@contextlib.asynccontextmanager
-async def open_store(
-    url: str, *, commit_timeout: float = 10.0, code_version: str | None = None
-) -> AsyncIterator[Store]:
-    """Open the store that *url* names, for the block; make it when it is not there.
-
-    ``sqlite:desk.db`` is a file, durable against a crash of the process and of the machine.  ``memory:`` is gone
-    at the end of the block; ``memory:desk`` stays in the process, so that a restart can be played.  Other schemes
-    come from plugins, which are loaded only when named.
-
-    Leaving the block writes what is queued, whatever the reason for leaving, and raises the body's own exception.
-
-    Args:
-        commit_timeout: Seconds after which a commit that has not come back counts as unknown, and the store is poisoned.
-        code_version: The version of your code, for the metadata; default: that of genesis_trio.
-
-    Raises:
-        StoreError: unknown scheme; in use, by whom; foreign or newer file.
-        CorruptError: the file cannot be read at all.
-        PluginError: the engine is installed, and cannot be loaded.
-
-    Trio checkpoint: on entering and on leaving, always.
-    Cancellation: seen before anything is opened; leaving is shielded, and bounded by the commit under way.
-    """
-    if not isinstance(url, str):
-        raise TypeError(f"a store is named by a string such as 'sqlite:desk.db', got {url!r}")
-    if isinstance(commit_timeout, bool) or not isinstance(commit_timeout, int | float):
-        raise TypeError(f"commit_timeout must be seconds as a number, got {commit_timeout!r}")
-    if not (commit_timeout > 0 and math.isfinite(commit_timeout)):
-        raise ValueError(f"commit_timeout must be positive and finite seconds, got {commit_timeout!r}")
-    await trio.lowlevel.checkpoint_if_cancelled()
-    with trio.CancelScope(shield=True):
-        ledger = await run_blocking(_open_ledger, url, utcnow())
-    try:
-        writer = Writer(ledger, url, commit_timeout)
-        store = Store(writer, url, code_version if code_version is not None else _own_version())
-        if ledger.damage:
-            _tell_damage(store)
-        failure: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(writer.run)
-            try:
-                yield store
-            except BaseException as error:  # noqa: ASYNC103  # raised again below, outside of the nursery, bare
-                failure = error
-            finally:
-                writer.close()
-                with trio.CancelScope(shield=True):
-                    await writer.finished.wait()
-        if failure is not None:
-            raise failure
-    finally:
-        with trio.CancelScope(shield=True):
-            await run_blocking(_close_ledger, ledger)
-
-
-def _open_ledger(url: str, now: datetime) -> Ledger:
-    import os
-    import socket
-
-    from genesis_trio.persistence._opening import open_engine
-
-    engine = open_engine(url)
-    try:
-        holder = f"process {os.getpid()} on {socket.gethostname()}, since {now.isoformat(timespec='seconds')}"
-        ledger = Ledger(engine, SCOPE, holder)
-        ledger.open(now)
-    except BaseException:
-        engine.close()
-        raise
-    return ledger
-
-
-def _close_ledger(ledger: Ledger) -> None:
-    try:
-        with contextlib.suppress(StoreError, OSError):
-            ledger.engine.release(ledger.scope, ledger.token)
-    finally:
-        ledger.engine.close()
-
-
-def _tell_damage(store: Store) -> None:
-    tree = current_tree()
-    for text in store.damage:
-        logger.error("%s: %s", store.url, text)
-        if tree.hooks:
-            emit(tree, StoreDamaged, store=store.url, error=text)
-
-
-def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"genesis_trio {version('genesis_trio')}"
-    except PackageNotFoundError:
-        return "genesis_trio, not installed"

@@ -17,18 +17,13 @@ from genesis_trio.persistence.engine import Batch, Record, Row, StoreEngine
 __all__ = ["MemoryEngine"]
 
 
-def _order(address: tuple[str, str, str]) -> tuple[bytes, bytes, bytes]:
-    kind, component, key = address
-    return kind.encode(), component.encode(), key.encode()
-
-
 @attrs.define
 class _Scope:
     token: int = 0
     head: bytes | None = None
     position: int = 0
     journal: dict[str, list[tuple[int, Record]]] = attrs.Factory(dict)
-    rows: dict[tuple[str, str, str], bytes] = attrs.Factory(dict)
+    rows: dict[tuple[str, str], dict[str, bytes]] = attrs.Factory(dict)  # (kind, component) to key to body
     parts: dict[bytes, bytes] = attrs.Factory(dict)
 
 
@@ -101,9 +96,6 @@ class MemoryEngine(StoreEngine):
         found = self._fenced(scope, token)
         self._charge(parts, batch)
         found.parts.update(parts)
-        for record in batch.records:
-            found.position += 1
-            found.journal.setdefault(record.component, []).append((found.position, record))
         self._write(found, batch)
         return found.position
 
@@ -117,11 +109,13 @@ class MemoryEngine(StoreEngine):
         records: Mapping[str, int] | None = None,
     ) -> None:
         found = self._fenced(scope, token)
+        self._charge({}, batch)
         for digest in parts:
             self._content.size -= len(found.parts.pop(digest, b""))
         for component, upto in (records or {}).items():
-            kept = [entry for entry in found.journal.get(component, []) if entry[1].sequence > upto]
-            found.journal[component] = kept
+            entries = found.journal.get(component, [])
+            found.journal[component] = [entry for entry in entries if entry[1].sequence > upto]
+            self._content.size -= sum(len(entry[1].body) for entry in entries if entry[1].sequence <= upto)
         self._write(found, batch)
 
     def _charge(self, parts: Mapping[bytes, bytes], batch: Batch) -> None:
@@ -133,12 +127,14 @@ class MemoryEngine(StoreEngine):
         self._content.size += size
 
     def _write(self, scope: _Scope, batch: Batch) -> None:
+        for record in batch.records:
+            scope.position += 1
+            scope.journal.setdefault(record.component, []).append((scope.position, record))
         for row in batch.rows:
-            address = (row.kind, row.component, row.key)
-            if row.body is None:
-                scope.rows.pop(address, None)
-            else:
-                scope.rows[address] = row.body
+            rows = scope.rows.setdefault((row.kind, row.component), {})
+            self._content.size -= len(rows.pop(row.key, b""))
+            if row.body is not None:
+                rows[row.key] = row.body
         scope.head = batch.head
 
     def read_head(self, scope: str) -> bytes | None:
@@ -169,14 +165,21 @@ class MemoryEngine(StoreEngine):
         after: tuple[str, str] | None = None,
         limit: int = 1024,
     ) -> Sequence[Row]:
+        found: list[Row] = []
         rows = self._scope(scope).rows
-        wanted = sorted((a for a in rows if a[0] == kind and (component is None or a[1] == component)), key=_order)
-        if after is not None:
-            wanted = [address for address in wanted if _order(address) > _order((kind, *after))]
-        return [Row(*address, rows[address]) for address in wanted[:limit]]
+        components = sorted((each for of, each in rows if of == kind and component in (None, each)), key=str.encode)
+        for each in components:
+            if after is not None and each.encode() < after[0].encode():
+                continue
+            for key in sorted(rows[kind, each], key=str.encode):
+                if after is None or each != after[0] or key.encode() > after[1].encode():
+                    found.append(Row(kind, each, key, rows[kind, each][key]))
+                    if len(found) == limit:
+                        return found
+        return found
 
     def read_row(self, scope: str, kind: str, component: str, key: str) -> bytes | None:
-        return self._scope(scope).rows.get((kind, component, key))
+        return self._scope(scope).rows.get((kind, component), {}).get(key)
 
     def read_part(self, scope: str, digest: bytes) -> bytes | None:
         return self._scope(scope).parts.get(digest)

@@ -1,0 +1,164 @@
+"""A saved checkpoint as it is written down, and the parts that go into it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from genesis_trio.modes import Mode
+from genesis_trio.persistence._envelope import Lineage, digest_part, pack_lineage, unpack_lineage
+from genesis_trio.persistence.checkpoints import CheckpointInfo
+
+__all__ = ["Cut", "CutPart", "Part", "name_cut"]
+
+
+@attrs.frozen(slots=True)
+class Part:
+    """One component in a cut, encoded in the step of the cut.
+
+    Attributes:
+        component: Its path.
+        body: The encoded state.
+        state_type: The class that *body* is structured back to before the cut is acknowledged.
+        journal: The last journal sequence that the state includes.
+        inbox: Its mailboxes; opaque here.
+    """
+
+    component: str
+    body: bytes
+    state_type: type
+    journal: int = 0
+    inbox: bytes | None = None
+
+
+@attrs.frozen(kw_only=True, slots=True)
+class CutPart:
+    """What a saved checkpoint says about one component; the bytes are found by their digests."""
+
+    digest: bytes
+    size: int
+    inbox: bytes | None
+    inbox_size: int
+    schema: str
+    version: int
+    fingerprint: str
+    journal: int
+    chain: bytes
+    start: int
+    lineage: tuple[Lineage, ...]
+
+
+@attrs.frozen(kw_only=True, slots=True)
+class Cut:
+    """A saved checkpoint as it is written down; `info` is the public view."""
+
+    number: int
+    commit: int
+    created_at: datetime
+    reason: str
+    label: str | None
+    mode: Mode
+    code_version: str
+    stall: float
+    parts: Mapping[str, CutPart]
+
+    @property
+    def id(self) -> str:
+        return name_cut(self.number)
+
+    @property
+    def size(self) -> int:
+        return sum(part.size + part.inbox_size for part in self.parts.values())
+
+    def digests(self) -> set[bytes]:
+        """Of every part that it needs."""
+        found = {part.digest for part in self.parts.values()}
+        return found | {part.inbox for part in self.parts.values() if part.inbox is not None}
+
+    def info(self) -> CheckpointInfo:
+        parts = dict(sorted(self.parts.items()))
+        return CheckpointInfo(
+            id=self.id,
+            sequence=self.number,
+            created_at=self.created_at,
+            reason=self.reason,
+            label=self.label,
+            components=tuple(parts),
+            mode=self.mode,
+            size=self.size,
+            digest=digest_part(self.pack()).hex(),
+            schemas={name: (part.schema, part.version, part.fingerprint) for name, part in parts.items()},
+            journal={name: part.journal for name, part in parts.items()},
+            code_version=self.code_version,
+            stall=self.stall,
+        )
+
+    def pack(self) -> bytes:
+        import json
+
+        def part_fields(part: CutPart) -> dict[str, object]:
+            return {
+                "digest": part.digest.hex(),
+                "size": part.size,
+                "inbox": part.inbox.hex() if part.inbox is not None else None,
+                "inbox_size": part.inbox_size,
+                "schema": part.schema,
+                "version": part.version,
+                "fingerprint": part.fingerprint,
+                "journal": part.journal,
+                "chain": part.chain.hex(),
+                "start": part.start,
+                "lineage": pack_lineage(part.lineage).hex(),
+            }
+
+        fields = {
+            "number": self.number,
+            "commit": self.commit,
+            "created_at": self.created_at.isoformat(),
+            "reason": self.reason,
+            "label": self.label,
+            "mode": int(self.mode),
+            "code_version": self.code_version,
+            "stall": self.stall,
+            "parts": {name: part_fields(part) for name, part in sorted(self.parts.items())},
+        }
+        return json.dumps(fields, separators=(",", ":")).encode()
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Cut":
+        import json
+
+        def part(fields: dict[str, Any]) -> CutPart:
+            inbox = fields["inbox"]
+            return CutPart(
+                digest=bytes.fromhex(fields["digest"]),
+                size=fields["size"],
+                inbox=bytes.fromhex(inbox) if inbox is not None else None,
+                inbox_size=fields["inbox_size"],
+                schema=fields["schema"],
+                version=fields["version"],
+                fingerprint=fields["fingerprint"],
+                journal=fields["journal"],
+                chain=bytes.fromhex(fields["chain"]),
+                start=fields["start"],
+                lineage=tuple(unpack_lineage(bytes.fromhex(fields["lineage"]))),
+            )
+
+        fields = json.loads(data)
+        return cls(
+            number=fields["number"],
+            commit=fields["commit"],
+            created_at=datetime.fromisoformat(fields["created_at"]),
+            reason=fields["reason"],
+            label=fields["label"],
+            mode=Mode(fields["mode"]),
+            code_version=fields["code_version"],
+            stall=fields["stall"],
+            parts={name: part(each) for name, each in fields["parts"].items()},
+        )
+
+
+def name_cut(number: int) -> str:
+    """The id of the saved checkpoint with that number: known from the number alone, so that a missing one can be named."""
+    return f"cp-{number:06d}"

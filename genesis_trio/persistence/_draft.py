@@ -1,0 +1,247 @@
+"""The next commit, while operations write into it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from genesis_trio.errors import CorruptError
+from genesis_trio.persistence._cut import Cut
+from genesis_trio.persistence._envelope import (
+    Entry,
+    Head,
+    add,
+    chain_of,
+    digest_part,
+    seal,
+    seal_digest,
+    subtract,
+    unseal,
+)
+from genesis_trio.persistence._ledger import (
+    CONTROL,
+    CUT,
+    EFFECT,
+    HEAD,
+    INCIDENT,
+    KEY,
+    ROOT_KINDS,
+    Address,
+    Incident,
+    Ledger,
+)
+from genesis_trio.persistence.engine import Batch, Record, Row
+
+__all__ = ["Draft"]
+
+
+class Draft:
+    """The next commit.
+
+    An operation writes into it only once it can no longer fail, so that one which is refused leaves nothing behind.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.root = attrs.evolve(ledger.root)
+        self.heads: dict[str, Head] = {}
+        self.records: list[Record] = []
+        self.rows: dict[Address, bytes | None] = {}
+        self.parts: dict[bytes, bytes] = {}
+        self.cuts: dict[int, Cut | None] = {}
+        self.control: dict[str, bytes | None] = {}
+        self.incidents: dict[str, Incident | None] = {}
+        self.removed_parts: set[bytes] = set()
+        self.removed_records: dict[str, int] = {}
+        self._is_removal = False
+
+    # -- looking
+
+    def head(self, component: str) -> Head:
+        """The head of *component*, to read."""
+        head = self.heads.get(component) or self.ledger.find_head(component)
+        return head if head is not None else Head()
+
+    def head_to_change(self, component: str) -> Head:
+        if component not in self.heads:
+            self.heads[component] = attrs.evolve(self.head(component))
+        return self.heads[component]
+
+    def read_row(self, kind: str, component: str, key: str) -> bytes | None:
+        """The body of a row as this commit will leave it."""
+        address = (kind, component, key)
+        sealed = self._sealed_row(address)
+        return unseal(*address, sealed) if sealed is not None else None
+
+    def _sealed_row(self, address: Address) -> bytes | None:
+        if address in self.rows:
+            return self.rows[address]
+        return self.ledger.engine.read_row(self.ledger.scope, *address)
+
+    def chain_at(self, component: str, sequence: int) -> tuple[bytes, int]:
+        """The digest of that record, and a position which no later record of *component* lies before."""
+        head = self.head(component)
+        if sequence == head.last:
+            return head.chain, self.root.position + 1
+        if sequence == head.base:
+            return head.base_chain, 0
+        start = self.ledger.start_of(component, sequence - 1)
+        for found, data in self.ledger.raw_records(component, after=sequence - 1, start=start):
+            if found == sequence:
+                return chain_of(data), start
+            break
+        raise CorruptError(f"record {sequence} of {component!r} is missing")
+
+    # -- writing
+
+    def add_entry(self, component: str, tag: str, key: str | None, at: float, body: bytes) -> int:
+        head = self.head_to_change(component)
+        head.last += 1
+        entry = Entry(head.last, tag, key, at, body)
+        packed, head.chain = entry.pack(component, head.chain)
+        self.records.append(Record(component, head.last, packed))
+        self.root.records += 1
+        self.root.position += 1
+        return head.last
+
+    def set_row(self, kind: str, component: str, key: str, body: bytes | None, *, is_new: bool = False) -> None:
+        """Replace or remove a row, and keep the sum that it is part of; *is_new* saves looking for an old one."""
+        address = (kind, component, key)
+        sealed = seal(*address, body) if body is not None else None
+        if kind in ROOT_KINDS:
+            old = self._old_digest(address)
+            self.root.rows_sum = _exchange(self.root.rows_sum, old, sealed)
+        else:
+            head = self.head_to_change(component)
+            before = None if is_new else self._sealed_row(address)
+            old = seal_digest(before) if before is not None else None
+            change = (sealed is not None) - (old is not None)
+            if kind == KEY:
+                head.keys, head.keys_sum = head.keys + change, _exchange(head.keys_sum, old, sealed)
+            else:
+                head.effects, head.effects_sum = head.effects + change, _exchange(head.effects_sum, old, sealed)
+        self.rows[address] = sealed
+
+    def _old_digest(self, address: Address) -> int | None:
+        if address in self.rows:
+            sealed = self.rows[address]
+            return seal_digest(sealed) if sealed is not None else None
+        return self.ledger.row_digests.get(address)
+
+    def add_part(self, body: bytes) -> bytes:
+        """Make sure that *body* is stored, once for all that share it; its digest."""
+        digest = digest_part(body)
+        if digest not in self.ledger.good_parts and digest not in self.parts:
+            # It may lie there damaged: only bytes that this process has seen whole are shared.
+            self.parts[digest] = body
+            try:
+                self.ledger.read_part(digest)
+            except CorruptError:
+                pass
+            else:
+                del self.parts[digest]
+        return digest
+
+    def add_cut(self, cut: Cut) -> None:
+        self.root.cut = cut.number
+        self.cuts[cut.number] = cut
+        self.set_row(CUT, "", f"{cut.number:012d}", cut.pack())
+
+    def set_control(self, name: str, body: bytes | None) -> None:
+        self.control[name] = body
+        self.set_row(CONTROL, "", name, body)
+
+    def note(self, incident: Incident) -> None:
+        key = f"{self.root.commit + 1:012d}-{len(self.incidents)}"
+        self.incidents[key] = incident
+        self.set_row(INCIDENT, "", key, json.dumps(attrs.asdict(incident)).encode())
+
+    def sum_anew(self, component: str) -> None:
+        """Take the keys and effects that are there for all there ever were."""
+        keys, effects = self.ledger.sum_rows(KEY, component), self.ledger.sum_rows(EFFECT, component)
+        head = self.head(component)
+        if (head.keys, head.keys_sum) != keys or (head.effects, head.effects_sum) != effects:
+            head = self.head_to_change(component)
+            head.keys, head.keys_sum = keys
+            head.effects, head.effects_sum = effects
+
+    def forget(self, key: str) -> None:
+        """An incident is over."""
+        self.incidents[key] = None
+        if (INCIDENT, "", key) in self.ledger.row_digests:
+            self.set_row(INCIDENT, "", key, None)
+
+    def remove_cut(self, number: int) -> None:
+        self._is_removal = True
+        self.cuts[number] = None
+        self.set_row(CUT, "", f"{number:012d}", None)
+
+    def remove_parts(self, digests: set[bytes]) -> None:
+        self._is_removal = True
+        self.removed_parts |= digests
+
+    def remove_records(self, component: str, upto: int, chain: bytes) -> None:
+        self._is_removal = True
+        head = self.head_to_change(component)
+        head.base, head.base_chain = upto, chain
+        self.removed_records[component] = upto
+
+    # -- the end
+
+    def commit(self) -> bool:
+        """Write it down; only then is it true.  False when there was nothing to write."""
+        if not (self.rows or self.records or self.parts or self._is_removal):
+            return False
+        ledger = self.ledger
+        for component, head in self.heads.items():
+            self.set_row(HEAD, component, "", head.pack())
+        self.root.commit += 1
+        rows = [Row(*address, sealed) for address, sealed in self.rows.items()]
+        batch = Batch(self.root.pack(), self.records, rows)
+        if self._is_removal:
+            ledger.engine.remove(
+                ledger.scope, ledger.token, batch, parts=sorted(self.removed_parts), records=self.removed_records
+            )
+        elif self.parts:
+            self.root.position = ledger.engine.commit_cut(ledger.scope, ledger.token, self.parts, batch)
+        else:
+            self.root.position = ledger.engine.append(ledger.scope, ledger.token, batch)
+        self._become_true()
+        return True
+
+    def _become_true(self) -> None:
+        ledger = self.ledger
+        ledger.root = self.root
+        ledger.heads.update(self.heads)
+        for mine, theirs in (
+            (self.cuts, ledger.cuts),
+            (self.control, ledger.control),
+            (self.incidents, ledger.incidents),
+        ):
+            _update(theirs, mine)
+        for address, sealed in self.rows.items():
+            if address[0] not in ROOT_KINDS:
+                continue
+            if sealed is None:
+                ledger.row_digests.pop(address, None)
+            else:
+                ledger.row_digests[address] = seal_digest(sealed)
+        ledger.good_parts.update(self.parts)
+        ledger.good_parts -= self.removed_parts
+
+
+def _update(target: dict[Any, Any], changes: Mapping[Any, Any]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            target.pop(key, None)
+        else:
+            target[key] = value
+
+
+def _exchange(total: int, old: int | None, new: bytes | None) -> int:
+    if old is not None:
+        total = subtract(total, old)
+    if new is not None:
+        total = add(total, seal_digest(new))
+    return total

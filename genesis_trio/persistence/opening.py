@@ -1,0 +1,173 @@
+"""`open_store`, and which engine a URL names."""
+
+import contextlib
+import logging
+import math
+import os
+import socket
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import trio
+
+from genesis_trio._runtime import current_tree, run_blocking, utcnow
+from genesis_trio.errors import PluginError, StoreError
+from genesis_trio.events import StoreDamaged, emit
+from genesis_trio.persistence._draft import Draft
+from genesis_trio.persistence._ledger import Ledger
+from genesis_trio.persistence._writer import Writer
+from genesis_trio.persistence.engine import StoreEngine
+from genesis_trio.persistence.store import Store
+
+__all__ = ["GROUP", "open_engine", "open_store"]
+
+logger = logging.getLogger("genesis_trio")
+
+SCOPE = "main"
+
+GROUP = "genesis_trio.engines"
+BUILT_IN = ("memory", "sqlite")
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    url: str, *, commit_timeout: float = 10.0, code_version: str | None = None
+) -> AsyncIterator[Store]:
+    """Open the store that *url* names, for the block; make it when it is not there.
+
+    ``sqlite:desk.db`` is a file, durable against a crash of the process and of the machine.  ``memory:`` is gone
+    at the end of the block; ``memory:desk`` stays in the process, so that a restart can be played.  Other schemes
+    come from plugins, which are loaded only when named.
+
+    Leaving the block writes what is queued, whatever the reason for leaving, and raises the body's own exception.
+
+    Args:
+        commit_timeout: Seconds after which a commit that has not come back counts as unknown, and the store is poisoned.
+        code_version: The version of your code, for the metadata; default: that of genesis_trio.
+
+    Raises:
+        StoreError: unknown scheme; in use, by whom; foreign or newer file.
+        CorruptError: the file cannot be read at all.
+        PluginError: the engine is installed, and cannot be loaded.
+
+    Trio checkpoint: on entering and on leaving, always.
+    Cancellation: seen before anything is opened; leaving is shielded, and bounded by the commit under way.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"a store is named by a string such as 'sqlite:desk.db', got {url!r}")
+    if isinstance(commit_timeout, bool) or not isinstance(commit_timeout, int | float):
+        raise TypeError(f"commit_timeout must be seconds as a number, got {commit_timeout!r}")
+    if not (commit_timeout > 0 and math.isfinite(commit_timeout)):
+        raise ValueError(f"commit_timeout must be positive and finite seconds, got {commit_timeout!r}")
+    await trio.lowlevel.checkpoint_if_cancelled()
+    with trio.CancelScope(shield=True):
+        ledger = await run_blocking(_open_ledger, url, utcnow())
+    try:
+        writer = Writer(ledger, url, commit_timeout)
+        store = Store(writer, url, code_version if code_version is not None else _own_version())
+        if ledger.damage:
+            _tell_damage(store)
+        failure: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run)
+            try:
+                yield store
+            except BaseException as error:  # noqa: ASYNC103  # raised again below, outside of the nursery, bare
+                failure = error
+            finally:
+                writer.close()
+                with trio.CancelScope(shield=True):
+                    await writer.finished.wait()
+        if failure is not None:
+            raise failure
+    finally:
+        with trio.CancelScope(shield=True):
+            await run_blocking(_close_ledger, ledger)
+
+
+def _open_ledger(url: str, now: datetime) -> Ledger:
+    engine = open_engine(url)
+    try:
+        holder = f"process {os.getpid()} on {socket.gethostname()}, since {now.isoformat(timespec='seconds')}"
+        ledger = Ledger(engine, SCOPE, holder)
+        incidents = ledger.open()
+        if incidents:
+            draft = Draft(ledger)
+            for incident in incidents:
+                draft.note(incident)
+            with contextlib.suppress(OSError):  # a full disk; they are known, and will be found again
+                draft.commit()
+    except BaseException:
+        engine.close()
+        raise
+    return ledger
+
+
+def _close_ledger(ledger: Ledger) -> None:
+    try:
+        with contextlib.suppress(StoreError, OSError):
+            ledger.engine.release(ledger.scope, ledger.token)
+    finally:
+        ledger.engine.close()
+
+
+def _tell_damage(store: Store) -> None:
+    tree = current_tree()
+    for text in store.damage:
+        logger.error("%s: %s", store.url, text)
+        if tree.hooks:
+            emit(tree, StoreDamaged, store=store.url, error=text)
+
+
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"genesis_trio {version('genesis_trio')}"
+    except PackageNotFoundError:
+        return "genesis_trio, not installed"
+
+
+def open_engine(url: str) -> StoreEngine:
+    """Open the engine for *url*; only the one that is named is imported.
+
+    Raises:
+        StoreError: no such scheme, or the engine cannot open the location.
+        PluginError: an installed engine could not be loaded; says which, and why.
+    """
+    scheme, colon, location = url.partition(":")
+    if not colon:
+        raise StoreError(f"a store is named by scheme and place, as in 'sqlite:{url}' or 'memory:'; got {url!r}")
+    if scheme == "memory":
+        from genesis_trio.persistence.engines.memory import MemoryEngine
+
+        return MemoryEngine.open(location)
+    if scheme == "sqlite":
+        from genesis_trio.persistence.engines.sqlite import SqliteEngine
+
+        return SqliteEngine.open(location)
+    return _load_plugin(scheme).open(location)
+
+
+def _load_plugin(scheme: str) -> type[StoreEngine]:
+    from importlib.metadata import entry_points
+
+    known = entry_points(group=GROUP)
+    for entry in known:
+        if entry.name == scheme:
+            break
+    else:
+        schemes = sorted({*BUILT_IN, *(entry.name for entry in known)})
+        raise StoreError(f"no engine for the scheme {scheme!r}; installed are {', '.join(schemes)}")
+    origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "an unknown distribution"
+    try:
+        engine = entry.load()
+    except Exception as error:
+        raise PluginError(
+            f"the engine {scheme!r} of {origin} could not be loaded from {entry.value}: {type(error).__name__}: {error}"
+        ) from error
+    if not (isinstance(engine, type) and issubclass(engine, StoreEngine)):
+        raise PluginError(
+            f"the engine {scheme!r} of {origin} is no subclass of StoreEngine: {entry.value} is {engine!r}"
+        )
+    return engine
