@@ -5,6 +5,9 @@ under ``if TYPE_CHECKING:`` is for type checkers and may point anywhere.
 """
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +38,8 @@ LAYERS: list[set[str]] = [
 MAY_IMPORT_PUBLIC_NAMES = {"testing", "cli", "demo", "web"}
 
 PURE = {
-    "genesis_trio.messaging.topic",
+    "genesis_trio.persistence._envelope",
+    "genesis_trio.persistence.policy",
     "genesis_trio.policies._check",
     "genesis_trio.policies._quantile",
     "genesis_trio.policies._tokens",
@@ -174,6 +178,37 @@ def test_layers_pure_calculation_knows_neither_trio_nor_a_clock(module: str) -> 
                 waiting.append(found.imported)
 
     assert impure == []
+
+
+# ------------------------------------------------------------------ what is not ours
+
+PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# What a name on the package index is called when it is imported, where that differs.
+IMPORT_NAMES = {"prometheus-client": "prometheus_client", "opentelemetry-sdk": "opentelemetry"}
+OPTIONAL_ROOMS = {"instrumentation", "web"}
+
+
+def import_names(requirements: list[str]) -> set[str]:
+    names = {re.split(r"[^A-Za-z0-9._-]", requirement)[0] for requirement in requirements}
+    return {IMPORT_NAMES.get(name, name) for name in names}
+
+
+CORE = import_names(PROJECT["dependencies"])
+FOREIGN = {
+    module: {found.imported.split(".")[0] for found in imports_of(module)} - sys.stdlib_module_names - {"genesis_trio"}
+    for module in MODULES
+}
+
+
+@pytest.mark.parametrize("module", [name for name in INNER if room_of(name) not in OPTIONAL_ROOMS | {"testing"}])
+def test_layers_foreign_imports_are_dependencies(module: str) -> None:
+    """What a module imports is installed with the package; what is optional lives in a room of its own."""
+    assert FOREIGN[module] - CORE == set()
+
+
+def test_layers_every_dependency_is_imported() -> None:
+    """Nobody installs what nothing uses."""
+    assert CORE - set().union(*FOREIGN.values()) == set()
 
 
 # ------------------------------------------------------------------ the walker itself
