@@ -153,17 +153,22 @@ def unpack_entry(component: str, sequence: int, data: bytes, previous: bytes) ->
 # ---------------------------------------------------------------- heads
 
 _HEAD = struct.Struct("<QQ16s16sQ16sQ16sI")
-_LINEAGE = struct.Struct("<QQQQ")
+_LINEAGE = struct.Struct("<QQQQ16s")
 
 
 @attrs.frozen(slots=True)
 class Lineage:
-    """What a rewind made void: records in ``(after, upto]``, saved checkpoints in ``(cut_after, cut_upto)``."""
+    """What was made void: records in ``(after, upto]``, saved checkpoints in ``(cut_after, cut_upto)``.
+
+    By a rewind, or because the records are damaged and were given up (then *cut_upto* is 0).  *chain* is the digest of record *upto*,
+    so that a reader can go on behind it without reading what is void.
+    """
 
     after: int
     upto: int
     cut_after: int
     cut_upto: int
+    chain: bytes
 
     def voids_record(self, sequence: int) -> bool:
         return self.after < sequence <= self.upto
@@ -193,7 +198,7 @@ class Head:
         base: Records up to this one were pruned.
         base_chain: The digest that the first one kept builds upon.
         keys, effects: How many rows there are, and the sum of their digests.
-        lineage: What rewinds made void.
+        lineage: What was made void.
     """
 
     last: int = 0
@@ -230,7 +235,7 @@ class Head:
 
 
 def pack_lineage(lineage: tuple[Lineage, ...]) -> bytes:
-    return b"".join(_LINEAGE.pack(void.after, void.upto, void.cut_after, void.cut_upto) for void in lineage)
+    return b"".join(_LINEAGE.pack(void.after, void.upto, void.cut_after, void.cut_upto, void.chain) for void in lineage)
 
 
 def unpack_lineage(data: bytes) -> Iterator[Lineage]:

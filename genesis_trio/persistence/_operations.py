@@ -9,6 +9,7 @@ import enum
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import attrs
 
@@ -16,8 +17,9 @@ from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.modes import Mode
 from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut
 from genesis_trio.persistence._draft import Draft
-from genesis_trio.persistence._envelope import Lineage, unpack_entry, unseal
+from genesis_trio.persistence._envelope import Lineage, unseal
 from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA, is_void
+from genesis_trio.persistence.recovery import Tail
 
 __all__ = [
     "Accept",
@@ -27,6 +29,7 @@ __all__ = [
     "EffectStatus",
     "EndEffect",
     "ForgetEffect",
+    "GiveUp",
     "Operation",
     "PutControl",
     "Remove",
@@ -38,9 +41,10 @@ __all__ = [
 class Operation:
     """Base: something that becomes durable.  ``outcome`` is what the caller gets once it is."""
 
-    outcome: object = None
+    outcome: Any = None
     #: True for what is still written while the disk is full: what makes a service safe, not what makes it work.
     uses_reserve: bool = False
+    #: Bytes that it adds, roughly.
     size: int = 0
 
     def prove(self) -> None:
@@ -72,8 +76,11 @@ class Append(Operation):
     events: Sequence[NewEvent]
     at: float
     on_recorded: Callable[[int], None] | None = None
-    outcome: int = 0
+    outcome: Any = 0
     new: list[int] = attrs.Factory(list)
+
+    def __attrs_post_init__(self) -> None:
+        self.size = sum(len(event.body) for event in self.events)
 
     def prove(self) -> None:
         for event in self.events:
@@ -147,7 +154,7 @@ class BeginEffect(Operation):
 
     component: str
     key: str
-    outcome: Effect | None = None
+    outcome: Any = None
 
     def plan(self, draft: Draft) -> None:
         draft.ledger.check_rows(self.component)
@@ -245,7 +252,7 @@ class SaveCut(Operation):
     stall: float
     created_at: datetime
     code_version: str
-    outcome: Cut | None = None
+    outcome: Any = None
     uses_reserve = True
 
     def __attrs_post_init__(self) -> None:
@@ -309,7 +316,7 @@ class Rewind(Operation):
     mode: Mode
     created_at: datetime
     code_version: str
-    outcome: Cut | None = None
+    outcome: Any = None
     uses_reserve = True
 
     def plan(self, draft: Draft) -> None:
@@ -326,7 +333,7 @@ class Rewind(Operation):
         saved: dict[str, CutPart] = {}
         for component, part in plans:
             head = draft.head_to_change(component)
-            head.lineage = (*part.lineage, Lineage(part.journal, head.last, target.number, number))
+            head.lineage = (*part.lineage, Lineage(part.journal, head.last, target.number, number, head.chain))
             chain, start = draft.chain_at(component, head.last)
             saved[component] = attrs.evolve(part, journal=head.last, chain=chain, start=start, lineage=head.lineage)
             self._replace_keys(draft, component, keys[component])
@@ -361,13 +368,11 @@ class Rewind(Operation):
         # A rewind forwards, to a state that an earlier one had left: its keys were freed, and count again.
         returns = any(void.after < part.journal for void in head.lineage if void not in part.lineage)
         if returns or not whole or component not in draft.ledger.checked_rows:
-            chain = head.base_chain
-            for sequence, data in draft.ledger.raw_records(component, after=head.base, start=0):
-                if sequence > part.journal:
-                    break
-                entry, chain = unpack_entry(component, sequence, data, chain)
-                if entry.key is not None and not is_void(part.lineage, sequence):
-                    found[entry.key] = sequence
+            tail = Tail.past_of(draft.ledger, component, part)
+            while page := tail.next_page():
+                found.update((entry.key, entry.sequence) for entry in page if entry.key is not None)
+            if tail.damage is not None:
+                raise CorruptError(f"the keys of {component!r} cannot be made anew: {tail.damage}")
         return found
 
     @staticmethod
@@ -393,7 +398,7 @@ class Remove(Operation):
     cuts: Sequence[int] = ()
     records: Mapping[str, int] = attrs.Factory(dict)
     uses_reserve = True
-    outcome: int = 0
+    outcome: Any = 0
 
     def plan(self, draft: Draft) -> None:
         ledger = draft.ledger
@@ -424,6 +429,20 @@ class Remove(Operation):
             if int.from_bytes(unseal(KEY, component, row.key, row.body), "little") <= upto:
                 found.append(row.key)
         return found
+
+
+@attrs.define(eq=False)
+class GiveUp(Operation):
+    """Damaged records were passed over: what is recorded from now on must be found behind them at the next start."""
+
+    component: str
+    after: int
+    uses_reserve = True
+
+    def plan(self, draft: Draft) -> None:
+        head = draft.head_to_change(self.component)
+        if self.after < head.last:
+            head.lineage = (*head.lineage, Lineage(self.after, head.last, 0, 0, head.chain))
 
 
 @attrs.define(eq=False)

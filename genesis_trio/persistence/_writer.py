@@ -96,6 +96,7 @@ class Writer:
         self.on_trouble: list[Callable[[Exception], None]] = []
         self.acknowledged = {component: head.last for component, head in ledger.heads.items()}
         self.finished = trio.Event()
+        self.journal_bytes = 0
         self.commits = self.records = self.cuts = self.largest_batch = 0
         self.commit_time = 0.0
         self._engine = ledger.engine
@@ -274,6 +275,7 @@ class Writer:
     def _count(self, operation: Operation) -> None:
         if isinstance(operation, Append):
             self.records += len(operation.new)
+            self.journal_bytes += operation.size
             if operation.new:
                 self.acknowledged[operation.component] = operation.new[-1]
         elif isinstance(operation, SaveCut | Rewind):

@@ -100,6 +100,13 @@ class Tail:
             self.reached, self._chain, self._start = 0, START, 0
 
     @classmethod
+    def past_of(cls, ledger: Ledger, component: str, part: CutPart) -> "Tail":
+        """The records that led to *part*, as far as they were not pruned."""
+        tail = cls.whole(ledger, component)
+        tail._end, tail._end_chain, tail._lineage = part.journal, part.chain, part.lineage
+        return tail
+
+    @classmethod
     def whole(cls, ledger: Ledger, component: str) -> "Tail":
         """All records that were not pruned."""
         tail = cls(ledger, component)
@@ -135,10 +142,17 @@ class Tail:
         found: list[Entry] = []
         while not found and not self._is_over:
             try:
+                self._skip_void()
                 self._read_page(found)
             except CorruptError as error:
                 self._end_with(str(error))
         return found
+
+    def _skip_void(self) -> None:
+        """What is void may be damaged, too: go on behind it."""
+        for void in self._lineage:
+            if void.after <= self.reached < void.upto <= self._end:
+                self.reached, self._chain = void.upto, void.chain
 
     def _read_page(self, found: list[Entry]) -> None:
         page = self._ledger.engine.read_records(
@@ -156,6 +170,8 @@ class Tail:
             self.reached, self._start = record.sequence, position + 1
             if not is_void(self._lineage, record.sequence):
                 found.append(entry)
+            if any(void.after == self.reached for void in self._lineage):
+                return  # the next page begins behind it
         if self.reached >= self._end:
             self._is_over = True
             if self._chain != self._end_chain:
@@ -170,6 +186,12 @@ class Tail:
     def lost(self, cut: Cut | None, failed: Sequence[CutPart] = ()) -> int | None:
         """Acknowledged records that are not recovered, once the tail was read; None when that cannot be known."""
         lost = sum(1 for sequence in range(self.reached + 1, self._end + 1) if not is_void(self._lineage, sequence))
+        begin = cut.parts[self._component].journal if cut is not None else 0
+        lost += sum(
+            void.upto - void.after
+            for void in self._lineage
+            if void.cut_upto == 0 and begin <= void.after < self.reached
+        )
         since = cut.commit if cut is not None else 0
         for incident in self._ledger.incidents.values():
             if incident.concerns(self._component) and incident.commit >= since:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, final
 import trio
 
 from genesis_trio._runtime import current_tree, utcnow
+from genesis_trio.errors import GenesisError
 from genesis_trio.events import (
     CheckpointFailed,
     CheckpointSaved,
@@ -32,6 +33,7 @@ from genesis_trio.persistence._operations import (
     Effect,
     EndEffect,
     ForgetEffect,
+    GiveUp,
     PutControl,
     Remove,
     Rewind,
@@ -49,7 +51,10 @@ from genesis_trio.persistence.checkpoints import (
 from genesis_trio.persistence.policy import check_at_least_one
 from genesis_trio.persistence.recovery import Tail, find_newest, read_cut
 
-__all__ = ["Store"]
+#: What `Store.put_control` returns: ``await receipt.wait()``, ``receipt.error``.
+Receipt = Request
+
+__all__ = ["Part", "Receipt", "Store"]
 
 logger = logging.getLogger("genesis_trio")
 
@@ -85,6 +90,16 @@ class Store:
         """Why nothing is acknowledged any more; None while all is well."""
         return self._writer.trouble
 
+    @property
+    def token(self) -> int:
+        """Grows each time that the store is opened."""
+        return self._ledger.token
+
+    @property
+    def journal_bytes(self) -> int:
+        """Bytes of events recorded since it was opened."""
+        return self._writer.journal_bytes
+
     # ------------------------------------------------------------ saved checkpoints
 
     async def create_checkpoint(
@@ -111,38 +126,37 @@ class Store:
         await trio.lowlevel.checkpoint_if_cancelled()
         if not states:
             raise ValueError("create_checkpoint() needs at least one component with its state")
-        began = trio.current_time()
-        parts = []
-        for component, state in states.items():
-            body = codec.encode(state, type(state))
-            acknowledged = self._writer.acknowledged.get(component, 0)
-            parts.append(Part(component=component, body=body, state_type=type(state), journal=acknowledged))
-        stall = trio.current_time() - began
-        return await self.commit_cut(parts, reason=reason, label=label, mode=current_mode(), stall=stall)
+        try:
+            began = trio.current_time()
+            parts = []
+            for component, state in states.items():
+                body = codec.encode(state, type(state))
+                parts.append(Part(component, body, type(state), self._writer.acknowledged.get(component, 0)))
+            stall = trio.current_time() - began
+            info = await self.commit_cut(parts, reason=reason, label=label, mode=current_mode(), stall=stall)
+        except GenesisError as error:
+            if (tree := current_tree()).hooks:
+                emit(tree, CheckpointFailed, reason=reason, error=error)
+            raise
+        return self._announce(info)
 
     async def commit_cut(
         self, parts: Sequence[Part], *, reason: str, label: str | None, mode: Mode, stall: float
     ) -> CheckpointInfo:
-        """Save parts that were encoded in one step.  For supervisors; else as `create_checkpoint`."""
+        """Save parts that were encoded in one step, for supervisors, who also tell of it; else as `create_checkpoint`."""
         from genesis_trio.persistence._coding import plan_part
 
         label = _check_label(label)
         names = [_check_name("component", part.component) for part in parts]
         if len(set(names)) != len(names):
             raise ValueError(f"a component can be in a cut once only: {sorted(names)}")
-        try:
-            planned = [plan_part(part, self._writer.was_proved(part)) for part in parts]
-            operation = SaveCut(planned, reason, label, mode, stall, utcnow(), self._code_version)
-            cut: Cut = await self._writer.write(operation)
-        except Exception as error:
-            if (tree := current_tree()).hooks:
-                emit(tree, CheckpointFailed, reason=reason, error=error)
-            raise
+        planned = [plan_part(part, self._writer.was_proved(part)) for part in parts]
+        operation = SaveCut(planned, reason, label, mode, stall, utcnow(), self._code_version)
+        cut: Cut = await self._writer.write(operation)
         self._writer.remember_proved(parts)
-        return self._announce(cut)
+        return cut.info()
 
-    def _announce(self, cut: Cut) -> CheckpointInfo:
-        info = cut.info()
+    def _announce(self, info: CheckpointInfo) -> CheckpointInfo:
         if (tree := current_tree()).hooks:
             emit(
                 tree,
@@ -245,7 +259,8 @@ class Store:
 
         cut, components = await self._writer.read(find)
         operation = Rewind(cut.number, components, current_mode(), utcnow(), self._code_version)
-        return self._announce(await self._writer.write(operation))
+        rewound: Cut = await self._writer.write(operation)
+        return self._announce(rewound.info())
 
     # ------------------------------------------------------------ the journal
 
@@ -330,6 +345,8 @@ class Store:
         state: StateT = found.state if found is not None else make()
         tail = Tail(self._ledger, component, found.part if found is not None else None)
         replayed = await self._apply_tail(component, tail, state, state_type)
+        if tail.damage is not None:
+            await self._writer.write(GiveUp(component, tail.reached))
         failures = found.failures if found is not None else ()
         fell_back_from = tuple(name for name, _ in failures)
         cut = found.cut if found is not None else None
@@ -412,7 +429,7 @@ class Store:
         """Nothing was sent: the key is free again."""
         await self._writer.write(ForgetEffect(component, key))
 
-    def put_control(self, name: str, body: bytes | None) -> Request:
+    def put_control(self, name: str, body: bytes | None) -> Receipt:
         """Queue a piece of the framework's own state at once; None removes it.
 
         Returns a receipt: ``await receipt.wait()`` waits until it is durable or raises, ``receipt.error`` says why it failed.
