@@ -5,8 +5,9 @@ import logging
 import math
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from functools import partial
 
 import trio
 
@@ -19,7 +20,7 @@ from genesis_trio.persistence._writer import Writer
 from genesis_trio.persistence.engine import StoreEngine
 from genesis_trio.persistence.store import Store
 
-__all__ = ["GROUP", "open_engine", "open_store"]
+__all__ = ["GROUP", "open_engine", "open_store", "open_store_over"]
 
 logger = logging.getLogger("genesis_trio")
 
@@ -59,9 +60,16 @@ async def open_store(
         raise TypeError(f"commit_timeout must be seconds as a number, got {commit_timeout!r}")
     if not (commit_timeout > 0 and math.isfinite(commit_timeout)):
         raise ValueError(f"commit_timeout must be positive and finite seconds, got {commit_timeout!r}")
-    await trio.lowlevel.checkpoint_if_cancelled()
-    with trio.CancelScope(shield=True):
-        ledger = await run_blocking(_open_ledger, url, utcnow())
+    async with open_store_over(partial(open_engine, url), url, commit_timeout, code_version) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def open_store_over(
+    make_engine: Callable[[], StoreEngine], url: str, commit_timeout: float = 10.0, code_version: str | None = None
+) -> AsyncIterator[Store]:
+    """`open_store` over the engine that *make_engine* opens, in a blocking call; *url* is what messages call it."""
+    ledger = await run_blocking(_open_ledger, make_engine, utcnow())
     try:
         writer = Writer(ledger, url, commit_timeout)
         store = Store(writer, url, code_version if code_version is not None else _own_version())
@@ -72,7 +80,7 @@ async def open_store(
             nursery.start_soon(writer.run)
             try:
                 yield store
-            except BaseException as error:  # noqa: ASYNC103  # raised again below, outside of the nursery, bare
+            except BaseException as error:  # noqa: ASYNC103, RUF100 - raised again below, outside of the nursery, bare
                 failure = error
             finally:
                 writer.close()
@@ -85,8 +93,8 @@ async def open_store(
             await run_blocking(_close_ledger, ledger)
 
 
-def _open_ledger(url: str, now: datetime) -> Ledger:
-    engine = open_engine(url)
+def _open_ledger(make_engine: Callable[[], StoreEngine], now: datetime) -> Ledger:
+    engine = make_engine()
     try:
         holder = f"process {os.getpid()} on {socket.gethostname()}, since {now.isoformat(timespec='seconds')}"
         ledger = Ledger(engine, SCOPE, holder)

@@ -4,7 +4,34 @@ import math
 
 import attrs
 
-__all__ = ["CheckpointPolicy"]
+__all__ = ["CheckpointPolicy", "check_at_least_one"]
+
+
+def check_at_least_one(name: str, value: object) -> int:
+    """*value*, if it is an int of at least 1; else TypeError or ValueError that names it."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return value
+
+
+def _check_every(policy: object, attribute: "attrs.Attribute[float | None]", value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"every must be seconds as a number, or None for no saving by time; got {value!r}")
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"every must be positive and finite seconds, or None for no saving by time; got {value!r}")
+
+
+def _check_count(policy: object, attribute: "attrs.Attribute[int | None]", value: object) -> None:
+    if value is not None:
+        check_at_least_one(attribute.name, value)
+
+
+def _check_keep(policy: object, attribute: "attrs.Attribute[int]", value: object) -> None:
+    check_at_least_one("keep", value)
 
 
 @attrs.frozen(kw_only=True)
@@ -24,35 +51,7 @@ class CheckpointPolicy:
         TypeError: not a number.
     """
 
-    every: float | None = attrs.field(default=30.0)
-    messages: int | None = attrs.field(default=1000)
-    bytes: int | None = attrs.field(default=None)
-    keep: int = attrs.field(default=10)
-
-    @every.validator
-    def _check_every(self, attribute: "attrs.Attribute[float | None]", value: object) -> None:
-        if value is None:
-            return
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"every must be seconds as a number, or None for no saving by time; got {value!r}")
-        if not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"every must be positive and finite seconds, or None for no saving by time; got {value!r}")
-
-    @messages.validator
-    @bytes.validator
-    def _check_count(self, attribute: "attrs.Attribute[int | None]", value: object) -> None:
-        if value is not None:
-            check_at_least_one(attribute.name, value)
-
-    @keep.validator
-    def _check_keep(self, attribute: "attrs.Attribute[int]", value: object) -> None:
-        check_at_least_one("keep", value)
-
-
-def check_at_least_one(name: str, value: object) -> int:
-    """*value*, if it is an int of at least 1; else TypeError or ValueError that names it."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-    return value
+    every: float | None = attrs.field(default=30.0, validator=_check_every)
+    messages: int | None = attrs.field(default=1000, validator=_check_count)
+    bytes: int | None = attrs.field(default=None, validator=_check_count)
+    keep: int = attrs.field(default=10, validator=_check_keep)

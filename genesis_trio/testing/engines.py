@@ -1,0 +1,260 @@
+"""The conformance suite for storage engines: what a `StoreEngine` promises, as tests.
+
+Subclass it in pytest, and say how an engine is opened::
+
+    class TestMyEngine(EngineConformance):
+        @pytest.fixture(autouse=True)
+        def _place(self, tmp_path):
+            self.path = tmp_path / "my.store"
+
+        def open(self) -> StoreEngine:
+            return MyEngine.open(str(self.path))
+
+``open`` is called several times in a test, and always has to open the same place; each test needs a new one.
+The suite imports nothing but the standard library; for readable failures call
+``pytest.register_assert_rewrite("genesis_trio.testing.engines")`` before it is imported.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+from genesis_trio.errors import FencedError, StoreError
+from genesis_trio.persistence.engine import Batch, Record, Row, StoreEngine
+
+__all__ = ["EngineConformance"]
+
+SCOPE = "conformance"
+
+
+@contextlib.contextmanager
+def _raises(expected: type[Exception]) -> Iterator[list[Exception]]:
+    caught: list[Exception] = []
+    try:
+        yield caught
+    except expected as error:
+        caught.append(error)
+    else:
+        raise AssertionError(f"{expected.__name__} was not raised")
+
+
+def _records(component: str, *sequences: int) -> list[Record]:
+    return [Record(component, sequence, b"%d of " % sequence + component.encode()) for sequence in sequences]
+
+
+class EngineConformance:
+    """What every engine has to do; one method is one rule."""
+
+    def open(self) -> StoreEngine:
+        """Open the engine at the place of this test."""
+        raise AssertionError("say how an engine is opened: define open(self)")
+
+    @contextlib.contextmanager
+    def _opened(self, holder: str = "first") -> Iterator[tuple[StoreEngine, int]]:
+        engine = self.open()
+        try:
+            yield engine, engine.acquire(SCOPE, holder)
+        finally:
+            engine.close()
+
+    def test_engine_new_place_is_empty(self) -> None:
+        """Where nothing was written, nothing is read."""
+        with self._opened() as (engine, _):
+            assert engine.read_head(SCOPE) is None
+            assert list(engine.read_records(SCOPE, "a")) == []
+            assert list(engine.read_rows(SCOPE, "kind")) == []
+            assert engine.read_row(SCOPE, "kind", "a", "key") is None
+            assert engine.read_part(SCOPE, b"digest") is None
+            assert list(engine.list_parts(SCOPE)) == []
+            assert list(engine.check()) == []
+
+    def test_engine_token_grows_with_each_holder(self) -> None:
+        """Each holder's token is greater than all before, also over closing."""
+        tokens = []
+        for holder in ("first", "second", "third"):
+            with self._opened(holder) as (engine, token):
+                tokens.append(token)
+                engine.release(SCOPE, token)
+
+        assert tokens == sorted(set(tokens))
+
+    def test_engine_place_in_use_is_refused(self) -> None:
+        """A second holder is refused while the first has the place open, and let in afterwards."""
+        with self._opened() as (_, _):
+            with _raises(StoreError) as caught:
+                with self._opened("second"):
+                    pass
+            assert "first" in str(caught[0]), f"the message does not say who holds it: {caught[0]}"
+
+        with self._opened("second"):
+            pass
+
+    def test_engine_what_was_written_is_there_after_reopening(self) -> None:
+        """A write that returned is all there, in every kind, when the place is opened again."""
+        rows = [Row("kind", "a", "key", b"row")]
+        with self._opened() as (engine, token):
+            engine.append(SCOPE, token, Batch(b"head 1", _records("a", 1, 2), rows))
+            engine.commit_cut(SCOPE, token, {b"digest": b"part"}, Batch(b"head 2", _records("b", 1)))
+
+        with self._opened("second") as (engine, _):
+            assert engine.read_head(SCOPE) == b"head 2"
+            assert [record for _, record in engine.read_records(SCOPE, "a")] == _records("a", 1, 2)
+            assert [record for _, record in engine.read_records(SCOPE, "b")] == _records("b", 1)
+            assert list(engine.read_rows(SCOPE, "kind")) == rows
+            assert engine.read_part(SCOPE, b"digest") == b"part"
+
+    def test_engine_old_token_is_fenced_and_writes_nothing(self) -> None:
+        """Every write with an old token is refused, and leaves nothing behind."""
+        with self._opened() as (engine, old):
+            engine.append(SCOPE, old, Batch(b"head", _records("a", 1)))
+            new = engine.acquire(SCOPE, "second")
+            late = Batch(b"late", _records("a", 2), [Row("kind", "a", "key", b"late")])
+
+            with _raises(FencedError):
+                engine.append(SCOPE, old, late)
+            with _raises(FencedError):
+                engine.commit_cut(SCOPE, old, {b"digest": b"late"}, late)
+            with _raises(FencedError):
+                engine.remove(SCOPE, old, late, records={"a": 1})
+            with _raises(FencedError):
+                engine.renew(SCOPE, old)
+            engine.release(SCOPE, old)
+
+            assert engine.read_head(SCOPE) == b"head"
+            assert [record for _, record in engine.read_records(SCOPE, "a")] == _records("a", 1)
+            assert engine.read_row(SCOPE, "kind", "a", "key") is None
+            assert engine.read_part(SCOPE, b"digest") is None
+            engine.renew(SCOPE, new)
+            engine.append(SCOPE, new, late)
+            assert engine.read_head(SCOPE) == b"late"
+
+    def test_engine_scopes_do_not_see_each_other(self) -> None:
+        """Two scopes of one place share nothing but the place."""
+        with self._opened() as (engine, token):
+            other = engine.acquire("other", "first")
+            engine.commit_cut(
+                SCOPE, token, {b"digest": b"part"}, Batch(b"head", _records("a", 1), [Row("kind", "a", "key", b"row")])
+            )
+
+            assert engine.read_head("other") is None
+            assert list(engine.read_records("other", "a")) == []
+            assert list(engine.read_rows("other", "kind")) == []
+            assert engine.read_part("other", b"digest") is None
+            engine.append("other", other, Batch(b"other", _records("a", 1)))
+            assert engine.read_head(SCOPE) == b"head"
+            assert len(engine.read_records(SCOPE, "a")) == 1
+
+    # -- records
+
+    def test_engine_records_are_read_in_order_and_in_pages(self) -> None:
+        """Records of one component come in order, from behind a sequence, at most as many as asked for."""
+        with self._opened() as (engine, token):
+            for sequence in range(1, 8):
+                engine.append(SCOPE, token, Batch(b"head", _records("a", sequence) + _records("b", sequence)))
+
+            first = engine.read_records(SCOPE, "a", after=2, limit=3)
+            assert [record.sequence for _, record in first] == [3, 4, 5]
+            start = first[-1][0] + 1
+            rest = engine.read_records(SCOPE, "a", after=5, start=start, limit=100)
+            assert [record.sequence for _, record in rest] == [6, 7]
+            assert list(engine.read_records(SCOPE, "a", after=7)) == []
+            assert list(engine.read_records(SCOPE, "nobody")) == []
+
+    def test_engine_positions_grow_by_one_and_are_never_used_again(self) -> None:
+        """Positions count all records of all components, also over removal and reopening."""
+        with self._opened() as (engine, token):
+            assert engine.append(SCOPE, token, Batch(b"head", _records("a", 1) + _records("b", 1, 2))) == 3
+            assert engine.append(SCOPE, token, Batch(b"head")) == 3
+            engine.remove(SCOPE, token, Batch(b"head"), records={"a": 1, "b": 2})
+
+        with self._opened("second") as (engine, token):
+            assert engine.append(SCOPE, token, Batch(b"head", _records("a", 2))) == 4
+            assert engine.read_records(SCOPE, "a") == [(4, _records("a", 2)[0])]
+
+    def test_engine_removes_records_of_one_component_up_to_a_sequence(self) -> None:
+        """Removing is by component, up to and with the sequence."""
+        with self._opened() as (engine, token):
+            engine.append(SCOPE, token, Batch(b"head", _records("a", 1, 2, 3) + _records("b", 1, 2)))
+
+            engine.remove(SCOPE, token, Batch(b"after"), records={"a": 2})
+
+            assert [record.sequence for _, record in engine.read_records(SCOPE, "a")] == [3]
+            assert [record.sequence for _, record in engine.read_records(SCOPE, "b")] == [1, 2]
+            assert engine.read_head(SCOPE) == b"after"
+
+    # -- rows
+
+    def test_engine_rows_are_replaced_and_removed(self) -> None:
+        """A row has one body, the last one; None takes it away, and does nothing where there is none."""
+        with self._opened() as (engine, token):
+            engine.append(SCOPE, token, Batch(b"head", rows=[Row("kind", "a", "x", b"1"), Row("kind", "a", "y", b"1")]))
+            engine.append(SCOPE, token, Batch(b"head", rows=[Row("kind", "a", "x", b"2"), Row("kind", "a", "y", None)]))
+            engine.append(SCOPE, token, Batch(b"head", rows=[Row("kind", "a", "z", None)]))
+
+            assert list(engine.read_rows(SCOPE, "kind")) == [Row("kind", "a", "x", b"2")]
+            assert engine.read_row(SCOPE, "kind", "a", "x") == b"2"
+            assert engine.read_row(SCOPE, "kind", "a", "y") is None
+
+    def test_engine_rows_come_in_the_order_of_their_bytes(self) -> None:
+        """Rows are ordered by component and key, as UTF-8 bytes, and read in pages from behind an address."""
+        names = ["", "A", "a", "a/b", "aa", "z", "é", "\uffee", "\U0001f600"]
+        rows = [Row("kind", component, key, b"x") for component in ("a", "é") for key in names]
+        with self._opened() as (engine, token):
+            engine.append(SCOPE, token, Batch(b"head", rows=rows[::-1] + [Row("other", "a", "a", b"y")]))
+
+            assert list(engine.read_rows(SCOPE, "kind")) == rows
+            assert list(engine.read_rows(SCOPE, "kind", "é")) == rows[len(names) :]
+            pages, after = [], None
+            while page := engine.read_rows(SCOPE, "kind", after=after, limit=4):
+                pages += page
+                after = (page[-1].component, page[-1].key)
+            assert pages == rows
+            assert list(engine.read_rows(SCOPE, "kind", "a", after=("a", "z"))) == rows[6:9]
+
+    # -- parts
+
+    def test_engine_parts_keep_every_byte(self) -> None:
+        """Parts of any size come back as they were, replaced as a whole."""
+        parts = {b"empty": b"", b"small": bytes(range(256)), b"large": bytes(range(256)) * 4100}
+        with self._opened() as (engine, token):
+            engine.commit_cut(SCOPE, token, {**parts, b"small": b"before"}, Batch(b"head"))
+            engine.commit_cut(SCOPE, token, {b"small": parts[b"small"]}, Batch(b"head"))
+
+        with self._opened("second") as (engine, token):
+            assert {digest: engine.read_part(SCOPE, digest) for digest in parts} == parts
+            assert sorted(engine.list_parts(SCOPE)) == sorted(parts)
+            engine.remove(SCOPE, token, Batch(b"head"), parts=[b"large", b"nobody"])
+            assert engine.read_part(SCOPE, b"large") is None
+            assert sorted(engine.list_parts(SCOPE)) == [b"empty", b"small"]
+
+    # -- around it
+
+    def test_engine_witness_is_the_last_head(self) -> None:
+        """An engine that keeps a witness tells the head of the last write, also after reopening."""
+        with self._opened() as (engine, token):
+            for head in (b"head 1", b"head 2", b"head 3"):
+                engine.append(SCOPE, token, Batch(head))
+                assert engine.read_witness(SCOPE) == (head if engine.keeps_witness else None)
+
+        with self._opened("second") as (engine, _):
+            assert engine.read_witness(SCOPE) == (b"head 3" if engine.keeps_witness else None)
+
+    def test_engine_housekeeping_changes_nothing(self) -> None:
+        """Idle work, giving up the reserve and building it anew leave what is stored as it is."""
+        with self._opened() as (engine, token):
+            engine.commit_cut(SCOPE, token, {b"digest": b"part"}, Batch(b"head", _records("a", 1)))
+
+            engine.idle()
+            engine.relieve()
+            assert not engine.relieve(), "a reserve can be given up once only"
+            assert engine.recover_room(1000)
+            assert isinstance(engine.quarantine(SCOPE, "a/b", b"damaged"), str)
+
+            assert engine.read_part(SCOPE, b"digest") == b"part"
+            assert engine.append(SCOPE, token, Batch(b"after", _records("a", 2))) == 2
+            assert list(engine.check()) == []
+
+    def test_engine_can_be_closed_twice(self) -> None:
+        """Closing is idempotent."""
+        engine = self.open()
+        engine.close()
+        engine.close()

@@ -1,0 +1,5 @@
+"""What the tests of saved state share."""
+
+import pytest
+
+pytest.register_assert_rewrite("genesis_trio.testing.engines")
