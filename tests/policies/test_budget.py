@@ -313,6 +313,19 @@ def test_deposits_up_to_a_thousand_moments_expire_each_at_its_own_time():
     assert [deposits.available(10.0 + n / 1000) for n in (0, 1, 500, 999)] == [999.0, 998.0, 499.0, 0.0]
 
 
+def test_deposits_partly_taken_expire_with_what_is_left():
+    """A deposit of which a part was taken lets only the rest expire."""
+    deposits = Deposits(10.0)
+    deposits.add(0.0, 0.75)
+    deposits.add(1.0, 0.75)
+
+    missing = deposits.take(2.0, 1.0)
+    deposits.add(3.0, 1.0)
+
+    assert missing == 0.0
+    assert [deposits.available(now) for now in (3.0, 10.5, 11.0, 13.0)] == [1.5, 1.5, 1.0, 0.0]
+
+
 def test_deposits_take_returns_what_is_missing():
     """Take gives what there is and says how much was not."""
     deposits = Deposits(10.0)

@@ -409,6 +409,21 @@ async def test_hedge_failed_first_copy_is_no_outcome_when_the_caller_is_cancelle
     assert caught == [trio.Cancelled]
 
 
+async def test_hedge_base_exception_during_outer_cancellation_goes_before_it(autojump_clock):
+    """Ctrl-C in a copy while the caller is being cancelled is not lost in the cancellation."""
+
+    async def attempt(copy):
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            if copy == 1:
+                raise KeyboardInterrupt from None
+            raise
+
+    with pytest.raises(KeyboardInterrupt), trio.move_on_at(1.5):
+        await Hedge(delay=1.0)._call(attempt, name="q")
+
+
 async def test_hedge_waits_until_the_loser_has_ended(autojump_clock):
     """No copy outlives the call: a loser that needs time to end is waited for."""
     ended = []
@@ -485,8 +500,10 @@ async def test_hedge_by_quantile_learns_only_from_successes_that_won(autojump_cl
             await hedge._call(Copies(9.0), name="q")
     assert hedge._current_delay() is None
 
-    for _ in range(20):
+    for _ in range(19):
         await hedge._call(Copies(2.0), name="q")
+    assert hedge._current_delay() is None
+    await hedge._call(Copies(2.0), name="q")
     assert hedge._current_delay() == 2.0
 
 

@@ -207,6 +207,19 @@ async def test_rate_limit_newcomer_does_not_overtake_the_queue(autojump_clock, n
     assert log == [("waiter", 1.0)]
 
 
+async def test_rate_limit_newcomer_who_may_wait_does_not_overtake_the_queue(autojump_clock, nursery):
+    """Nor does it go to one who comes at that moment and is ready to wait: it waits behind the other."""
+    limit, log = RateLimit(1), []
+    limit._try_take(False)
+    nursery.start_soon(take_and_log, limit, log, "waiter")
+    await trio.testing.wait_all_tasks_blocked()
+
+    autojump_clock.jump(1.0)
+    await take_and_log(limit, log, "newcomer")
+
+    assert log == [("waiter", 1.0), ("newcomer", 2.0)]
+
+
 async def test_rate_limit_cancelled_waiter_takes_no_token(autojump_clock, nursery):
     """The one behind a cancelled waiter moves up and gets the token that the other would have got."""
     limit, log = RateLimit(1), []
@@ -438,3 +451,14 @@ def test_bucket_is_ready_at_the_time_that_it_names(calls, per, burst, start):
         ready = bucket.ready_at(0)
         assert not bucket.take(math.nextafter(ready, -math.inf), 0)
         assert bucket.take(ready, 0)
+
+
+def test_bucket_asked_a_rounding_error_late_keeps_its_start():
+    """A clock that is off by a rounding error does not move the times to come; one that is really late does."""
+    bucket = Bucket(calls=4, per=1.0, burst=1)
+    bucket.take(0.0, 0)
+
+    assert bucket.take(0.25 + 1e-12, 0)
+    assert bucket.ready_at(0) == 0.5
+    assert bucket.take(0.501, 0)
+    assert bucket.ready_at(0) == 0.751
