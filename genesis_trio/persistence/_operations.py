@@ -5,7 +5,6 @@ loop again.  ``prove`` and ``plan`` raise for this operation alone; the others o
 """
 
 import contextlib
-import enum
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -19,14 +18,13 @@ from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._envelope import Lineage, unseal
 from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA, is_void
+from genesis_trio.persistence.effects import Effect, EffectStatus
 from genesis_trio.persistence.recovery import Tail
 
 __all__ = [
     "Accept",
     "Append",
     "BeginEffect",
-    "Effect",
-    "EffectStatus",
     "EndEffect",
     "ForgetEffect",
     "GiveUp",
@@ -111,29 +109,6 @@ class Append(Operation):
 
 
 # ---------------------------------------------------------------- effects
-
-
-class EffectStatus(enum.Enum):
-    """What is known about an effect: NEW (now begun), DONE, FAILED, or UNKNOWN (begun before, never confirmed)."""
-
-    NEW = "new"
-    DONE = "done"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-
-@attrs.frozen
-class Effect:
-    """An effect as it stands.
-
-    Attributes:
-        result: The encoded result, when it is DONE.
-        failure: Type name and text of the recorded failure, when it is FAILED.
-    """
-
-    status: EffectStatus
-    result: bytes | None = None
-    failure: tuple[str, str] | None = None
 
 
 _BEGUN, _DONE, _FAILED = b"B", b"D", b"F"

@@ -30,7 +30,6 @@ from genesis_trio.persistence._operations import (
     Accept,
     Append,
     BeginEffect,
-    Effect,
     EndEffect,
     ForgetEffect,
     GiveUp,
@@ -48,13 +47,14 @@ from genesis_trio.persistence.checkpoints import (
     StoreStatistics,
     VerifyReport,
 )
+from genesis_trio.persistence.effects import Effect, EffectStatus
 from genesis_trio.persistence.policy import check_at_least_one
 from genesis_trio.persistence.recovery import Tail, find_newest, read_cut
 
 #: What `Store.put_control` returns: ``await receipt.wait()``, ``receipt.error``.
 Receipt = Request
 
-__all__ = ["Part", "Receipt", "Store"]
+__all__ = ["Effect", "EffectStatus", "Loaded", "Part", "Receipt", "Store"]
 
 logger = logging.getLogger("genesis_trio")
 

@@ -1,0 +1,195 @@
+"""Opening a store: by URL, once at a time, and only what is named is loaded."""
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import trio
+from persistence.desk import Fill, Note
+
+from genesis_trio import open_store
+from genesis_trio.errors import CorruptError, PluginError, StoreError
+from genesis_trio.persistence.engines.memory import MemoryEngine
+
+
+class PluginEngine(MemoryEngine):
+    """What a plugin might bring."""
+
+    opened = []
+
+    @classmethod
+    def open(cls, location):
+        cls.opened.append(location)
+        return cls()
+
+
+@pytest.fixture
+def plugins(monkeypatch):
+    """Entry points as a distribution would register them."""
+    entries = []
+
+    def entry_points(*, group):
+        assert group == "genesis_trio.engines"
+        return entries
+
+    def add(name, value):
+        entries.append(metadata.EntryPoint(name, value, "genesis_trio.engines"))
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+    return add
+
+
+async def test_opening_scheme_of_a_plugin_is_loaded_when_named(plugins):
+    """A plugin serves its scheme; one that is not named is not even imported."""
+    plugins("postgresql", "no_such_module:Engine")
+    plugins("cloud", "persistence.test_opening:PluginEngine")
+    PluginEngine.opened.clear()
+
+    async with open_store("cloud:bucket:desk") as store:
+        await store.append("a", [Fill(1)])
+
+    assert __import__("persistence.test_opening", fromlist=["x"]).PluginEngine.opened == ["bucket:desk"]
+
+
+async def test_opening_broken_plugin_names_plugin_and_reason(plugins):
+    """A plugin that cannot be loaded is named with the reason, and so is one that is no engine."""
+    plugins("postgresql", "no_such_module:Engine")
+    plugins("list", "builtins:list")
+    plugins("text", "string:digits")
+
+    with pytest.raises(PluginError, match="'postgresql'.*no_such_module:Engine: ModuleNotFoundError"):
+        async with open_store("postgresql:desk"):
+            pass
+    for scheme in ("list", "text"):
+        with pytest.raises(PluginError, match=f"'{scheme}'.*no subclass of StoreEngine"):
+            async with open_store(f"{scheme}:desk"):
+                pass
+
+
+async def test_opening_unknown_scheme_is_a_store_error(plugins):
+    """An unknown scheme is named, beside those that are installed."""
+    plugins("cloud", "x:y")
+
+    with pytest.raises(StoreError, match="'redis'; installed are cloud, memory, sqlite"):
+        async with open_store("redis:desk"):
+            pass
+    with pytest.raises(StoreError, match="sqlite:desk.db"):
+        async with open_store("desk.db"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("url", "timeout", "error"),
+    [
+        (Path("desk.db"), 1.0, TypeError),
+        ("memory:", "1", TypeError),
+        ("memory:", True, TypeError),
+        ("memory:", 0, ValueError),
+        ("memory:", float("inf"), ValueError),
+        ("memory:", float("nan"), ValueError),
+    ],
+)
+async def test_opening_wrong_arguments_are_refused(url, timeout, error):
+    """What cannot work is refused before anything is opened."""
+    with pytest.raises(error):
+        async with open_store(url, commit_timeout=timeout):
+            pass
+
+
+async def test_opening_twice_in_one_process_is_refused(url):
+    """A store has one holder, also within a process; the message names it."""
+    async with open_store(url) as store:
+        await store.append("a", [Fill(1)])
+        with pytest.raises(StoreError, match=f"in use by process {os.getpid()} on"):
+            async with open_store(url):
+                pass
+        await store.append("a", [Fill(2)])
+
+    async with open_store(url) as store:
+        assert await store.append("a", []) == 2
+
+
+async def test_opening_while_another_process_holds_it_is_refused(tmp_path):
+    """A second process is told which process holds the store; when that one is killed it is free at once."""
+    url = f"sqlite:{tmp_path / 'desk.db'}"
+    script = (
+        "import sys, trio\n"
+        "from genesis_trio import open_store\n"
+        "async def main():\n"
+        f"    async with open_store({url!r}):\n"
+        "        print('open', flush=True)\n"
+        "        await trio.to_thread.run_sync(sys.stdin.read)\n"
+        "trio.run(main)\n"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root
+    ) as process:
+        assert process.stdout.readline() == b"open\n"
+        with pytest.raises(StoreError, match=f"in use by process {process.pid} on"):
+            async with open_store(url):
+                pass
+        process.kill()
+        process.wait()
+
+    async with open_store(url) as store:
+        await store.append("a", [Fill(1)])
+
+
+async def test_opening_cancelled_before_it_begins_opens_nothing(tmp_path):
+    """A cancelled opening leaves no file and no lock."""
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with open_store(f"sqlite:{tmp_path / 'desk.db'}"):
+            raise AssertionError("it was opened")
+
+    assert scope.cancelled_caught
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_opening_failure_gives_the_lock_back(tmp_path):
+    """A store that could not be opened is not held."""
+    path = tmp_path / "desk.db"
+    path.write_bytes(b"something else")
+    for _ in range(2):
+        with pytest.raises(CorruptError, match="is not a store"):
+            async with open_store(f"sqlite:{path}"):
+                pass
+    path.unlink()
+
+    async with open_store(f"sqlite:{path}") as store:
+        await store.create_checkpoint({"a": Note()})
+
+
+async def test_opening_unnamed_memory_is_new_each_time():
+    """`memory:` is gone at the end of its block."""
+    for _ in range(2):
+        async with open_store("memory:") as store:
+            assert await store.append("a", [Fill(1)]) == 1
+
+
+async def test_opening_relative_path_stays_where_it_was(tmp_path, monkeypatch):
+    """A relative path is taken when the store is opened; changing the folder later does not move it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    async with open_store("sqlite:desk.db") as store:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        await store.append("a", [Fill(1)])
+        store._ledger.engine.quarantine("main", "x", b"x")
+
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_opening_loads_sqlite_and_codec_only_when_used():
+    """Importing the store costs neither SQLite nor cattrs."""
+    script = (
+        "import sys, genesis_trio.persistence.store, genesis_trio.persistence.opening\n"
+        "print([name for name in ('sqlite3', 'cattrs', 'orjson', 'tomllib', 'importlib.metadata') if name in sys.modules])\n"
+    )
+    root = Path(__file__).parents[2]
+    found = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+
+    assert found.stdout == "[]\n"

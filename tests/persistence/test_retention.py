@@ -1,0 +1,156 @@
+"""Pruning: room is made, and nothing that might be needed goes."""
+
+import pytest
+from persistence.desk import Fill, Ledger, Note, book
+from persistence.test_rewind import damage
+
+from genesis_trio import open_store
+from genesis_trio.errors import StoreError
+
+A = "desk/ledger"
+
+
+async def save(store, number, *names, label=None):
+    return await store.create_checkpoint({name: Note(f"{name} {number}") for name in names}, label=label)
+
+
+async def ids(store, component=None):
+    return [info.sequence for info in await store.list_checkpoints(component)]
+
+
+async def test_prune_keeps_the_newest_of_each_component(url):
+    """The newest `keep` of each component stay, however old they are."""
+    async with open_store(url) as store:
+        await save(store, 1, "quiet")
+        for number in range(2, 30):
+            await save(store, number, "busy")
+
+        assert await store.prune(keep=3) == 25
+        assert await ids(store) == [29, 28, 27, 1]
+        assert (await store.restore_latest("quiet", Note)).state == Note("quiet 1")
+        assert await store.prune(keep=3) == 0
+        assert (await store.verify()).ok
+
+    async with open_store(url) as store:
+        assert await ids(store) == [29, 28, 27, 1]
+        assert (await store.restore("cp-000028", "busy", Note)).state == Note("busy 28")
+
+
+async def test_prune_keeps_labelled_ones(url):
+    """What has a name is pinned."""
+    async with open_store(url) as store:
+        await save(store, 1, "a", label="before release")
+        for number in range(2, 6):
+            await save(store, number, "a")
+
+        assert await store.prune(keep=1) == 3
+        assert await ids(store) == [5, 1]
+
+
+async def test_prune_never_takes_the_newest_that_is_good(url):
+    """When all that would be kept is damaged, the newest good one is kept as well."""
+    async with open_store(url) as store:
+        for number in range(1, 6):
+            await save(store, number, "a")
+        for number in (4, 5):
+            damage(store, store._ledger.cuts[number].parts["a"].digest)
+
+        assert await store.prune(keep=1) == 3
+        assert await ids(store) == [5, 3]
+        restored = await store.restore_latest("a", Note)
+        assert (restored.state, restored.fell_back_from) == (Note("a 3"), ("cp-000005",))
+
+
+async def test_prune_keeps_parts_that_others_share(url):
+    """A part goes with the last checkpoint that needs it, not before."""
+    async with open_store(url) as store:
+        for number in range(1, 5):
+            await store.create_checkpoint({"same": Note("x"), "other": Note(str(number))})
+        await store.prune(keep=2)
+
+        assert len(store._ledger.engine.list_parts("main")) == 3
+        assert (await store.restore("cp-000003", "same", Note)).state == Note("x")
+        await store.create_checkpoint({"same": Note("x")})
+        assert (await store.verify()).ok
+
+
+async def test_prune_part_that_is_saved_again_is_written_again(url):
+    """A state whose bytes were pruned is written anew when it comes back."""
+    async with open_store(url) as store:
+        for text in ("x", "y", "z"):
+            await store.create_checkpoint({"a": Note(text)})
+        await store.prune(keep=1)
+        await store.create_checkpoint({"a": Note("x")})
+
+    async with open_store(url) as store:
+        assert (await store.restore_latest("a", Note)).state == Note("x")
+
+
+@pytest.mark.parametrize(("keep", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), (1.5, TypeError)])
+async def test_prune_of_everything_is_refused(url, keep, error):
+    """At least one is kept, always."""
+    async with open_store(url) as store:
+        with pytest.raises(error, match="keep must be"):
+            await store.prune(keep=keep)
+
+
+async def test_prune_leaves_the_journal(url):
+    """Records and keys stay, unless asked for."""
+    async with open_store(url) as store:
+        ledger = Ledger()
+        for number in range(1, 5):
+            await book(store, ledger, number, key=f"trade {number}")
+            await store.create_checkpoint({A: ledger})
+        await store.prune(keep=1)
+
+        async with store.replay(A, Fill) as records:
+            assert len([record async for record in records]) == 4
+        assert await book(store, ledger, 1, key="trade 1") == [1]
+
+
+async def test_prune_of_the_journal_keeps_what_a_checkpoint_needs(url):
+    """Records before every checkpoint kept go with their keys; sequences and digests go on."""
+    ledger = Ledger()
+    async with open_store(url) as store:
+        await book(store, Ledger(), 1, component="journal only")
+        for number in range(1, 6):
+            await book(store, ledger, number, key=f"trade {number}")
+            await store.create_checkpoint({A: ledger})
+        await book(store, ledger, 6, key="trade 6")
+
+        assert await store.prune(keep=2, journal=True) == 3
+        assert [record.sequence for _, record in store._ledger.engine.read_records("main", A)] == [5, 6]
+        assert len(store._ledger.engine.read_records("main", "journal only")) == 1
+        with pytest.raises(StoreError, match="records up to 4 of 'desk/ledger' were pruned"):
+            async with store.replay(A, Fill):
+                pass
+        async with store.replay(A, Fill, after=4) as records:
+            assert [record async for record in records] == [(5, Fill(5)), (6, Fill(6))]
+        assert await store.prune(keep=2, journal=True) == 0
+
+    async with open_store(url) as store:
+        loaded = await store.load(A, Ledger, make=Ledger)
+        assert (loaded.state, loaded.replayed, loaded.lost) == (ledger, 1, 0)
+        assert await book(store, ledger, 6, key="trade 6") == [6]
+        assert await book(store, ledger, 1, key="trade 1") == [7]
+        assert (await store.verify()).ok
+        older = await store.restore("cp-000004", A, Ledger)
+        assert (older.state.total, older.lost) == (10, 0)
+
+
+async def test_prune_beside_writers_waits_its_turn(url):
+    """Removing and recording go side by side, each in commits of its own."""
+    import trio
+
+    ledger = Ledger()
+    async with open_store(url) as store:
+        for number in range(25):
+            await save(store, number, "a")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(book, store, ledger, *range(20))
+            nursery.start_soon(store.prune)
+            nursery.start_soon(save, store, 26, "b")
+
+        assert len(await ids(store, "a")) == 10
+        assert ledger.total == sum(range(20))
+        assert (await store.verify()).ok
