@@ -30,6 +30,7 @@ from genesis_trio.persistence._ledger import (
     Address,
     Incident,
     Ledger,
+    RowState,
 )
 from genesis_trio.persistence.engine import Batch, Record, Row
 
@@ -52,6 +53,8 @@ class Draft:
         self.cuts: dict[int, Cut | None] = {}
         self.control: dict[str, bytes | None] = {}
         self.incidents: dict[str, Incident | None] = {}
+        self.repaired_keys: set[str] = set()
+        self.accepted_effects: set[str] = set()
         self.removed_parts: set[bytes] = set()
         self.removed_records: dict[str, int] = {}
         self._is_removal = False
@@ -157,14 +160,28 @@ class Draft:
         self.incidents[key] = incident
         self.set_row(INCIDENT, "", key, json.dumps(attrs.asdict(incident)).encode())
 
-    def sum_anew(self, component: str) -> None:
-        """Take the keys and effects that are there for all there ever were."""
-        keys, effects = self.ledger.sum_rows(KEY, component), self.ledger.sum_rows(EFFECT, component)
-        head = self.head(component)
-        if (head.keys, head.keys_sum) != keys or (head.effects, head.effects_sum) != effects:
-            head = self.head_to_change(component)
-            head.keys, head.keys_sum = keys
-            head.effects, head.effects_sum = effects
+    def replace_keys(self, component: str, wanted: Mapping[str, int]) -> None:
+        """Make the keys of *component* these, whatever was there."""
+        for row in self.ledger.rows(KEY, component):
+            self.rows[KEY, component, row.key] = None
+        head = self.head_to_change(component)
+        head.keys = head.keys_sum = 0
+        for key, sequence in wanted.items():
+            self.set_row(KEY, component, key, sequence.to_bytes(8, "little"), is_new=True)
+
+    def accept_effects(self, component: str) -> None:
+        """Take the effects that can be read for all there ever were; the others are put aside."""
+        head = self.head_to_change(component)
+        head.effects = head.effects_sum = 0
+        for row in self.ledger.rows(EFFECT, component):
+            assert row.body is not None
+            try:
+                unseal(EFFECT, component, row.key, row.body)
+            except CorruptError:
+                self.ledger.engine.quarantine(self.ledger.scope, f"{EFFECT}-{component}-{row.key}", row.body)
+                self.rows[EFFECT, component, row.key] = None
+            else:
+                head.effects, head.effects_sum = head.effects + 1, add(head.effects_sum, seal_digest(row.body))
 
     def forget(self, key: str) -> None:
         """An incident is over."""
@@ -227,6 +244,11 @@ class Draft:
                 ledger.row_digests.pop(address, None)
             else:
                 ledger.row_digests[address] = seal_digest(sealed)
+        for component in self.repaired_keys | self.accepted_effects:
+            state = ledger.row_state(component)
+            ledger.checked_rows[component] = RowState(
+                state.keys or component in self.repaired_keys, state.effects or component in self.accepted_effects
+            )
         ledger.good_parts.update(self.parts)
         ledger.good_parts -= self.removed_parts
 

@@ -82,7 +82,7 @@ class Ledger:
         self.damage: list[str] = []
         self.damaged_cuts: dict[int, str] = {}
         self.good_parts: set[bytes] = set()
-        self.checked_rows: set[str] = set()
+        self.checked_rows: dict[str, RowState] = {}
 
     # -- opening
 
@@ -284,25 +284,55 @@ class Ledger:
             if component in cut.parts and not any(void.voids_cut(number) for void in lineage):
                 yield cut
 
-    # -- what a commit needs
+    # -- keys and effects
 
-    def check_rows(self, component: str) -> None:
-        """Make sure, once, that no key and no effect of *component* has vanished: what is absent decides what is done."""
-        if component in self.checked_rows:
-            return
-        head = self.heads.get(component)
-        if head is not None:
-            if self.sum_rows(KEY, component) != (head.keys, head.keys_sum):
-                raise CorruptError(
-                    f"keys of {component!r} are missing or damaged, so it cannot be known what was recorded before; "
-                    f"restore() it from a saved checkpoint, which makes them anew from the journal"
-                )
-            if self.sum_rows(EFFECT, component) != (head.effects, head.effects_sum):
-                self.damage.append(f"effects of {component!r} are missing or damaged: what is absent counts as begun")
-                self.incidents["effects:" + component] = Incident(
-                    commit=self.root.commit, component=component, records=0, effects=True, text=self.damage[-1]
-                )
-        self.checked_rows.add(component)
+    def check_rows(self, component: str) -> Iterator[None]:
+        """Make sure, once, that no key and no effect of *component* is damaged or has vanished; a step for each page.
+
+        What is absent decides what is done, and a database does not notice that a row is no longer found.
+        """
+        head = self.heads.get(component, Head())
+        whole = []
+        for kind, expected in ((KEY, (head.keys, head.keys_sum)), (EFFECT, (head.effects, head.effects_sum))):
+            count = total = bad = 0
+            for row in self.rows(kind, component):
+                assert row.body is not None
+                count, total = count + 1, add(total, seal_digest(row.body))
+                try:
+                    unseal(kind, component, row.key, row.body)
+                except CorruptError:
+                    bad += 1
+                if count % PAGE == 0:
+                    yield
+            whole.append(not bad and (count, total) == expected)
+            yield
+        self.checked_rows[component] = state = RowState(*whole)
+        if not state.keys:
+            self.damage.append(f"keys of {component!r} are damaged or missing; they are made anew from its journal")
+        if not state.effects:
+            self.damage.append(
+                f"effects of {component!r} are damaged or missing: one that is absent counts as begun and not confirmed"
+            )
+
+    def row_state(self, component: str) -> "RowState":
+        """What `check_rows` found; all of it now, if it was not done before."""
+        if component not in self.checked_rows:
+            for _ in self.check_rows(component):
+                pass
+        return self.checked_rows[component]
+
+    def doubts_effects(self, component: str) -> bool:
+        """True if an effect that is absent may have been there."""
+        lost = any(incident.effects and incident.concerns(component) for incident in self.incidents.values())
+        return lost or not self.row_state(component).effects
+
+
+@attrs.frozen
+class RowState:
+    """Whether the keys and the effects of a component are all there."""
+
+    keys: bool = True
+    effects: bool = True
 
 
 def is_void(lineage: tuple[Lineage, ...], sequence: int) -> bool:

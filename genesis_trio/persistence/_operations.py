@@ -17,7 +17,7 @@ from genesis_trio.modes import Mode
 from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._envelope import Lineage, unseal
-from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA, is_void
+from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA
 from genesis_trio.persistence.effects import Effect, EffectStatus
 from genesis_trio.persistence.recovery import Tail
 
@@ -89,7 +89,7 @@ class Append(Operation):
         self.new = []
         self.outcome = draft.head(component).last
         if any(event.key is not None for event in self.events):
-            draft.ledger.check_rows(component)
+            _repair_keys(draft, component)
         for event in self.events:
             if event.key is not None:
                 known = draft.read_row(KEY, component, event.key)
@@ -132,13 +132,16 @@ class BeginEffect(Operation):
     outcome: Any = None
 
     def plan(self, draft: Draft) -> None:
-        draft.ledger.check_rows(self.component)
-        known = draft.read_row(EFFECT, self.component, self.key)
+        # What is absent is new, unless something that is gone may have been it.
+        doubtful = draft.ledger.doubts_effects(self.component)
+        try:
+            known = draft.read_row(EFFECT, self.component, self.key)
+        except CorruptError:
+            self.outcome = Effect(EffectStatus.UNKNOWN)
+            return
         if known is not None:
             self.outcome = _read_effect(known)
             return
-        # What is absent is new, unless something that is gone may have been it.
-        doubtful = any(i.effects and i.concerns(self.component) for i in draft.ledger.incidents.values())
         draft.set_row(EFFECT, self.component, self.key, _BEGUN, is_new=True)
         self.outcome = Effect(EffectStatus.UNKNOWN if doubtful else EffectStatus.NEW)
 
@@ -304,14 +307,15 @@ class Rewind(Operation):
             for digest in (part.digest, part.inbox):
                 if digest is not None:
                     draft.ledger.read_part(digest)
-        keys = {component: self._keys_after(draft, component, part) for component, part in plans}
+        keys = {component: _keys_in_past(draft, component, part) for component, part in plans}
         saved: dict[str, CutPart] = {}
         for component, part in plans:
             head = draft.head_to_change(component)
             head.lineage = (*part.lineage, Lineage(part.journal, head.last, target.number, number, head.chain))
             chain, start = draft.chain_at(component, head.last)
             saved[component] = attrs.evolve(part, journal=head.last, chain=chain, start=start, lineage=head.lineage)
-            self._replace_keys(draft, component, keys[component])
+            draft.replace_keys(component, keys[component])
+            draft.repaired_keys.add(component)
         self.outcome = Cut(
             number=number,
             commit=draft.root.commit + 1,
@@ -325,39 +329,38 @@ class Rewind(Operation):
         )
         draft.add_cut(self.outcome)
 
-    @staticmethod
-    def _keys_after(draft: Draft, component: str, part: CutPart) -> Mapping[str, int]:
-        """The keys that count once *part* is the newest: those of the records in its own past."""
-        head = draft.head(component)
-        found: dict[str, int] = {}
-        whole = True
-        for row in draft.ledger.rows(KEY, component):
-            assert row.body is not None
-            try:
-                sequence = int.from_bytes(unseal(KEY, component, row.key, row.body), "little")
-            except CorruptError:
-                whole = False
-            else:
-                if sequence <= part.journal and not is_void(part.lineage, sequence):
-                    found[row.key] = sequence
-        # A rewind forwards, to a state that an earlier one had left: its keys were freed, and count again.
-        returns = any(void.after < part.journal for void in head.lineage if void not in part.lineage)
-        if returns or not whole or component not in draft.ledger.checked_rows:
-            tail = Tail.past_of(draft.ledger, component, part)
-            while page := tail.next_page():
-                found.update((entry.key, entry.sequence) for entry in page if entry.key is not None)
-            if tail.damage is not None:
-                raise CorruptError(f"the keys of {component!r} cannot be made anew: {tail.damage}")
-        return found
 
-    @staticmethod
-    def _replace_keys(draft: Draft, component: str, wanted: Mapping[str, int]) -> None:
-        for row in draft.ledger.rows(KEY, component):
-            draft.rows[KEY, component, row.key] = None
-        head = draft.head_to_change(component)
-        head.keys = head.keys_sum = 0
-        for key, sequence in wanted.items():
-            draft.set_row(KEY, component, key, sequence.to_bytes(8, "little"), is_new=True)
+def _repair_keys(draft: Draft, component: str) -> None:
+    if not draft.ledger.row_state(component).keys and component not in draft.repaired_keys:
+        draft.replace_keys(component, keys_from_journal(draft, component))
+        draft.repaired_keys.add(component)
+
+
+def keys_from_journal(draft: Draft, component: str, part: CutPart | None = None) -> Mapping[str, int]:
+    """The keys of all records that count, made anew; with *part* those of the records in its past."""
+    tail = Tail.past_of(draft.ledger, component, part) if part is not None else Tail.whole(draft.ledger, component)
+    found: dict[str, int] = {}
+    while page := tail.next_page():
+        found.update((entry.key, entry.sequence) for entry in page if entry.key is not None)
+    if tail.damage is not None:
+        raise CorruptError(f"the keys of {component!r} cannot be made anew: {tail.damage}")
+    return found
+
+
+def _keys_in_past(draft: Draft, component: str, part: CutPart) -> Mapping[str, int]:
+    """The keys that count once *part* is the newest: those of the records in its own past."""
+    head = draft.head(component)
+    # A rewind forwards, to a state that an earlier one had left: its keys were freed, and count again.
+    returns = any(void.after < part.journal for void in head.lineage if void not in part.lineage)
+    if returns or not draft.ledger.row_state(component).keys:
+        return keys_from_journal(draft, component, part)
+    found: dict[str, int] = {}
+    for row in draft.ledger.rows(KEY, component):
+        assert row.body is not None
+        sequence = int.from_bytes(unseal(KEY, component, row.key, row.body), "little")
+        if sequence <= part.journal:
+            found[row.key] = sequence
+    return found
 
 
 # ---------------------------------------------------------------- housekeeping
@@ -430,4 +433,6 @@ class Accept(Operation):
         for key in list(draft.ledger.incidents):
             draft.forget(key)
         for component in sorted(draft.ledger.heads):
-            draft.sum_anew(component)
+            if not draft.ledger.row_state(component).effects:
+                draft.accept_effects(component)
+                draft.accepted_effects.add(component)

@@ -1,7 +1,6 @@
 """`open_store`, and which engine a URL names."""
 
 import contextlib
-import logging
 import math
 import os
 import socket
@@ -11,18 +10,15 @@ from functools import partial
 
 import trio
 
-from genesis_trio._runtime import current_tree, run_blocking, utcnow
+from genesis_trio._runtime import run_blocking, utcnow
 from genesis_trio.errors import PluginError, StoreError
-from genesis_trio.events import StoreDamaged, emit
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._writer import Writer
 from genesis_trio.persistence.engine import StoreEngine
-from genesis_trio.persistence.store import Store
+from genesis_trio.persistence.store import Store, tell_damage
 
 __all__ = ["GROUP", "open_engine", "open_store", "open_store_over"]
-
-logger = logging.getLogger("genesis_trio")
 
 SCOPE = "main"
 
@@ -73,8 +69,7 @@ async def open_store_over(
     try:
         writer = Writer(ledger, url, commit_timeout)
         store = Store(writer, url, code_version if code_version is not None else _own_version())
-        if ledger.damage:
-            _tell_damage(store)
+        tell_damage(url, ledger.damage)
         failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
@@ -117,14 +112,6 @@ def _close_ledger(ledger: Ledger) -> None:
             ledger.engine.release(ledger.scope, ledger.token)
     finally:
         ledger.engine.close()
-
-
-def _tell_damage(store: Store) -> None:
-    tree = current_tree()
-    for text in store.damage:
-        logger.error("%s: %s", store.url, text)
-        if tree.hooks:
-            emit(tree, StoreDamaged, store=store.url, error=text)
 
 
 def _own_version() -> str:

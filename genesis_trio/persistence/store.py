@@ -20,6 +20,7 @@ from genesis_trio.events import (
     CheckpointSaved,
     RecoveryFellBack,
     StateRestored,
+    StoreDamaged,
     emit,
 )
 from genesis_trio.modes import Mode, current_mode
@@ -69,7 +70,6 @@ class Store:
 
     Attributes:
         url: What it was opened with.
-        damage: What was found damaged or missing when it was opened, in words.
         on_trouble: Functions that are called once, in the event loop, when the store can no longer acknowledge
             (PoisonedError, FencedError) and when its disk gets full (StoreError).
     """
@@ -79,11 +79,16 @@ class Store:
         self._writer = writer
         self._ledger = writer.ledger
         self._code_version = code_version
-        self.damage: tuple[str, ...] = tuple(writer.ledger.damage)
+        self._checking = trio.Lock()
         self.on_trouble: list[Callable[[Exception], None]] = writer.on_trouble
 
     def __repr__(self) -> str:
         return f"<Store {self.url!r}>"
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What was found damaged or missing since it was opened, in words."""
+        return tuple(self._ledger.damage)
 
     @property
     def poisoned(self) -> Exception | None:
@@ -294,6 +299,7 @@ class Store:
         _check_name("component", component)
         if key is not None:
             _check_name("key", key)
+            await self._check_rows(component)
         operation = Append(component, [pack_event(event, key)], utcnow().timestamp(), apply)
         sequence: int = await self._writer.write(operation)
         return sequence
@@ -416,6 +422,7 @@ class Store:
         """Write down that the effect *key* begins, unless it is known: NEW (the intent is durable), DONE, FAILED or UNKNOWN."""
         _check_name("component", component)
         _check_name("key", key)
+        await self._check_rows(component)
         effect: Effect = await self._writer.write(BeginEffect(component, key))
         return effect
 
@@ -423,11 +430,27 @@ class Store:
         self, component: str, key: str, *, result: bytes | None = None, failure: tuple[str, str] | None = None
     ) -> None:
         """Write down how the effect ended: with an encoded result, or with a failure's type name and text."""
-        await self._writer.write(EndEffect.of(component, key, result, failure))
+        operation = EndEffect.of(component, key, result, failure)
+        await self._check_rows(component)
+        await self._writer.write(operation)
 
     async def forget_effect(self, component: str, key: str) -> None:
         """Nothing was sent: the key is free again."""
+        await self._check_rows(component)
         await self._writer.write(ForgetEffect(component, key))
+
+    async def _check_rows(self, component: str) -> None:
+        """Look through keys and effects at their first use, page by page, so that writers wait for a page at most."""
+        if component in self._ledger.checked_rows:
+            return
+        async with self._checking:
+            if component in self._ledger.checked_rows:
+                return
+            known = len(self._ledger.damage)
+            pages = self._ledger.check_rows(component)
+            while await self._writer.read(next, pages, self) is not self:
+                pass
+            tell_damage(self.url, self._ledger.damage[known:])
 
     def put_control(self, name: str, body: bytes | None) -> Receipt:
         """Queue a piece of the framework's own state at once; None removes it.
@@ -486,8 +509,10 @@ class Store:
 
     async def accept_damage(self) -> None:
         """An operator has looked: what is missing counts as never written from now on, and is no longer reported."""
+        for component in sorted(self._ledger.heads):
+            await self._check_rows(component)
         await self._writer.write(Accept())
-        self.damage = ()
+        self._ledger.damage.clear()
 
     def statistics(self) -> StoreStatistics:
         """Counters since the store was opened, and what is saved now."""
@@ -511,6 +536,15 @@ class Store:
             room=not writer.is_full,
             poisoned=writer.trouble is not None,
         )
+
+
+def tell_damage(url: str, damage: Sequence[str]) -> None:
+    """Log what was found, and show it to the observers."""
+    tree = current_tree()
+    for text in damage:
+        logger.error("%s: %s", url, text)
+        if tree.hooks:
+            emit(tree, StoreDamaged, store=url, error=text)
 
 
 def _decoder(ledger: Ledger, state_type: type) -> Callable[[bytes, Any], Any]:

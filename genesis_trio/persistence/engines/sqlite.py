@@ -19,10 +19,13 @@ Files of ``sqlite:desk.db``: ``desk.db``, ``desk.db-wal``, ``desk.db.lock``, ``d
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from genesis_trio.errors import CorruptError, FencedError, StoreError
@@ -106,6 +109,8 @@ class SqliteEngine(StoreEngine):
         os.chmod(self.path, stat.S_IRUSR | stat.S_IWUSR)
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=64)
         self._connection = connection
+        # A flipped bit may leave text that cannot be decoded; the digest over it then says that it is damaged.
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         connection.execute(f"pragma page_size = {PAGE_SIZE}")
         connection.execute("pragma locking_mode = exclusive")
         connection.execute("pragma journal_mode = wal")
@@ -272,7 +277,7 @@ class SqliteEngine(StoreEngine):
     def read_head(self, scope: str) -> bytes | None:
         with _as_store_errors(self.path):
             found = self._db.execute("select head from scope where name = ?", (scope,)).fetchone()
-        return found[0] if found is not None else None
+        return _as_bytes(found[0]) if found is not None and found[0] is not None else None
 
     def read_witness(self, scope: str) -> bytes | None:
         return self._head.read() if self._head is not None else None
@@ -286,7 +291,7 @@ class SqliteEngine(StoreEngine):
                 "where position >= ? and component = ? and scope = ? and sequence > ? order by position limit ?",
                 (start, component, scope, after, limit),
             ).fetchall()
-        return [(position, Record(component, sequence, body)) for position, sequence, body in found]
+        return [(position, Record(component, _as_int(sequence), _as_bytes(body))) for position, sequence, body in found]
 
     def read_rows(
         self,
@@ -306,7 +311,7 @@ class SqliteEngine(StoreEngine):
             found = self._db.execute(
                 f"select component, key, body from row where {wanted} order by component, key limit ?", (*values, limit)
             ).fetchall()
-        return [Row(kind, *row) for row in found]
+        return [Row(kind, _as_text(of), _as_text(key), _as_bytes(body)) for of, key, body in found]
 
     def read_row(self, scope: str, kind: str, component: str, key: str) -> bytes | None:
         with _as_store_errors(self.path):
@@ -314,21 +319,21 @@ class SqliteEngine(StoreEngine):
                 "select body from row where scope = ? and kind = ? and component = ? and key = ?",
                 (scope, kind, component, key),
             ).fetchone()
-        return found[0] if found is not None else None
+        return _as_bytes(found[0]) if found is not None else None
 
     def read_part(self, scope: str, digest: bytes) -> bytes | None:
         with _as_store_errors(self.path):
             found = self._db.execute(
                 "select body from part where scope = ? and digest = ? order by piece", (scope, digest)
             ).fetchall()
-        return b"".join(body for (body,) in found) if found else None
+        return b"".join(_as_bytes(body) for (body,) in found) if found else None
 
     def list_parts(self, scope: str) -> Sequence[bytes]:
         with _as_store_errors(self.path):
             found = self._db.execute(
                 "select distinct digest from part where scope = ? order by digest", (scope,)
             ).fetchall()
-        return [digest for (digest,) in found]
+        return [_as_bytes(digest) for (digest,) in found]
 
     def check(self) -> Sequence[str]:
         problems = []
@@ -390,7 +395,8 @@ class SqliteEngine(StoreEngine):
     def quarantine(self, scope: str, name: str, body: bytes) -> str:
         folder = self.path + ".quarantine"
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        path = os.path.join(folder, name.replace("/", "_"))
+        readable = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100]
+        path = os.path.join(folder, f"{readable}-{hashlib.blake2b(body, digest_size=4).hexdigest()}")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(body)
         return path
@@ -411,6 +417,22 @@ class SqliteEngine(StoreEngine):
             if self._lock >= 0:
                 os.close(self._lock)
                 self._lock = -1
+
+
+# A flipped bit may also change the type of a column.  What comes of it here is damaged bytes like any other, which
+# fail their digest; the rest of the page stays readable.
+
+
+def _as_bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else repr(value).encode()
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _as_int(value: object) -> int:
+    return value if isinstance(value, int) else -1
 
 
 def _refuse_foreign_file(path: str) -> None:
@@ -440,6 +462,8 @@ def _as_store_errors(path: str, *, opening: bool = False) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translate(path, error) from error
+    except UnicodeDecodeError as error:  # in a message of SQLite that quotes damaged text
+        raise CorruptError(f"the file is damaged: {path}: {error}") from error
     except OSError as error:
         if opening:
             raise StoreError(f"cannot open the store {path}: {error}") from error
