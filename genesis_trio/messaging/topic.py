@@ -1,0 +1,112 @@
+"""What is sent and how it is kept: topics, overflow, timers, origins."""
+
+import enum
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+__all__ = ["MailboxStatistics", "Overflow", "Sender", "Timer", "Topic"]
+
+T = TypeVar("T")
+
+
+class Overflow(enum.Enum):
+    """What a full mailbox does with one more message.
+
+    - ``BLOCK``: ``send`` waits for room, ``publish`` raises MailboxFullError.
+    - ``REJECT``: both raise; the other mailboxes of the topic are served first.
+    - ``DROP_OLDEST``: the oldest message that waits goes, and is counted.
+    - ``CONFLATE``: only the newest message of each key waits; what it replaces is counted.
+    """
+
+    BLOCK = "block"
+    DROP_OLDEST = "drop_oldest"
+    CONFLATE = "conflate"
+    REJECT = "reject"
+
+    @property
+    def keeps_all(self) -> bool:
+        """True where no message may be dropped, so that it is part of what is saved."""
+        return self is Overflow.BLOCK or self is Overflow.REJECT
+
+
+class Topic(Generic[T]):
+    """A name for a stream of messages of one type; define it once, at module level.
+
+    Args:
+        name: Unique in a tree; saved messages are found again by it.
+        message_type: What `publish` accepts.
+        key: What a message is about (an instrument, an order id), for CONFLATE and *latest*.
+        latest: Hand a new mailbox the newest message of each key (without *key*: the newest).
+    """
+
+    __slots__ = ("key", "latest", "message_type", "name")
+
+    def __init__(
+        self, name: str, message_type: type[T], *, key: Callable[[T], Any] | None = None, latest: bool = False
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a topic has a name that is not empty, got {name!r}")
+        if not isinstance(message_type, type):
+            raise TypeError(f"message_type of topic {name!r} is a class, got {message_type!r}")
+        if key is not None and not callable(key):
+            raise TypeError(f"key of topic {name!r} is a function of the message, got {key!r}")
+        self.name = name
+        self.message_type = message_type
+        self.key = key
+        self.latest = latest
+
+    def __repr__(self) -> str:
+        return f"Topic({self.name!r}, {self.message_type.__name__})"
+
+
+@attrs.frozen
+class Timer:
+    """An item of a subscription with ``every=``: the time has come.
+
+    Attributes:
+        at: The wall time at which it was due.  When the reader is late, the newest stands for those it missed.
+    """
+
+    at: datetime
+
+
+@attrs.frozen
+class MailboxStatistics:
+    """What one mailbox has seen in this run.
+
+    Attributes:
+        waiting: Messages that wait now.
+        delivered: Messages handed to the reader, repeats included.
+        dropped: Messages dropped or replaced by its overflow rule.
+        missed: Messages dropped because the reader was parked or suspended.
+        redelivered: Messages handed out again after a crash or a restart.
+        dead: Messages put aside after three crashes.
+    """
+
+    waiting: int
+    delivered: int
+    dropped: int
+    missed: int
+    redelivered: int
+    dead: int
+
+
+class Sender:
+    """Who sends: one incarnation of one component, counting its messages.
+
+    ``origin(count)`` never repeats, also across processes, because *incarnation* contains the
+    store's fencing token.
+    """
+
+    __slots__ = ("count", "incarnation", "path")
+
+    def __init__(self, path: str, incarnation: str) -> None:
+        self.path = path
+        self.incarnation = incarnation
+        self.count = 0
+
+    def origin(self, count: int) -> str:
+        return f"{self.path}@{self.incarnation}#{count}"

@@ -1,0 +1,57 @@
+"""How a run ended: the one place that reads exceptions."""
+
+import enum
+from collections.abc import Iterator
+
+import attrs
+import trio
+
+__all__ = ["Exit", "How", "classify"]
+
+
+class How(enum.Enum):
+    """How an incarnation ended."""
+
+    DONE = "done"  # it returned before it was ready: a job, and done
+    RETURNED = "returned"  # it was ready, and returned by itself
+    STOPPED = "stopped"  # it was asked to end, and did
+    CRASHED = "crashed"
+    FATAL = "fatal"  # Ctrl-C, SystemExit: goes through everything
+
+
+@attrs.frozen
+class Exit:
+    """One end; *error* is None when it returned."""
+
+    how: How
+    error: BaseException | None = None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _leaves(member)
+    else:
+        yield error
+
+
+def classify(error: BaseException | None, *, asked: bool, ready: bool) -> Exit:
+    """Read the end of a run that was or was not *asked* to stop, and had or had not called ``ctx.ready()``.
+
+    In this order: Ctrl-C and its like anywhere in a group go through; a run that was asked to
+    stop is a stop, whatever else it raised (which the caller reports); any other leaf is a
+    crash.  What is left is a cancellation by nobody we know, which a run shielded from the outside cannot
+    meet unless it cancelled itself: that is a crash, too.
+    """
+    if error is not None:
+        for leaf in _leaves(error):
+            # A leaf that is no Exception is the interpreter's or Trio's, and not ours to keep.
+            if not isinstance(leaf, (Exception, trio.Cancelled)):
+                return Exit(How.FATAL, error)
+        crash = next((leaf for leaf in _leaves(error) if not isinstance(leaf, trio.Cancelled)), None)
+        if asked:
+            return Exit(How.STOPPED, error if crash is not None else None)
+        return Exit(How.CRASHED, error)
+    if asked:
+        return Exit(How.STOPPED)
+    return Exit(How.RETURNED if ready else How.DONE)

@@ -1,0 +1,95 @@
+"""Who restarts together.
+
+A crash under ONE_FOR_ALL or REST_FOR_ONE, or of a child that others require, restarts a group: the others are stopped in
+reverse order, then all start in the original order, each once those before it are ready.  A
+crash meanwhile joins the group that is under way, so that nobody is restarted twice for one trouble.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from genesis_trio.supervision._order import dependants
+from genesis_trio.supervision.component import Lifecycle, Strategy
+
+if TYPE_CHECKING:
+    from genesis_trio.supervision.child import Child
+    from genesis_trio.supervision.supervisor import Supervisor
+
+__all__ = ["Groups"]
+
+
+class Groups:
+    """The group restarts of one supervisor; at most one is under way."""
+
+    def __init__(self, supervisor: "Supervisor", strategy: Strategy) -> None:
+        self._supervisor = supervisor
+        self._strategy = strategy
+        self._crashed: list[Child] = []
+        self._under_way = False
+
+    def _members(self, crashed: "list[Child]") -> "list[Child]":
+        """The children that restart, in the order of first start."""
+        children = self._supervisor.children
+        names = list(children)
+        first = {child.name for child in crashed}
+        if self._strategy is Strategy.ONE_FOR_ALL:
+            first = set(names)
+        elif self._strategy is Strategy.REST_FOR_ONE:
+            first = set(names[min(names.index(name) for name in first) :])
+        requires = {name: child.spec.requires for name, child in children.items()}
+        return [children[name] for name in dependants(requires, first) if not children[name].finished.is_set()]
+
+    def crashed(self, child: "Child") -> None:
+        """*child* waits for its restart; let its group restart with it."""
+        if not self._under_way and self._members([child]) == [child]:
+            return  # it restarts by itself
+        self._crashed.append(child)
+        child.hold_gate()
+        if not self._under_way:
+            self._under_way = True
+            self._supervisor.start_service(self._restart)
+
+    async def _restart(self) -> None:
+        try:
+            while self._crashed:
+                members = self._members(self._crashed)
+                self._crashed.clear()
+                await self._stop_others(members)
+                await self._wait_backoff(members)
+                if not self._crashed:
+                    await self._start(members)
+                if self._crashed:
+                    # Whoever has not started yet starts with the next round.
+                    self._crashed.extend(child for child in members if child.status is Lifecycle.BACKOFF)
+        finally:
+            self._under_way = False
+            for child in self._supervisor.children.values():
+                child.open_gate()
+
+    async def _stop_others(self, members: "list[Child]") -> None:
+        for child in reversed(members):
+            if child.status in (Lifecycle.STARTING, Lifecycle.READY, Lifecycle.STOPPING):
+                await child.stop_for_group()
+
+    async def _wait_backoff(self, members: "list[Child]") -> None:
+        due = max((child.due for child in members if child.status is Lifecycle.BACKOFF), default=-math.inf)
+        if due > trio.current_time():
+            await trio.sleep_until(due)
+
+    async def _start(self, members: "list[Child]") -> None:
+        for child in members:
+            if child.status is not Lifecycle.BACKOFF:
+                continue  # parked, suspended or stopped meanwhile
+            before = child.generation
+            child.open_gate()
+            await child.wait_until(lambda child=child, before=before: _has_started(child, before))  # type: ignore[misc]
+            if self._crashed:
+                return
+
+
+def _has_started(child: "Child", before: int) -> bool:
+    if child.status in (Lifecycle.SUSPENDED, Lifecycle.PARKED, Lifecycle.STOPPED):
+        return True
+    return child.generation > before and child.status is not Lifecycle.STARTING

@@ -1,0 +1,66 @@
+"""A child's mailboxes as bytes: the part of a saved checkpoint that holds what was under way."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from genesis_trio.errors import CorruptError
+from genesis_trio.messaging.mailbox import Entry, Mailbox
+from genesis_trio.messaging.topic import Topic
+
+__all__ = ["SavedMailbox", "decode_inbox", "encode_inbox", "restore_mailbox"]
+
+
+@attrs.frozen
+class SavedMailbox:
+    """One mailbox as it was saved; the messages stay encoded until somebody subscribes again."""
+
+    settled: int
+    next_position: int
+    entries: list[list[Any]]  # position, topic, origin, message as JSON text
+
+    def as_json(self) -> dict[str, Any]:
+        return {"settled": self.settled, "next": self.next_position, "entries": self.entries}
+
+
+def encode_inbox(
+    mailboxes: Iterable[Mailbox], positions: Mapping[str, int], unopened: Mapping[str, SavedMailbox]
+) -> bytes | None:
+    """The mailboxes that keep everything, from the given *positions* on, and those nobody has opened yet."""
+    from genesis_trio.persistence import codec
+
+    found = {key: saved.as_json() for key, saved in unopened.items()}
+    for mailbox in mailboxes:
+        if mailbox.keeps_handled:
+            settled = positions.get(mailbox.key, 0)
+            entries = [
+                [entry.position, entry.topic.name, entry.origin, codec.encode(entry.message, entry.topic.message_type).decode()]
+                for entry in mailbox.entries_after(settled)
+            ]
+            found[mailbox.key] = SavedMailbox(settled, mailbox.next_position, entries).as_json()
+    if not found:
+        return None
+    return json.dumps(found, separators=(",", ":"), sort_keys=True).encode()
+
+
+def decode_inbox(body: bytes | None) -> dict[str, SavedMailbox]:
+    """The mailboxes in *body* by their keys."""
+    if body is None:
+        return {}
+    return {key: SavedMailbox(box["settled"], box["next"], box["entries"]) for key, box in json.loads(body).items()}
+
+
+def restore_mailbox(mailbox: Mailbox, saved: SavedMailbox) -> None:
+    """Fill a new *mailbox* with what was saved of it."""
+    from genesis_trio.persistence import codec
+
+    topics: dict[str, Topic[Any]] = {topic.name: topic for topic in mailbox.topics}
+    entries = []
+    for position, name, origin, text in saved.entries:
+        topic = topics.get(name)
+        if topic is None:
+            raise CorruptError(f"the saved mailbox {mailbox.key!r} of {mailbox.owner!r} holds a message of topic {name!r}, which is not its own")
+        entries.append(Entry(position, topic, codec.decode(text.encode(), topic.message_type), origin, 0))
+    mailbox.restore(entries, settled=saved.settled, next_position=saved.next_position)

@@ -1,0 +1,311 @@
+"""One run of a component: what it reads, whether its state is whole, how it is asked to end."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from genesis_trio.errors import StartTimeoutError
+from genesis_trio.events import HealthChanged, emit
+from genesis_trio.messaging.mailbox import Mailbox
+from genesis_trio.messaging.requests import RequestReader
+from genesis_trio.messaging.subscription import Subscription
+from genesis_trio.messaging.topic import Sender
+from genesis_trio.supervision._inbox import decode_inbox
+from genesis_trio.supervision.component import Component
+from genesis_trio.supervision.context import Context
+
+if TYPE_CHECKING:
+    from genesis_trio.supervision.child import Child
+
+__all__ = ["CapturedPart", "Incarnation"]
+
+
+@attrs.frozen
+class CapturedPart:
+    """A component's state at a moment when it was whole.
+
+    Attributes:
+        body: The encoded state.
+        journal: The last journal sequence that it includes.
+        positions: For each mailbox, the position up to which its messages are in it.
+    """
+
+    body: bytes
+    journal: int
+    positions: dict[str, int]
+
+
+class Incarnation:
+    """One run of a component, from its construction to its end.  A `Reader` of mailboxes."""
+
+    def __init__(self, child: "Child", number: int) -> None:
+        self.child = child
+        self.number = number
+        self.scope = trio.CancelScope()
+        self.context = Context(self)
+        self.component: Component[Any] | None = None
+        self.sender = Sender(child.path, f"{child.tree.incarnation_prefix}.{number}")
+        self.ready_value: object = None
+        self.is_ready = False
+        self.is_healthy_now = False  # it called ctx.healthy()
+        self.returned = False
+        self.started_at = trio.current_time()
+        self.ready_at = math.inf
+        #: When the supervisor stops waiting for it; what it supervises itself must be gone by then.
+        self.stop_deadline = math.inf
+        self._stop = trio.Event()
+        self._silent = False
+        # Which of its subscriptions wait for their next message, and which work on one.
+        self._resting: dict[object, None] = {}
+        self._busy: dict[object, None] = {}
+        self._open: dict[Subscription[Any] | RequestReader[Any], None] = {}
+        # State
+        self.journal = 0
+        self._untouched = False  # since the last capture its task did nothing but wait
+        self._changed = True
+        self._task: trio.lowlevel.Task | None = None
+        self._record_origin = ""
+        self._record_number = 0
+        # Heartbeats
+        self._beats = child.spec.heartbeat_timeout is not None
+        self._last_beat = math.inf
+
+    # ------------------------------------------------------------ the run
+
+    async def run(self) -> None:
+        """Run the component once; its own errors come out, cancellation by us does not."""
+        spec = self.child.spec
+        with self.scope:
+            self._task = trio.lowlevel.current_task()
+            if not self.stopping:
+                self.scope.deadline = self.started_at + spec.start_timeout
+            if isinstance(spec.component, type):
+                component: Component[Any] = spec.component(*spec.args)
+                self.component = component
+                await self._bring_state(component)
+                await component.run(self.context)
+            else:
+                await spec.component(self.context, *spec.args)
+            self.returned = True
+            if self.component is not None and self.child.is_saved:
+                self.capture()
+        if self.scope.cancelled_caught and not self.stopping:
+            if self._silent:
+                raise TimeoutError(
+                    f"child {self.child.path!r} made no progress for {spec.heartbeat_timeout} s: it neither asked for a message "
+                    f"nor called ctx.heartbeat()"
+                )
+            raise StartTimeoutError(
+                f"child {self.child.path!r} was not ready within start_timeout={spec.start_timeout} s: it has not called "
+                f"ctx.ready(); {self.child.waits_for()}"
+            )
+
+    async def _bring_state(self, component: Component[Any]) -> None:
+        """Set ``component.state`` to what was saved, or to a first one, and line the mailboxes up with it."""
+        child, store = self.child, self.child.tree.store
+        state_type = child.spec.state_type
+        if state_type is None:
+            return
+        if store is None:
+            component.state = state_type()
+            return
+        from genesis_trio.persistence import codec
+
+        codec.check_type(state_type)
+        loaded = await store.load(child.path, state_type, make=state_type)
+        component.state = loaded.state
+        self.journal = loaded.journal
+        child.line_up(decode_inbox(loaded.inbox))
+        self.capture()
+
+    # ------------------------------------------------------------ stopping
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    async def wait_stopping(self) -> None:
+        await self._stop.wait()
+
+    def begin_stop(self, deadline: float) -> None:
+        """Ask it to end, gracefully: cancelled after ``stop_grace``; *deadline* is when nobody waits any longer."""
+        now = trio.current_time()
+        self.stop_deadline = min(self.stop_deadline, deadline)
+        if not self.stopping:
+            self._stop.set()
+            self.scope.deadline = now + self.child.spec.stop_grace
+            for subscription in self._open:
+                if isinstance(subscription, RequestReader):
+                    subscription.wake()
+                else:
+                    subscription._mailbox.wake()
+        if self.stop_deadline < self.scope.deadline:
+            self.scope.deadline = max(now, self.stop_deadline)
+
+    def cut_short(self, reason: str) -> None:
+        """Cancel it now."""
+        self._stop.set()
+        self.scope.cancel(reason=reason)
+
+    # ------------------------------------------------------------ ready, health, progress
+
+    def ready(self, value: object) -> None:
+        if self.is_ready:
+            return
+        self.is_ready = True
+        self.ready_value = value
+        self.ready_at = trio.current_time()
+        if not self.stopping:
+            self.scope.deadline = math.inf
+            self.child.became_ready(self)
+            if self._beats:
+                self.beat()
+                self.child.supervisor.start_service(self._watch_heartbeat)
+
+    def beat(self) -> None:
+        if self._beats:
+            self._last_beat = trio.current_time()
+
+    async def _watch_heartbeat(self) -> None:
+        limit = self.child.spec.heartbeat_timeout
+        assert limit is not None
+        while self.child.incarnation is self and not self.stopping:
+            if self._resting and not self._busy:
+                # It waits for a message that nobody sent: that is no silence of its own.
+                self._last_beat = trio.current_time()
+            due = self._last_beat + limit
+            if trio.current_time() >= due:
+                self._silent = True
+                self.scope.cancel(reason=f"no heartbeat for {limit} s")
+                return
+            await trio.sleep_until(due)
+
+    @contextlib.contextmanager
+    def unhealthy(self, reason: str) -> Iterator[None]:
+        if not isinstance(reason, str) or not reason:
+            raise ValueError(f"unhealthy() wants the reason in words, got {reason!r}")
+        mark = object()
+        child = self.child
+        child.complaints[mark] = reason
+        self._tell_health(reason)
+        try:
+            yield
+        finally:
+            child.complaints.pop(mark, None)
+            self._tell_health(next(reversed(child.complaints.values()), ""))
+
+    def _tell_health(self, reason: str) -> None:
+        child = self.child
+        if child.tree.hooks:
+            emit(child.tree, HealthChanged, child=child.path, reason=reason)
+        child.supervisor.health_changed()
+
+    # ------------------------------------------------------------ reading
+
+    def open(self, subscription: Subscription[Any] | RequestReader[Any]) -> None:
+        self._open[subscription] = None
+
+    def close(self, subscription: Subscription[Any] | RequestReader[Any]) -> None:
+        self._open.pop(subscription, None)
+        self._busy.pop(subscription, None)
+        self._resting.pop(subscription, None)
+
+    def subscriptions(self) -> list[Subscription[Any]]:
+        return [subscription for subscription in self._open if isinstance(subscription, Subscription)]
+
+    def rest(self, subscription: object) -> None:
+        self._busy.pop(subscription, None)
+        self._resting[subscription] = None
+        child = self.child
+        limit = child.messages_limit
+        if limit is not None and isinstance(subscription, Subscription) and subscription._mailbox.kept >= limit:
+            child.ask_for_save("messages")
+        elif child.capture_wanted and self.is_whole():
+            self.capture()
+
+    def resume(self, subscription: object) -> None:
+        self._resting.pop(subscription, None)
+        self._busy[subscription] = None
+        self._untouched = False
+        if self._beats:
+            self._last_beat = trio.current_time()
+
+    def in_hand(self) -> list[Mailbox]:
+        """The mailboxes of which it works on a message."""
+        return [mailbox for mailbox in self.child.mailboxes.values() if mailbox.in_hand]
+
+    # ------------------------------------------------------------ state
+
+    def is_whole(self) -> bool:
+        """True where its state may be captured: it returned, or everything in it waits for a message."""
+        return self.returned or (bool(self._resting) and not self._busy)
+
+    def touch(self) -> None:
+        """Its state changed."""
+        self._untouched = False
+        self._changed = True
+
+    def _is_clean(self) -> bool:
+        """True only if the state provably is what was captured last."""
+        component = self.component
+        if component is not None and component.tracks_changes:
+            return not self._changed
+        return self._untouched and self._task is not None and not self._task.child_nurseries
+
+    def capture(self) -> None:
+        """Encode the state as it is now.
+
+        Raises:
+            SchemaError: it holds something that could not be read back; the part captured before stays.
+        """
+        from genesis_trio.persistence import codec
+
+        component, child = self.component, self.child
+        assert component is not None
+        assert child.spec.state_type is not None
+        positions = {mailbox.key: mailbox.settled for mailbox in child.mailboxes.values() if mailbox.keeps_handled}
+        for key, saved in child.unopened.items():
+            positions.setdefault(key, saved.settled)
+        part = child.part
+        if part is None or not self._is_clean():
+            body = codec.encode(component.state, child.spec.state_type)
+        else:
+            body = part.body
+        child.part = CapturedPart(body, self.journal, positions)
+        child.capture_wanted = False
+        self._changed = False
+        self._untouched = bool(self._resting) and not self._busy
+
+    def record_key(self, key: str | None) -> str | None:
+        """The key of a record: the given one, or the message in hand and the number of the record for it."""
+        if key is not None:
+            return key
+        entries = [entry for mailbox in self.in_hand() for entry in mailbox.in_hand]
+        if not entries:
+            return None
+        if len(entries) > 1:
+            raise RuntimeError(
+                f"{self.child.path!r} has {len(entries)} messages in hand, so record() cannot know which one an event "
+                f"belongs to; give record(..., key=...)"
+            )
+        origin = entries[0].origin
+        if origin != self._record_origin:
+            self._record_origin, self._record_number = origin, 0
+        self._record_number += 1
+        return f"{origin}/{self._record_number}"
+
+    # ------------------------------------------------------------ the end
+
+    def finish(self, error: BaseException | None) -> None:
+        """Put back what it had in hand; *error* is set when it crashed by itself."""
+        for subscription in list(self._open):
+            if isinstance(subscription, RequestReader):
+                subscription.close(error)
+            self.close(subscription)
+        for mailbox in self.child.mailboxes.values():
+            mailbox.give_back(crashed=error is not None)
+        self.child.complaints.clear()

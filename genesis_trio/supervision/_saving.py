@@ -1,0 +1,149 @@
+"""The cut: every component's state and mailboxes at one scheduler step, saved.
+
+A component whose state is whole is captured now; one in the middle of a message contributes its last
+captured part and the messages since.  Between two Trio checkpoints nothing else runs, so the cut is consistent.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from genesis_trio.errors import GenesisError, SchemaError
+from genesis_trio.events import CheckpointFailed, CheckpointSaved, emit
+from genesis_trio.persistence.policy import CheckpointPolicy
+from genesis_trio.supervision._inbox import encode_inbox
+
+if TYPE_CHECKING:
+    from genesis_trio.persistence.checkpoints import CheckpointInfo
+    from genesis_trio.persistence.store import Part, Store
+    from genesis_trio.supervision._incarnation import CapturedPart
+    from genesis_trio.supervision._tree import ServiceTree
+    from genesis_trio.supervision.child import Child
+
+__all__ = ["Saver"]
+
+JITTER = 0.2
+
+
+class Saver:
+    """Saves the tree: when asked, and by its policy."""
+
+    def __init__(self, tree: "ServiceTree", store: "Store", policy: CheckpointPolicy) -> None:
+        self.policy = policy
+        self.last: CheckpointInfo | None = None
+        self._tree = tree
+        self._store = store
+        self._lock = trio.Lock()
+        self._wanted: str | None = None
+        self._woken = trio.Event()
+        self._bytes_at_last = 0
+
+    def messages_limit(self, child: "Child") -> int | None:
+        own = child.spec.checkpoint
+        limits = [policy.messages for policy in (self.policy, own) if policy is not None and policy.messages is not None]
+        return min(limits, default=None)
+
+    def request(self, reason: str) -> None:
+        """Let the saver save soon."""
+        if self._wanted is None:
+            self._wanted = reason
+            self._woken.set()
+
+    def journal_grew(self) -> None:
+        """Records were written; save once they are more than the policy's bytes."""
+        limit = self.policy.bytes
+        if limit is not None and self._store.journal_bytes - self._bytes_at_last >= limit:
+            self.request("bytes")
+
+    async def serve(self) -> None:
+        """Save by the policy, for ever."""
+        while True:
+            with trio.move_on_after(self._period()):
+                await self._woken.wait()
+            reason = self._wanted or "periodic"
+            self._wanted, self._woken = None, trio.Event()
+            if await self.save(reason) is not None:
+                await self._prune()
+
+    def _period(self) -> float:
+        """Shorter by up to a fifth, so that services that started together do not write together for ever."""
+        periods = [self.policy.every]
+        periods += [child.spec.checkpoint.every for child in self._tree.children.values() if child.spec.checkpoint is not None]
+        shortest = min((period for period in periods if period is not None), default=math.inf)
+        return shortest * (1.0 - JITTER * self._tree.rng.random()) if shortest < math.inf else math.inf
+
+    async def _prune(self) -> None:
+        try:
+            await self._store.prune(keep=self.policy.keep)
+        except GenesisError as error:
+            self._failed("prune", error)
+
+    async def save(self, reason: str, *, label: str | None = None, strict: bool = False) -> "CheckpointInfo | None":
+        """Take a cut and return once it is durable.
+
+        Args:
+            strict: Raise what goes wrong.  Otherwise it is an event, and None is returned: what was saved before stands.
+        """
+        try:
+            async with self._lock:
+                before = trio.current_time()
+                parts, captured = self._cut(reason, strict=strict)
+                stall = trio.current_time() - before
+                self._bytes_at_last = self._store.journal_bytes
+                info = await self._store.commit_cut(
+                    parts, reason=reason, label=label, mode=self._tree.scope.mode, stall=stall
+                )
+                for child, part in captured:
+                    child.covered(part)
+        except GenesisError as error:
+            if strict:
+                raise
+            self._failed(reason, error)
+            return None
+        self.last = info
+        if self._tree.hooks:
+            emit(
+                self._tree,
+                CheckpointSaved,
+                checkpoint=info.id,
+                reason=reason,
+                label=label or "",
+                components=len(info.components),
+                size=info.size,
+                stall=stall,
+            )
+        return info
+
+    def _cut(self, reason: str, *, strict: bool) -> "tuple[list[Part], list[tuple[Child, CapturedPart]]]":
+        from genesis_trio.persistence.store import Part
+
+        parts: list[Part] = []
+        captured: list[tuple[Child, CapturedPart]] = []
+        for child in self._tree.children.values():
+            if not child.is_saved:
+                continue
+            incarnation = child.incarnation
+            if incarnation is not None and incarnation.component is not None and child.part is not None:
+                if incarnation.is_whole():
+                    try:
+                        incarnation.capture()
+                    except SchemaError as error:
+                        if strict:
+                            raise
+                        self._failed(reason, error)  # its last good part stands in for it
+                else:
+                    child.capture_wanted = True
+            part = child.part
+            if part is None:
+                continue  # its first incarnation has not got its state yet: what the store has is the newest
+            state_type = child.spec.state_type
+            assert state_type is not None
+            inbox = encode_inbox(child.mailboxes.values(), part.positions, child.unopened)
+            parts.append(Part(child.path, part.body, state_type, part.journal, inbox))
+            captured.append((child, part))
+        return parts, captured
+
+    def _failed(self, reason: str, error: BaseException) -> None:
+        if self._tree.hooks:
+            emit(self._tree, CheckpointFailed, reason=reason, error=error)

@@ -1,0 +1,666 @@
+"""One child of a supervisor: one task, one incarnation after the other.
+
+::
+
+                 ┌───────────────── mode admits it ─────────────────┐
+                 ▼                                                  │
+    start ──► STARTING ──ready()──► READY ──mode──► STOPPING ──► SUSPENDED
+                 ▲  │                │ │
+                 │  └────crash───────┘ └──returned, stop()──► STOPPED
+                 │         ▼
+                 ├────── BACKOFF     within its restarts
+                 └────── PARKED      over them: holds a cause, gets a trial
+
+The task is shielded: an outer cancellation reaches a child only through its supervisor, which stops the
+children one after the other.
+"""
+
+import contextlib
+import enum
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from genesis_trio.errors import BreakerOpenError, CorruptError, SchemaError
+from genesis_trio.events import (
+    ChildCrashed,
+    ChildParked,
+    ChildReady,
+    ChildStarting,
+    ChildStopped,
+    ChildSuspended,
+    ChildTrial,
+    ChildUnparked,
+    CrashWhileStopping,
+    MessageDead,
+    RestartScheduled,
+    describe_error,
+    emit,
+)
+from genesis_trio.messaging.mailbox import Entry, Mailbox, mailbox_key
+from genesis_trio.messaging.topic import Overflow, Topic
+from genesis_trio.modes import Criticality, Hold, Mode, ModeScope, admits
+from genesis_trio.supervision._exits import Exit, How, classify
+from genesis_trio.supervision._inbox import SavedMailbox, restore_mailbox
+from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
+from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart
+
+if TYPE_CHECKING:
+    from genesis_trio.supervision._tree import ServiceTree
+    from genesis_trio.supervision.supervisor import Supervisor
+
+__all__ = ["Child"]
+
+PARKED_REASON = "parked: it used up its restarts"
+MAX_UNPARK_AFTER = 600.0
+UNPARK_JITTER = 0.1
+
+
+class Ask(enum.IntEnum):
+    """What somebody wants of a child; the greater one wins."""
+
+    SUSPEND = 1  # the mode does not admit it
+    GROUP = 2  # its group restarts
+    RESTART = 3  # by hand
+    STOP = 4
+
+
+class Child:
+    """One child, as its supervisor and everybody else see it.
+
+    Attributes:
+        name: Its name in its supervisor.
+        path: Its path in the tree.
+        spec: How it is made and kept.
+        scope: Its mode scope.
+        status: Where it is in its life.
+        generation: The number of its present or last incarnation, from 1; 0 before the first.
+        restarts: How many incarnations followed another one.
+        last_error: What ended its last failed incarnation, or None.
+    """
+
+    def __init__(self, supervisor: "Supervisor", spec: ChildSpec, *, options: Any, raises: bool) -> None:
+        self.supervisor = supervisor
+        self.tree: ServiceTree = supervisor.tree
+        self.spec = spec
+        self.name = spec.name
+        self.path = f"{supervisor.path}/{spec.name}"
+        self.options = options
+        self.scope = ModeScope(spec.name, supervisor.scope, self.tree)
+        self.seed = f"{supervisor.seed}/{spec.name}"
+        self.status = Lifecycle.STARTING
+        self.generation = 0
+        self.restarts = 0
+        self.last_error: BaseException | None = None
+        self.incarnation: Incarnation | None = None
+        #: Set when its task has ended.
+        self.finished = trio.Event()
+        self.complaints: dict[object, str] = {}
+        self.counters: dict[str, int] = {}
+        self.gauges: dict[str, float] = {}
+        # Messages and state
+        self.mailboxes: dict[str, Mailbox] = {}
+        self.unopened: dict[str, SavedMailbox] = {}  # saved mailboxes that nobody has subscribed to yet
+        self.part: CapturedPart | None = None
+        self.capture_wanted = False
+        # Its first start: start() wants an error, start_all() does not
+        self._raises = raises
+        self.first_error: BaseException | None = None
+        self.was_ready = False
+        self.first_started_at = trio.current_time()
+        # Restarts
+        self._asked: Ask | None = None
+        self._due = -math.inf  # not before this time
+        self._gate: trio.Event | None = None  # its group opens it
+        self._poked = trio.Event()
+        self._crashes: deque[float] = deque()
+        self._crashes_in_a_row = 0
+        self._delay = 0.0
+        # Parking
+        self._parked_hold: Hold | None = None
+        self._is_trial = False
+        self._by_hand = False
+        self._unpark_after = spec.unpark_after
+        #: Suspended while it was failing: that counts until it was ready again.
+        self.failed_when_suspended = False
+        self._permit: Any = None
+        self._watchers: dict[object, Callable[[], None]] = {}
+        self._unwatch_mode = self.scope.watch(self._mode_changed)
+
+    def __repr__(self) -> str:
+        return f"<Child {self.path!r} {self.status.name}, generation {self.generation}>"
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def is_saved(self) -> bool:
+        """True if its state is part of saved checkpoints."""
+        return self.tree.store is not None and self.spec.state_type is not None
+
+    @property
+    def messages_limit(self) -> int | None:
+        """How many handled messages may wait for a save."""
+        return self.supervisor.messages_limit(self) if self.is_saved else None
+
+    def ask_for_save(self, reason: str) -> None:
+        if self.tree.saver is not None:
+            self.tree.saver.request(reason)
+
+    def is_failing(self) -> bool:
+        """True if it counts as failing for the mode of its supervisor."""
+        if self.status is Lifecycle.READY:
+            return bool(self.complaints)
+        if self.status is Lifecycle.SUSPENDED:
+            return self.failed_when_suspended
+        return not self.has_left() and self.status is not Lifecycle.STOPPING
+
+    def has_left(self) -> bool:
+        """True if it is not part of the share of failing children."""
+        if self.status is Lifecycle.STOPPED:
+            return True
+        if self.status is Lifecycle.SUSPENDED:
+            return not self.failed_when_suspended
+        first_start = not self.was_ready and self.status is Lifecycle.STARTING and self.generation == 1
+        return first_start and trio.current_time() < self.first_started_at + self.spec.start_timeout
+
+    def waits_for(self) -> str:
+        """Who of those it requires is not ready, in words."""
+        siblings = self.supervisor.children
+        waiting = [f"{name!r} is {siblings[name].status.name}" for name in self.spec.requires if name in siblings]
+        return f"it requires: {', '.join(waiting)}" if waiting else "it requires no other child"
+
+    # ------------------------------------------------------------ waiting for it
+
+    async def wait(self, status: Lifecycle) -> None:
+        """Wait until it is in *status*; a status that it was in for less than a step is not missed.
+
+        Trio checkpoint: always.
+        Cancellation: passes.
+        """
+        await trio.lowlevel.checkpoint()
+        await self.wait_until(lambda: self.status is status)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until *condition*, which is judged at each change of the status."""
+        arrived = trio.Event()
+
+        def judge() -> None:
+            if condition():
+                arrived.set()
+
+        judge()
+        key = object()
+        self._watchers[key] = judge
+        try:
+            await arrived.wait()
+        finally:
+            del self._watchers[key]
+
+    def _set(self, status: Lifecycle) -> None:
+        self.status = status
+        holds_back = status not in (Lifecycle.PARKED, Lifecycle.SUSPENDED)
+        for mailbox in self.mailboxes.values():
+            if mailbox.holds_back is not holds_back:
+                mailbox.set_holds_back(holds_back)
+        for judge in list(self._watchers.values()):
+            judge()
+        self.supervisor.health_changed()
+
+    # ------------------------------------------------------------ asking it
+
+    def ask(self, ask: Ask, *, deadline: float = math.inf) -> None:
+        """Ask it for something; a running incarnation begins to stop."""
+        if self._asked is None or ask > self._asked:
+            self._asked = ask
+        if self.incarnation is not None:
+            self.incarnation.begin_stop(deadline)
+            if self.status is not Lifecycle.STOPPING:
+                self._set(Lifecycle.STOPPING)
+        self._poked.set()
+
+    async def stop(self) -> None:
+        """Stop it for good: gracefully, then by cancellation; its mailboxes are closed.
+
+        Returns once it has ended, or when the supervisor's ``shutdown_timeout`` is over, which is
+        reported as `ChildUnstopped`.
+
+        Trio checkpoint: always.
+        Cancellation: passes; the stop goes on.
+        """
+        await trio.lowlevel.checkpoint()
+        if self.finished.is_set():
+            return
+        await self.supervisor.stop_child(self, trio.current_time() + self.supervisor.shutdown_timeout)
+        if self.finished.is_set():
+            self.tree.scope.clear_owned(self.path, "stopped by hand")
+            for mailbox in self.mailboxes.values():
+                self.tree.bus.close(mailbox)
+            self.mailboxes.clear()
+
+    async def restart(self) -> None:
+        """Start a new incarnation now, whatever its state; returns once it is ready.
+
+        A running one is stopped first, with its state saved.  It costs no budget.  A parked child gets its trial, and is no
+        longer parked once it is ready; a stopped one lives again.
+
+        Raises:
+            Exception: the error of the new incarnation, if it is not ready before it crashes.
+
+        Trio checkpoint: always.
+        Cancellation: passes; the restart goes on.
+        """
+        await trio.lowlevel.checkpoint()
+        before = self.generation
+        self.forget_crashes()
+        if self.finished.is_set():
+            self.supervisor.revive(self)
+        else:
+            self._by_hand = True
+            self.ask(Ask.RESTART)
+
+        def decided() -> bool:
+            if self.status is Lifecycle.READY or self.status is Lifecycle.STOPPED:
+                return self.generation > before
+            return self.generation > before and self.status in (Lifecycle.BACKOFF, Lifecycle.PARKED, Lifecycle.SUSPENDED)
+
+        await self.wait_until(decided)
+        if self.status in (Lifecycle.BACKOFF, Lifecycle.PARKED) and self.last_error is not None:
+            raise self.last_error
+
+    def _mode_changed(self, mode: Mode) -> None:
+        if admits(mode, self.spec.criticality):
+            self._poked.set()
+        elif self.incarnation is not None and not self.incarnation.stopping:
+            self.failed_when_suspended = self.is_failing()
+            self.ask(Ask.SUSPEND)
+
+    # ------------------------------------------------------------ its task
+
+    async def live(self) -> None:
+        """The child's task."""
+        with trio.CancelScope(shield=True):
+            try:
+                while await self._wait_for_turn():
+                    if await self._is_over(await self._run_once()):
+                        break
+            finally:
+                self._finish()
+
+    def _finish(self) -> None:
+        if self.status is not Lifecycle.STOPPED:
+            self._set(Lifecycle.STOPPED)
+        self.finished.set()
+        self.supervisor.child_finished(self)
+
+    async def _wait_for_turn(self) -> bool:
+        """Wait until it may start; False if it shall stop instead."""
+        while True:
+            self._poked = trio.Event()
+            if self._asked is Ask.STOP:
+                self._stopped("stopped")
+                return False
+            if self._asked is Ask.RESTART:
+                self._due, self._gate, self._asked = -math.inf, None, None
+            wake_at = math.inf
+            if trio.current_time() < self._due:
+                wake_at = self._due
+            elif self._gate is not None and not self._gate.is_set():
+                pass
+            elif not admits(self.scope.mode, self.spec.criticality):
+                if self.status not in (Lifecycle.SUSPENDED, Lifecycle.PARKED):
+                    self._suspend()
+            else:
+                wake_at = self._ask_breaker()
+                if wake_at == -math.inf:
+                    return True
+            with trio.move_on_at(wake_at):
+                await self._poked.wait()
+
+    def _ask_breaker(self) -> float:
+        """-inf if the breaker over it lets it start; otherwise when to ask again."""
+        breaker = self.spec.breaker
+        if breaker is None:
+            return -math.inf
+        try:
+            self._permit = breaker.admit()
+        except BreakerOpenError as error:
+            if self.status is not Lifecycle.BACKOFF:
+                self._set(Lifecycle.BACKOFF)
+            # Isolated by hand: nobody tells when that ends, so the breaker is asked once a second.
+            wait = error.retry_after if 0.0 < error.retry_after < math.inf else 1.0
+            return trio.current_time() + wait
+        return -math.inf
+
+    def _suspend(self) -> None:
+        if self.status is Lifecycle.BACKOFF:
+            self.failed_when_suspended = True
+        self._set(Lifecycle.SUSPENDED)
+        if self.tree.hooks:
+            emit(self.tree, ChildSuspended, child=self.path, mode=self.scope.mode.name)
+
+    async def _run_once(self) -> Exit:
+        """One incarnation, from its start to its end."""
+        self._asked = None
+        self._gate = None
+        self.generation += 1
+        if self.generation > 1:
+            self.restarts += 1
+        if self._parked_hold is not None:
+            self._is_trial = True
+            if self.tree.hooks:
+                emit(self.tree, ChildTrial, child=self.path)
+        incarnation = self.incarnation = Incarnation(self, self.generation)
+        self._set(Lifecycle.STARTING)
+        if self.tree.hooks:
+            emit(self.tree, ChildStarting, child=self.path, generation=self.generation)
+        error: BaseException | None = None
+        try:
+            await incarnation.run()
+        except BaseException as raised:
+            # Nothing is swallowed: what is not the component's own is classified as FATAL, and raised by the supervisor.
+            error = raised
+        asked = incarnation.stopping
+        end = classify(error, asked=asked, ready=incarnation.is_ready)
+        if end.how is How.DONE:
+            incarnation.ready(None)  # whoever waits for it may go on
+        self.incarnation = None
+        incarnation.finish(error if end.how is How.CRASHED else None)
+        self._settle_permit(end, incarnation)
+        if end.error is not None and end.how is not How.FATAL:
+            self.last_error = end.error
+        return end
+
+    def _settle_permit(self, end: Exit, incarnation: Incarnation) -> None:
+        permit, self._permit = self._permit, None
+        if permit is None or self.spec.breaker is None:
+            return
+        if end.how is How.CRASHED and isinstance(end.error, Exception):
+            self.spec.breaker.settle(permit, error=end.error)
+        elif incarnation.is_ready:
+            self.spec.breaker.settle(permit)
+        else:
+            self.spec.breaker.settle(permit, cancelled=True)
+
+    async def _is_over(self, end: Exit) -> bool:
+        """Decide what follows the *end* of a run: True if nothing does."""
+        if end.how is How.FATAL:
+            assert end.error is not None
+            self.supervisor.fatal(end.error)
+            self._stopped("stopped")
+            return True
+        if end.how is How.STOPPED:
+            return await self._after_stop(end)
+        if end.how is How.DONE or end.how is How.RETURNED:
+            return await self._after_return(end)
+        assert end.error is not None
+        return self._after_crash(end.error)
+
+    async def _after_stop(self, end: Exit) -> bool:
+        if end.error is not None and self.tree.hooks:
+            emit(self.tree, CrashWhileStopping, child=self.path, error=end.error)
+        if self._asked is Ask.STOP or self._asked is None:
+            self._stopped("stopped")
+            return True
+        if self._asked is Ask.SUSPEND:
+            self._asked = None
+            self._suspend()
+        elif self._asked is Ask.GROUP:
+            self._asked = None
+            self._gate = trio.Event() if self._gate is None else self._gate
+            self._set(Lifecycle.BACKOFF)
+        await self._save("suspend" if self.status is Lifecycle.SUSPENDED else "restart")
+        return False
+
+    async def _after_return(self, end: Exit) -> bool:
+        self._forget_parking()
+        if self.spec.restart is Restart.PERMANENT and end.how is How.RETURNED:
+            self._crashes_in_a_row += 1
+            self._wait_backoff("it returned")
+            await self._save("restart")
+            return False
+        self.tree.scope.clear_owned(self.path, "its owner ended")
+        self._stopped("done")
+        return True
+
+    def _after_crash(self, error: BaseException) -> bool:
+        if self.tree.hooks:
+            emit(self.tree, ChildCrashed, child=self.path, generation=self.generation, error=error)
+        if self._raises and not self.was_ready:
+            self.first_error = error
+            self._stopped("stopped")
+            return True
+        if self.spec.restart is Restart.TEMPORARY:
+            self._stopped("temporary")
+            return True
+        charged = not (self.spec.breaker is not None and self.spec.breaker.rejects())
+        if isinstance(error, (SchemaError, CorruptError)):
+            self._park(error)  # another run would meet the same bytes
+        elif self._is_trial or (charged and self._is_over_budget()):
+            self._park(error)
+        else:
+            self._crashes_in_a_row += 1
+            self._wait_backoff(describe_error(error))
+            self.supervisor.restart_group(self)
+        return False
+
+    def _is_over_budget(self) -> bool:
+        now = trio.current_time()
+        crashes = self._crashes
+        while crashes and crashes[0] <= now - self.supervisor.within:
+            crashes.popleft()
+        if len(crashes) >= self.supervisor.max_restarts:
+            return True
+        crashes.append(now)
+        return False
+
+    def _wait_backoff(self, reason: str) -> None:
+        self._delay = self.supervisor.backoff.delay(
+            self._crashes_in_a_row, previous=self._delay, rng=self.supervisor.rng
+        )
+        self._due = trio.current_time() + self._delay
+        self._set(Lifecycle.BACKOFF)
+        if self.tree.hooks:
+            emit(self.tree, RestartScheduled, child=self.path, delay=self._delay, reason=reason)
+
+    def _stopped(self, reason: str) -> None:
+        self._set(Lifecycle.STOPPED)
+        if self.tree.hooks:
+            emit(self.tree, ChildStopped, child=self.path, reason=reason)
+
+    async def _save(self, reason: str) -> None:
+        if self.is_saved and self.tree.saver is not None:
+            await self.tree.saver.save(reason)
+
+    # ------------------------------------------------------------ its group
+
+    @property
+    def due(self) -> float:
+        """When its backoff is over."""
+        return self._due
+
+    def hold_gate(self) -> None:
+        """Do not start before `open_gate`, even when the backoff is over."""
+        if self._gate is None or self._gate.is_set():
+            self._gate = trio.Event()
+
+    def open_gate(self) -> None:
+        if self._gate is not None:
+            self._gate.set()
+            self._poked.set()
+
+    # ------------------------------------------------------------ parking
+
+    def _park(self, error: BaseException) -> None:
+        self._is_trial = False
+        self._by_hand = False
+        demanded = {Criticality.ESSENTIAL: Mode.SAFE, Criticality.CRITICAL: Mode.EMERGENCY}.get(self.spec.criticality)
+        if demanded is not None:
+            self._parked_hold = self.supervisor.scope.hold(demanded, owner=self.path, reason=PARKED_REASON)
+        elif self._parked_hold is None:
+            # Parked all the same, though an OPTIONAL child holds nothing.
+            self._parked_hold = _NO_HOLD
+        wait = math.inf
+        if self._unpark_after is not None:
+            spread = 1.0 + self.supervisor.rng.uniform(-UNPARK_JITTER, UNPARK_JITTER)
+            wait = self._unpark_after * spread
+            self._unpark_after = min(MAX_UNPARK_AFTER, max(self._unpark_after * 2, self._unpark_after))
+        self._due = trio.current_time() + wait
+        self._crashes.clear()
+        self._set(Lifecycle.PARKED)
+        if self.tree.hooks:
+            emit(self.tree, ChildParked, child=self.path, retry_after=wait, error=error)
+
+    def _forget_parking(self) -> None:
+        hold, self._parked_hold = self._parked_hold, None
+        self._is_trial = False
+        self._unpark_after = self.spec.unpark_after
+        if hold is not None:
+            hold.release()
+            if self.tree.hooks:
+                emit(self.tree, ChildUnparked, child=self.path)
+            self.supervisor.health_changed()
+
+    async def _prove(self, incarnation: Incarnation) -> None:
+        """A trial that stays ready for long enough is no longer parked."""
+        await trio.sleep(self.supervisor.recover_after)
+        if self.incarnation is incarnation and self.status is Lifecycle.READY:
+            self._forget_parking()
+
+    # ------------------------------------------------------------ news from the incarnation
+
+    def became_ready(self, incarnation: Incarnation) -> None:
+        """It called ``ctx.ready()``."""
+        self.was_ready = True
+        self.failed_when_suspended = False
+        self._set(Lifecycle.READY)
+        if self.tree.hooks:
+            emit(self.tree, ChildReady, child=self.path, generation=self.generation)
+        if self._permit is not None and self.spec.breaker is not None:
+            # The venue answered: whoever waits for this probe may go on.
+            self.spec.breaker.settle(self._permit)
+            self._permit = None
+        by_hand, self._by_hand = self._by_hand, False
+        if self._parked_hold is not None:
+            if by_hand:
+                self._forget_parking()
+            else:
+                self.supervisor.start_service(lambda: self._prove(incarnation))
+        self.supervisor.start_service(lambda: self._outlive_backoff(incarnation))
+
+    async def _outlive_backoff(self, incarnation: Incarnation) -> None:
+        if self._crashes_in_a_row:
+            await trio.sleep(self.supervisor.backoff.max_delay)
+            if self.incarnation is incarnation:
+                self.forget_crashes()
+
+    def forget_crashes(self) -> None:
+        """The restart delay starts anew."""
+        self._crashes_in_a_row = 0
+        self._delay = 0.0
+
+    # ------------------------------------------------------------ mailboxes
+
+    def open_mailbox(self, topics: tuple[Topic[Any], ...], *, capacity: int, overflow: Overflow) -> Mailbox:
+        """The child's mailbox for *topics*: the one it had, what was saved of it, or a new one."""
+        incarnation = self.incarnation
+        assert incarnation is not None
+        for subscription in incarnation.subscriptions():
+            for topic in topics:
+                if topic in subscription._mailbox.topics:
+                    raise ValueError(
+                        f"{self.path!r} has a subscription to topic {topic.name!r} already; one inbox can have several topics: "
+                        f"ctx.subscribe(A, B)"
+                    )
+        if len(set(topics)) < len(topics):
+            raise ValueError(f"subscribe() got a topic twice: {', '.join(topic.name for topic in topics)}")
+        mailbox = self.mailboxes.get(mailbox_key(topics))
+        if mailbox is not None:
+            mailbox.capacity = capacity
+            if mailbox.in_hand:
+                mailbox.give_back(crashed=True)  # its reader failed and came back without a restart
+            return mailbox
+        if self.is_saved and overflow.keeps_all:
+            from genesis_trio.persistence import codec
+
+            for topic in topics:
+                codec.check_type(topic.message_type)
+        mailbox = Mailbox(
+            self.path,
+            topics,
+            capacity=capacity,
+            overflow=overflow,
+            keeps_handled=self.is_saved,
+            on_dead=self._message_died,
+        )
+        saved = self.unopened.pop(mailbox.key, None) if mailbox.keeps_handled else None
+        if saved is not None:
+            restore_mailbox(mailbox, saved)
+        self.mailboxes[mailbox.key] = mailbox
+        self.tree.bus.open(mailbox, restored=saved is not None)
+        return mailbox
+
+    def line_up(self, saved: dict[str, SavedMailbox]) -> None:
+        """Set the mailboxes to the positions of the state that was just restored."""
+        for key, mailbox in self.mailboxes.items():
+            if mailbox.keeps_handled:
+                mailbox.give_back(crashed=False, to=saved[key].settled if key in saved else 0)
+        self.unopened = {key: box for key, box in saved.items() if key not in self.mailboxes}
+
+    def covered(self, part: CapturedPart) -> None:
+        """*part* is durable: messages before its positions are not needed again."""
+        for key, position in part.positions.items():
+            mailbox = self.mailboxes.get(key)
+            if mailbox is not None:
+                mailbox.covered(position)
+
+    def _message_died(self, entry: Entry) -> None:
+        if self.tree.hooks:
+            emit(self.tree, MessageDead, child=self.path, topic=entry.topic.name, position=entry.position)
+
+    @contextlib.contextmanager
+    def watch_age(self, mailbox: Mailbox, max_age: float | None) -> Iterator[None]:
+        """Count as failing while *mailbox* gets no message for *max_age* seconds."""
+        if max_age is None:
+            yield
+            return
+        incarnation = self.incarnation
+        assert incarnation is not None
+        last_arrival = trio.current_time()
+        arrived = trio.Event()
+
+        def note() -> None:
+            nonlocal last_arrival
+            last_arrival = trio.current_time()
+            arrived.set()
+
+        async def watch() -> None:
+            nonlocal arrived
+            while True:
+                due = last_arrival + max_age
+                if trio.current_time() < due:
+                    await trio.sleep_until(due)
+                    continue
+                arrived = trio.Event()
+                with incarnation.unhealthy(f"no message on {mailbox.key} for {max_age} s"):
+                    await arrived.wait()
+
+        mailbox.on_arrival = note
+        scope = self.supervisor.start_service(watch)
+        try:
+            yield
+        finally:
+            scope.cancel(reason="the subscription ended")
+            mailbox.on_arrival = None
+
+
+class _NoHold:
+    """What an OPTIONAL child holds while it is parked."""
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+_NO_HOLD: Any = _NoHold()

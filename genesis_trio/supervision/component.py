@@ -1,0 +1,236 @@
+"""What users write: components, and the record that describes one child."""
+
+import enum
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+
+import attrs
+
+from genesis_trio.modes import Criticality
+from genesis_trio.policies.breaker import CircuitBreaker
+
+if TYPE_CHECKING:
+    from genesis_trio.persistence.policy import CheckpointPolicy
+    from genesis_trio.supervision.context import Context
+
+__all__ = ["ChildSpec", "Component", "Lifecycle", "Restart", "Strategy"]
+
+StateT = TypeVar("StateT")
+
+
+class Strategy(enum.Enum):
+    """Who restarts when a child crashes.  Whoever ``requires`` a restarted child restarts as well, always.
+
+    - ``ONE_FOR_ONE``: it alone.
+    - ``ONE_FOR_ALL``: all children.
+    - ``REST_FOR_ONE``: it and those that were started after it.
+    """
+
+    ONE_FOR_ONE = "one_for_one"
+    ONE_FOR_ALL = "one_for_all"
+    REST_FOR_ONE = "rest_for_one"
+
+
+class Restart(enum.Enum):
+    """Which end of a run is followed by another run.
+
+    - ``PERMANENT``: a crash, and a return after it was ready.  One that returns before ``ctx.ready()`` was a
+      job, and is done.
+    - ``TRANSIENT``: a crash.
+    - ``TEMPORARY``: none.
+    """
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    TEMPORARY = "temporary"
+
+
+class Lifecycle(enum.Enum):
+    """Where a child is in its life.  Health and mode are something else.
+
+    - ``STARTING``: it runs, and has not called ``ctx.ready()``.
+    - ``READY``: it works.
+    - ``BACKOFF``: it crashed and waits for its restart.
+    - ``PARKED``: it used up its restarts; it waits for its trial, or for somebody.
+    - ``SUSPENDED``: the mode does not admit it.
+    - ``STOPPING``: it was asked to end.
+    - ``STOPPED``: it ended and stays so.
+    """
+
+    STARTING = "starting"
+    READY = "ready"
+    BACKOFF = "backoff"
+    PARKED = "parked"
+    SUSPENDED = "suspended"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Component(Generic[StateT]):
+    """Base of components that have state: subclass ``Component[YourState]`` and write `run`.
+
+    Every incarnation is a new instance, made as ``YourComponent(*args)``; ``self.state`` is set before `run`
+    begins, from the store or by calling the state's class.
+
+    Attributes:
+        state: The attrs instance that is saved.
+        state_type: Its class, taken from ``Component[X]``; None for a component without state.
+        options_type: The attrs class that ``options`` of a configuration are structured into.
+        criticality: Up to which mode it runs.
+        tracks_changes: It calls ``ctx.changed()`` after each change, so that saving may skip it otherwise.
+    """
+
+    state: StateT
+    state_type: ClassVar[type | None] = None
+    options_type: ClassVar[type | None] = None
+    criticality: ClassVar[Criticality] = Criticality.ESSENTIAL
+    tracks_changes: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "state_type" in cls.__dict__:
+            return
+        for base in getattr(cls, "__orig_bases__", ()):
+            origin = get_origin(base)
+            if isinstance(origin, type) and issubclass(origin, Component):
+                (argument, *_) = get_args(base)
+                if isinstance(argument, type) and argument is not type(None):
+                    cls.state_type = argument
+
+    async def run(self, ctx: "Context") -> None:
+        """Do the work; call ``ctx.ready()`` once it is under way."""
+        raise NotImplementedError(f"{type(self).__name__} has no run(); write `async def run(self, ctx)`")
+
+
+ComponentLike = type[Component[Any]] | Callable[..., Awaitable[None]]
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and "/" not in name and name == name.strip()
+
+
+@attrs.frozen(init=False)
+class ChildSpec:
+    """How one child is made and kept: the one record behind TOML, Python and ``start``.
+
+    Args:
+        component: A `Component` class, or an async function ``fn(ctx, *args)``.
+        args: Its arguments, the same for each incarnation.
+        name: Unique in its supervisor, without ``/``.
+        restart: Which end of a run is followed by another run.
+        criticality: Up to which mode it runs; None is the component's own.
+        requires: Names of siblings that start before it; when they restart, so does it.
+        start_timeout: Seconds it has to call ``ctx.ready()``.
+        stop_grace: Seconds it has to end by itself when it is to stop; then it is cancelled.
+        heartbeat_timeout: Seconds without progress, once ready, after which it is restarted; None: never.
+        unpark_after: Seconds until a parked child gets a trial, doubling to ten minutes; None: by hand only.
+        checkpoint: A policy of its own that also triggers saving the tree.
+        breaker: A circuit breaker over the child, shared with those that depend on the same venue.
+        options: What stands at ``ctx.options``, structured into the component's ``options_type``.
+    """
+
+    component: ComponentLike
+    args: tuple[Any, ...]
+    name: str
+    restart: Restart
+    criticality: Criticality
+    requires: tuple[str, ...]
+    start_timeout: float
+    stop_grace: float
+    heartbeat_timeout: float | None
+    unpark_after: float | None
+    checkpoint: "CheckpointPolicy | None"
+    breaker: CircuitBreaker | None
+    options: Mapping[str, Any] | None
+
+    def __init__(
+        self,
+        component: ComponentLike,
+        *args: Any,
+        name: str,
+        restart: Restart = Restart.PERMANENT,
+        criticality: Criticality | None = None,
+        requires: Sequence[str] = (),
+        start_timeout: float = 30.0,
+        stop_grace: float = 5.0,
+        heartbeat_timeout: float | None = None,
+        unpark_after: float | None = 30.0,
+        checkpoint: "CheckpointPolicy | None" = None,
+        breaker: CircuitBreaker | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        check_component(component)
+        if not _is_name(name):
+            raise ValueError(f"the name of a child is not empty and has no '/' or outer space, got {name!r}")
+        if not isinstance(restart, Restart):
+            raise TypeError(f"restart of child {name!r} is a Restart, got {restart!r}")
+        if criticality is None:
+            criticality = getattr(component, "criticality", Criticality.ESSENTIAL)
+        if not isinstance(criticality, Criticality):
+            raise TypeError(f"criticality of child {name!r} is a Criticality, got {criticality!r}")
+        if isinstance(requires, str):
+            raise TypeError(f"requires of child {name!r} is a sequence of names, got the string {requires!r}")
+        for what, seconds, may_be_none in (
+            ("start_timeout", start_timeout, False),
+            ("stop_grace", stop_grace, False),
+            ("heartbeat_timeout", heartbeat_timeout, True),
+            ("unpark_after", unpark_after, True),
+        ):
+            if seconds is None and may_be_none:
+                continue
+            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+                raise TypeError(f"{what} of child {name!r} is a number of seconds, got {seconds!r}")
+            if seconds < 0 or math.isnan(seconds) or (seconds == 0 and what != "stop_grace"):
+                raise ValueError(f"{what} of child {name!r} is in seconds and positive, got {seconds!r}")
+        if breaker is not None and not isinstance(breaker, CircuitBreaker):
+            raise TypeError(f"breaker of child {name!r} is a CircuitBreaker, got {breaker!r}")
+        self.__attrs_init__(  # type: ignore[attr-defined]
+            component,
+            args,
+            name,
+            restart,
+            criticality,
+            tuple(requires),
+            start_timeout,
+            stop_grace,
+            heartbeat_timeout,
+            unpark_after,
+            checkpoint,
+            breaker,
+            options,
+        )
+
+    @property
+    def state_type(self) -> type | None:
+        """The class of the state that is saved, or None."""
+        return getattr(self.component, "state_type", None) if isinstance(self.component, type) else None
+
+
+def check_component(component: object) -> None:
+    """Refuse what cannot be run, and say what to write instead."""
+    if isinstance(component, type):
+        if not issubclass(component, Component):
+            raise TypeError(
+                f"{component.__qualname__} is a class but not a Component; write `class {component.__name__}(Component[State])`, "
+                f"or give an async function of ctx"
+            )
+        if not inspect.iscoroutinefunction(component.run):
+            raise TypeError(f"{component.__qualname__}.run is not async; write `async def run(self, ctx)`")
+        return
+    if isinstance(component, Component):
+        raise TypeError(
+            f"got an instance of {type(component).__qualname__}; give the class and its arguments, since each incarnation is a new one"
+        )
+    if inspect.iscoroutine(component):
+        component.close()
+        raise TypeError("got a coroutine; give the async function and its arguments, without calling it")
+    if not callable(component):
+        raise TypeError(f"a component is a Component class or an async function of ctx, got {component!r}")
+    target = getattr(component, "func", component)  # functools.partial
+    if inspect.isfunction(target) or inspect.ismethod(target):
+        if inspect.isasyncgenfunction(target):
+            raise TypeError(f"{target.__qualname__} is an async generator; a component is an async function without yield")
+        if not inspect.iscoroutinefunction(inspect.unwrap(target)) and not inspect.iscoroutinefunction(target):
+            raise TypeError(f"{target.__qualname__} is not async; write `async def {target.__name__}(ctx)`")

@@ -1,0 +1,342 @@
+"""What a component sees while it runs."""
+
+import contextlib
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from genesis_trio._runtime import utcnow
+from genesis_trio.errors import StoreError
+from genesis_trio.messaging.requests import Request, RequestReader
+from genesis_trio.messaging.subscription import Subscription
+from genesis_trio.messaging.topic import Overflow, Topic
+from genesis_trio.modes import ModeScope
+from genesis_trio.policies._outcome import RetryRule
+
+if TYPE_CHECKING:
+    from genesis_trio.persistence.checkpoints import CheckpointInfo
+    from genesis_trio.persistence.store import Store
+    from genesis_trio.supervision._incarnation import Incarnation
+
+__all__ = ["Context"]
+
+T = TypeVar("T")
+
+
+class Context:
+    """The world of one incarnation: given to ``run``, of no use after it has ended.
+
+    Attributes:
+        name: The child's name.
+        path: Its path in the tree, as ``desk/ledger``.
+        scope: Its mode scope.
+        generation: Which incarnation this is, from 1.
+        rng: Its own source of randomness, derived from the tree's.
+        options: What the configuration gave it.
+    """
+
+    def __init__(self, incarnation: "Incarnation") -> None:
+        child = incarnation.child
+        self._incarnation = incarnation
+        self._child = child
+        self.name: str = child.name
+        self.path: str = child.path
+        self.scope: ModeScope = child.scope
+        self.generation: int = incarnation.number
+        # By name and number, not drawn: what one child uses must not move what another sees.
+        self.rng = random.Random(f"{child.seed}/{incarnation.number}")
+        self.options: Any = child.options
+
+    def __repr__(self) -> str:
+        return f"<Context of {self.path!r}, generation {self.generation}>"
+
+    # ------------------------------------------------------------ life
+
+    @property
+    def stopping(self) -> bool:
+        """True once the component is to end.  Subscriptions end by themselves then; other loops look here."""
+        return self._incarnation.stopping
+
+    async def wait_stopping(self) -> None:
+        """Wait until the component is to end.
+
+        Trio checkpoint: always.
+        """
+        await trio.lowlevel.checkpoint()
+        await self._incarnation.wait_stopping()
+
+    def utcnow(self) -> datetime:
+        """The wall time: Trio's clock plus an offset taken once per run.  The only wall clock there is.
+
+        Trio checkpoint: never.
+        """
+        return utcnow()
+
+    def ready(self, value: object = None) -> None:
+        """Say that the component works: ``start()`` returns, and those that require it may start.
+
+        Again has no effect.
+
+        Trio checkpoint: never.
+        """
+        self._incarnation.ready(value)
+
+    def healthy(self) -> None:
+        """Say that the trouble is over: the restart delay starts anew.
+
+        Trio checkpoint: never.
+        """
+        self._child.forget_crashes()
+
+    def unhealthy(self, reason: str) -> AbstractContextManager[None]:
+        """Count as failing while inside the block; *reason* says in words what does not work.
+
+        Trio checkpoint: never.
+        """
+        return self._incarnation.unhealthy(reason)
+
+    def heartbeat(self) -> None:
+        """Say that there is progress; asking for the next message says it too.
+
+        Trio checkpoint: never.
+        """
+        self._incarnation.beat()
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add *n* to the component's counter *name*."""
+        counters = self._child.counters
+        counters[name] = counters.get(name, 0) + n
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set the component's gauge *name*."""
+        self._child.gauges[name] = value
+
+    # ------------------------------------------------------------ messages
+
+    def publish(self, topic: Topic[T], message: T) -> None:
+        """Put *message* into every mailbox of *topic* now; never waits.
+
+        Raises:
+            MailboxFullError: a BLOCK or REJECT mailbox was full; all others have the message.
+
+        Trio checkpoint: never.
+        """
+        self._child.tree.bus.publish(topic, message, self._incarnation.sender)
+
+    async def send(self, topic: Topic[T], message: T) -> None:
+        """Put *message* into every mailbox of *topic*, once the BLOCK ones have room.
+
+        Raises:
+            MailboxFullError: a REJECT mailbox was full; all others have the message.
+
+        Trio checkpoint: always.
+        Cancellation: the message is in no mailbox.
+        """
+        await self._child.tree.bus.send(topic, message, self._incarnation.sender)
+
+    @contextlib.asynccontextmanager
+    async def subscribe(
+        self,
+        *topics: Topic[Any],
+        capacity: int = 1024,
+        overflow: Overflow = Overflow.BLOCK,
+        every: float | None = None,
+        max_age: float | None = None,
+    ) -> AsyncIterator[Subscription[Any]]:
+        """One inbox for the messages of *topics*, in the order of their arrival.
+
+        The mailbox belongs to the supervisor: it fills while the component restarts, and is there again
+        for the next incarnation.
+
+        Args:
+            topics: At least one.
+            capacity: How many messages may wait.
+            overflow: What happens to one more.
+            every: Seconds between `Timer` items; None: none.
+            max_age: Seconds without a message after which the component counts as failing; None: never.
+
+        Raises:
+            ValueError: the component has a subscription to one of the topics already.
+
+        Trio checkpoint: always, on entering.
+        """
+        if not topics:
+            raise ValueError("subscribe() wants at least one topic")
+        if isinstance(capacity, bool) or not isinstance(capacity, int):
+            raise TypeError(f"capacity is a number of messages, got {capacity!r}")
+        if capacity < 1:
+            raise ValueError(f"capacity is at least 1, got {capacity!r}")
+        if not isinstance(overflow, Overflow):
+            raise TypeError(f"overflow is an Overflow, got {overflow!r}")
+        for what, seconds in (("every", every), ("max_age", max_age)):
+            if seconds is not None and not 0 < seconds < math.inf:
+                raise ValueError(f"{what} is in seconds, positive and finite, or None, got {seconds!r}")
+        await trio.lowlevel.checkpoint()
+        incarnation = self._incarnation
+        mailbox = self._child.open_mailbox(topics, capacity=capacity, overflow=overflow)
+        subscription: Subscription[Any] = Subscription(mailbox, incarnation, every=every)
+        incarnation.open(subscription)
+        try:
+            with self._child.watch_age(mailbox, max_age):
+                yield subscription
+            mailbox.settle()  # it left by itself: what it had in hand is done
+        finally:
+            # After an error the mailbox keeps what was in hand; it comes again.
+            incarnation.close(subscription)
+
+    async def request(self, topic: Topic[T], message: T, *, timeout: float | None = None) -> Any:
+        """Ask *message* on *topic* and return the answer.
+
+        Args:
+            timeout: Seconds to wait for it; None: for ever.
+
+        Raises:
+            TotalTimeoutError: no answer in time.
+            Exception: what the responder gave to ``fail``.
+
+        Trio checkpoint: always.
+        Cancellation: passes; the request is withdrawn if nobody has begun with it.
+        """
+        if timeout is not None and not 0 < timeout:
+            raise ValueError(f"timeout is in seconds and positive, or None, got {timeout!r}")
+        await trio.lowlevel.checkpoint()
+        return await self._child.tree.bus.requests(topic).ask(message, timeout)
+
+    @contextlib.asynccontextmanager
+    async def requests(self, topic: Topic[T], *, capacity: int = 1024) -> AsyncIterator[AsyncIterator[Request[T]]]:
+        """The requests on *topic*, to be answered with ``reply`` or ``fail``.
+
+        Args:
+            capacity: How many may wait.
+
+        Trio checkpoint: always, on entering.
+        """
+        if capacity < 1:
+            raise ValueError(f"capacity is at least 1, got {capacity!r}")
+        await trio.lowlevel.checkpoint()
+        queue = self._child.tree.bus.requests(topic)
+        queue.capacity = capacity
+        reader: RequestReader[T] = RequestReader(queue, self._incarnation)
+        self._incarnation.open(reader)
+        yield reader
+        # Not after an error: the supervisor knows whether that was a crash, and gives back what was taken.
+        reader.close(None)
+        self._incarnation.close(reader)
+
+    # ------------------------------------------------------------ state
+
+    def _store(self, what: str) -> "Store":
+        store = self._child.tree.store
+        if store is None:
+            raise StoreError(f"{what} needs a store; open the supervisor with open_supervisor(..., store=store)")
+        return store
+
+    async def safe_point(self) -> None:
+        """Say that the state is whole here: what it shows is in every later saved checkpoint.
+
+        Raises:
+            RuntimeError: a message is in hand; its effect on the state would be half.
+
+        Trio checkpoint: always.
+        """
+        if self._incarnation.in_hand():
+            raise RuntimeError(
+                f"{self.path!r} called safe_point() with a message in hand; the state is whole once it asks for the next one"
+            )
+        if self._child.is_saved:
+            self._incarnation.capture()
+        await trio.lowlevel.checkpoint()
+
+    def changed(self) -> None:
+        """Say that the state has changed; for components with ``tracks_changes``.
+
+        Trio checkpoint: never.
+        """
+        self._incarnation.touch()
+
+    async def create_checkpoint(self, *, label: str | None = None) -> "CheckpointInfo":
+        """Save a cut of the whole tree now; durable on return.
+
+        Outside of a message it is a safe point of this component; with a message in hand the component contributes
+        its last whole state and the messages since.
+
+        Args:
+            label: A name by which it can be restored, and which keeps it from being pruned.
+
+        Trio checkpoint: always.
+        Cancellation: before it begins; then the true outcome is returned.
+        """
+        self._store("create_checkpoint()")
+        if self._child.is_saved and not self._incarnation.in_hand():
+            self._incarnation.capture()
+        saver = self._child.tree.saver
+        assert saver is not None  # there is one where there is a store
+        return await saver.save("manual", label=label, strict=True)
+
+    async def record(self, event: object, *, key: str | None = None) -> int:
+        """Write *event* to the component's journal, then apply it: ``state.apply(event)``.
+
+        On return it is durable and applied.  A *key* that was recorded before returns its sequence and applies nothing;
+        the default key is the message in hand and the number of the record for it, so that a message
+        that comes again records nothing twice.
+
+        Returns:
+            The sequence in the component's journal, from 1, without gaps.
+
+        Raises:
+            StoreError: it is not durable; OutcomeUnknownError: it may be.
+            Exception: what ``apply`` raised; the event stays recorded.
+
+        Trio checkpoint: always.
+        Cancellation: before it begins; then it is shielded until the outcome is known.
+        """
+        incarnation, store = self._incarnation, self._store("record()")
+        component = incarnation.component
+        apply_event = getattr(getattr(component, "state", None), "apply", None)
+        if component is None or not callable(apply_event):
+            raise TypeError(f"{self.path!r} cannot record: its state has no method `apply(self, event)`")
+
+        def apply(sequence: int) -> None:
+            incarnation.journal = sequence
+            incarnation.touch()
+            component.state.apply(event)
+
+        return await store.record(self.path, event, key=incarnation.record_key(key), apply=apply)
+
+    async def once(
+        self,
+        key: str,
+        fn: Callable[..., Awaitable[T]],
+        *args: Any,
+        result_type: Any = None,
+        not_sent: RetryRule | None = None,
+    ) -> T:
+        """Run ``fn(*args)``, an effect on the outside, at most once for *key*, across restarts.
+
+        The intent is durable before it begins, the result before this returns; a later call with the same key returns the
+        recorded result.
+
+        Args:
+            result_type: What the result is restored as; None: the return annotation of *fn*.
+            not_sent: Errors that mean that nothing happened outside, as for a retry; they leave the key free.
+                Refusals of ours (mode, breaker, rate limit, bulkhead) always do.
+
+        Raises:
+            EffectFailedError: an earlier call with this key failed; the recorded failure in words.
+            OutcomeUnknownError: it was begun and not confirmed, and the component has no ``reconcile_once``.
+            TypeError: no result type is known; nothing was run.
+
+        Trio checkpoint: always.
+        Cancellation: passes; the effect then counts as begun and not confirmed.
+        """
+        from genesis_trio.supervision._once import run_once
+
+        return await run_once(
+            self._store("once()"), self._incarnation, key, fn, args, result_type=result_type, not_sent=not_sent
+        )
+
