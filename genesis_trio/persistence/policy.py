@@ -1,6 +1,7 @@
 """When state is saved by itself."""
 
 import math
+from typing import Any
 
 import attrs
 
@@ -16,7 +17,7 @@ def check_at_least_one(name: str, value: object) -> int:
     return value
 
 
-def _check_every(policy: object, attribute: "attrs.Attribute[float | None]", value: object) -> None:
+def _check_every(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -25,12 +26,12 @@ def _check_every(policy: object, attribute: "attrs.Attribute[float | None]", val
         raise ValueError(f"every must be positive and finite seconds, or None for no saving by time; got {value!r}")
 
 
-def _check_count(policy: object, attribute: "attrs.Attribute[int | None]", value: object) -> None:
+def _check_count(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     if value is not None:
         check_at_least_one(attribute.name, value)
 
 
-def _check_keep(policy: object, attribute: "attrs.Attribute[int]", value: object) -> None:
+def _check_keep(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     check_at_least_one("keep", value)
 
 

@@ -9,7 +9,8 @@ Settings, each for a reason that was measured:
   before 3.51.3, and without shared memory there is no ``-shm`` file to lose.
 - ``flock`` on a file beside it says who holds the store; the kernel frees it when the process dies, however it dies.
 - Large parts are cut into pieces: one row of 5 MB costs twice the time of twenty rows.
-- The WAL is written back while nobody waits, not inside somebody's commit.
+- The WAL is written back while nobody waits, not inside somebody's commit, and is then written again from its
+  beginning: a commit into a file that does not grow takes half the time (benchmarks/bench_persistence.py).
 - A reserve of disk space lies beside the file and is given up when the disk is full.
 
 Files of ``sqlite:desk.db``: ``desk.db``, ``desk.db-wal``, ``desk.db.lock``, ``desk.db.head``,
@@ -38,8 +39,9 @@ APPLICATION_ID = 0x47545231  # "GTR1", in the file's header
 FORMAT = 1
 PAGE_SIZE = 4096
 PIECE = 256 * 1024
-WAL_LIMIT = 4 * 1024 * 1024  # bytes, then it is written back at the next idle moment
-WAL_HARD_LIMIT = 4 * WAL_LIMIT  # then it is written back even though somebody waits
+WAL_LIMIT = 4 * 1024 * 1024  # bytes since it was written back, then it is again at the next idle moment
+WAL_HARD_LIMIT = 4 * WAL_LIMIT  # then it is even though somebody waits; a longer file is cut to this
+PAGES_OF_A_COMMIT = 4  # that change in any case: the head of the store and of a component, the journal, the keys
 RESERVE = 2 * WAL_LIMIT
 SYNC_HEAD_EVERY = 64  # commits without an idle moment
 
@@ -76,6 +78,7 @@ class SqliteEngine(StoreEngine):
         self._lock = -1
         self._reserve_size = reserve
         self._unsynced = 0
+        self._not_written_back = 0  # bytes in the WAL, estimated: SQLite does not tell before it writes back
         self._position = 0  # of the last record; kept apart from the journal, whose last record may be removed
         try:
             with _as_store_errors(self.path, opening=True):
@@ -116,7 +119,7 @@ class SqliteEngine(StoreEngine):
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma wal_autocheckpoint = 0")
-        connection.execute(f"pragma journal_size_limit = {WAL_LIMIT}")
+        connection.execute(f"pragma journal_size_limit = {WAL_HARD_LIMIT}")
         connection.execute("pragma trusted_schema = off")
         settings = {name: self._pragma(name) for name in ("journal_mode", "synchronous", "locking_mode")}
         if settings != {"journal_mode": "wal", "synchronous": 2, "locking_mode": "exclusive"}:
@@ -206,7 +209,7 @@ class SqliteEngine(StoreEngine):
                     ],
                 )
         self._position = position
-        self._remember(batch.head)
+        self._remember(batch, sum(map(len, parts.values())))
         return position
 
     def remove(
@@ -229,7 +232,7 @@ class SqliteEngine(StoreEngine):
                 [(scope, component, upto) for component, upto in (records or {}).items()],
             )
         self._position = position
-        self._remember(batch.head)
+        self._remember(batch, len(parts) * PIECE)
 
     def _write(self, connection: sqlite3.Connection, scope: str, token: int, batch: Batch, position: int) -> None:
         changed = connection.execute(
@@ -245,26 +248,25 @@ class SqliteEngine(StoreEngine):
                     for at, record in enumerate(batch.records, self._position + 1)
                 ],
             )
-        for row in batch.rows:
-            if row.body is None:
-                connection.execute(
-                    "delete from row where scope = ? and kind = ? and component = ? and key = ?",
-                    (scope, row.kind, row.component, row.key),
-                )
-            else:
-                connection.execute(
-                    "insert or replace into row values(?, ?, ?, ?, ?)",
-                    (scope, row.kind, row.component, row.key, row.body),
-                )
+        connection.executemany(
+            "delete from row where scope = ? and kind = ? and component = ? and key = ?",
+            [(scope, row.kind, row.component, row.key) for row in batch.rows if row.body is None],
+        )
+        connection.executemany(
+            "insert or replace into row values(?, ?, ?, ?, ?)",
+            [(scope, row.kind, row.component, row.key, row.body) for row in batch.rows if row.body is not None],
+        )
 
-    def _remember(self, head: bytes) -> None:
+    def _remember(self, batch: Batch, size: int) -> None:
         # After the commit and before anybody hears of it: a copy of what is on disk, never ahead of it.
         assert self._head is not None
-        self._head.write(head)
+        self._head.write(batch.head)
         self._unsynced += 1
         if self._unsynced >= SYNC_HEAD_EVERY:
             self._sync_head()
-        if self._wal_size() > WAL_HARD_LIMIT:
+        size += sum(len(record.body) for record in batch.records) + len(batch.rows) * PAGE_SIZE // 4
+        self._not_written_back += size + PAGES_OF_A_COMMIT * PAGE_SIZE
+        if self._not_written_back > WAL_HARD_LIMIT:
             self._write_back()
 
     def _sync_head(self) -> None:
@@ -347,20 +349,16 @@ class SqliteEngine(StoreEngine):
 
     # -- housekeeping
 
-    def _wal_size(self) -> int:
-        try:
-            return os.stat(self.path + "-wal").st_size
-        except FileNotFoundError:
-            return 0
-
-    def _write_back(self) -> None:
+    def _write_back(self, mode: str = "passive") -> None:
+        # Passive is whole here, as nobody else reads; and unlike truncate it leaves the file to be written again.
         with _as_store_errors(self.path):
-            self._db.execute("pragma wal_checkpoint(truncate)").fetchone()
+            self._db.execute(f"pragma wal_checkpoint({mode})").fetchone()
+        self._not_written_back = 0
 
     def idle(self) -> None:
         with _as_store_errors(self.path):
             self._sync_head()
-        if self._wal_size() > WAL_LIMIT:
+        if self._not_written_back > WAL_LIMIT:
             self._write_back()
 
     def relieve(self) -> bool:
@@ -369,7 +367,7 @@ class SqliteEngine(StoreEngine):
         except FileNotFoundError:
             return False
         with contextlib.suppress(OSError, StoreError):
-            self._write_back()
+            self._write_back("truncate")
         return True
 
     def recover_room(self, size: int) -> bool:

@@ -1,0 +1,147 @@
+"""What it costs to keep state, in microseconds for each record or state, beside the cheapest durable write there is.
+
+The baseline appends the same bytes to a file from a Trio thread, and calls fdatasync.  All rows are measured
+in turn within each repeat, because the latency of a disk drifts by more than what is compared here; trust the
+ratios of one run.  Files are made in a temporary folder (TMPDIR chooses the disk).
+"""
+
+import os
+import statistics
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import perf_counter
+
+import attrs
+import trio
+
+from benchmarks._report import Report
+from genesis_trio import Store, open_store, schema
+
+REPEATS = 5
+OPERATIONS = 200
+COMPONENTS = 64
+STATES = 100
+REPLAYED = 20_000
+
+
+@schema("bench.fill")
+@attrs.frozen
+class Fill:
+    """About 300 bytes, as an order event has."""
+
+    quantity: int
+    text: str = "x" * 260
+
+
+@schema("bench.book")
+@attrs.define
+class Book:
+    """About 10 KB."""
+
+    number: int = 0
+    levels: list[str] = attrs.Factory(lambda: ["12345.67 x 100"] * 600)
+
+
+async def median_of(step: Callable[[int], Awaitable[object]]) -> float:
+    """Microseconds of the median of many steps, one after the other."""
+    taken = []
+    for number in range(OPERATIONS):
+        began = perf_counter()
+        await step(number)
+        taken.append(perf_counter() - began)
+    return statistics.median(taken) * 1e6
+
+
+async def raw(folder: Path) -> float:
+    fd = os.open(folder / "raw", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    body = b"x" * 300
+
+    def write() -> None:
+        os.write(fd, body)
+        os.fdatasync(fd)
+
+    try:
+        return await median_of(lambda number: trio.to_thread.run_sync(write))
+    finally:
+        os.close(fd)
+
+
+def nothing(sequence: int) -> None:
+    """What a component without state applies."""
+
+
+async def record_alone(store: Store) -> float:
+    return await median_of(lambda number: store.record("alone", Fill(number), key=None, apply=nothing))
+
+
+async def record_with_key(store: Store) -> float:
+    first = (await store.append("keys", [])) + 1
+    return await median_of(
+        lambda number: store.record("keys", Fill(number), key=f"desk/feed|{first + number:09}", apply=nothing)
+    )
+
+
+async def record_together(store: Store) -> float:
+    async def work(name: str) -> None:
+        for number in range(OPERATIONS):
+            await store.record(name, Fill(number), key=None, apply=nothing)
+
+    began = perf_counter()
+    async with trio.open_nursery() as nursery:
+        for number in range(COMPONENTS):
+            nursery.start_soon(work, f"together/{number}")
+    return (perf_counter() - began) * 1e6 / (COMPONENTS * OPERATIONS)
+
+
+async def save_together(store: Store, repeat: int) -> float:
+    states = {f"cut/{number}": Book(repeat * STATES + number) for number in range(STATES)}
+    began = perf_counter()
+    await store.create_checkpoint(states)
+    return (perf_counter() - began) * 1e6 / STATES
+
+
+async def save_apart(store: Store, repeat: int) -> float:
+    states = {f"apart/{number}": Book(repeat * STATES + number) for number in range(STATES)}
+    began = perf_counter()
+    for name, state in states.items():
+        await store.create_checkpoint({name: state})
+    return (perf_counter() - began) * 1e6 / STATES
+
+
+async def replay(store: Store) -> float:
+    began = perf_counter()
+    count = 0
+    async with store.replay("replayed", Fill) as records:
+        async for _ in records:
+            count += 1
+    assert count == REPLAYED
+    return (perf_counter() - began) * 1e6 / count
+
+
+async def main(report: Report) -> None:
+    rows: dict[str, list[float]] = {}
+    repeats = iter(range(REPEATS * 2))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with open_store(f"sqlite:{folder / 'bench.db'}") as store:
+            await store.append("replayed", [Fill(number) for number in range(REPLAYED)])
+            for _ in range(REPEATS):
+                for label, measure in (
+                    ("append + fdatasync", lambda: raw(folder)),
+                    ("record, one component, p50", lambda: record_alone(store)),
+                    ("record with a key, p50", lambda: record_with_key(store)),
+                    (f"record, {COMPONENTS} components", lambda: record_together(store)),
+                    (f"{STATES} states of 10 KB, one cut", lambda: save_together(store, next(repeats))),
+                    (f"{STATES} states, {STATES} cuts", lambda: save_apart(store, next(repeats))),
+                    ("replay", lambda: replay(store)),
+                ):
+                    rows.setdefault(label, []).append(await measure())
+    for label, values in rows.items():
+        report.add(label, values)
+
+
+if __name__ == "__main__":
+    found = Report("Persistence", unit="microseconds for each record or state", baseline="append + fdatasync")
+    trio.run(main, found)
+    found.print()
