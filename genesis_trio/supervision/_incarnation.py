@@ -1,6 +1,7 @@
 """One run of a component: what it reads, whether its state is whole, how it is asked to end."""
 
 import contextlib
+import contextvars
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,15 @@ from genesis_trio.supervision.context import Context
 if TYPE_CHECKING:
     from genesis_trio.supervision.child import Child
 
-__all__ = ["CapturedPart", "Incarnation"]
+__all__ = ["CapturedPart", "Incarnation", "current_host"]
+
+#: The incarnation that the current task belongs to: a supervisor opened there is part of its tree.
+_HOST: contextvars.ContextVar["Incarnation | None"] = contextvars.ContextVar("genesis_trio.host", default=None)
+
+
+def current_host() -> "Incarnation | None":
+    """The incarnation around the current task, or None."""
+    return _HOST.get()
 
 
 @attrs.frozen
@@ -81,6 +90,7 @@ class Incarnation:
         spec = self.child.spec
         with self.scope:
             self._task = trio.lowlevel.current_task()
+            _HOST.set(self)
             if not self.stopping:
                 self.scope.deadline = self.started_at + spec.start_timeout
             if isinstance(spec.component, type):

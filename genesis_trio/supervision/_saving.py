@@ -79,6 +79,12 @@ class Saver:
         except GenesisError as error:
             self._failed("prune", error)
 
+    async def save_now(self, label: str | None) -> "CheckpointInfo":
+        """Take a cut because somebody asked for it; what goes wrong is raised."""
+        info = await self.save("manual", label=label, strict=True)
+        assert info is not None  # strict
+        return info
+
     async def save(self, reason: str, *, label: str | None = None, strict: bool = False) -> "CheckpointInfo | None":
         """Take a cut and return once it is durable.
 

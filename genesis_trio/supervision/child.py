@@ -107,7 +107,7 @@ class Child:
         self.part: CapturedPart | None = None
         self.capture_wanted = False
         # Its first start: start() wants an error, start_all() does not
-        self._raises = raises
+        self.raises = raises
         self.first_error: BaseException | None = None
         self.was_ready = False
         self.first_started_at = trio.current_time()
@@ -428,7 +428,7 @@ class Child:
     def _after_crash(self, error: BaseException) -> bool:
         if self.tree.hooks:
             emit(self.tree, ChildCrashed, child=self.path, generation=self.generation, error=error)
-        if self._raises and not self.was_ready:
+        if self.raises and not self.was_ready:
             self.first_error = error
             self._stopped("stopped")
             return True
@@ -473,6 +473,43 @@ class Child:
     async def _save(self, reason: str) -> None:
         if self.is_saved and self.tree.saver is not None:
             await self.tree.saver.save(reason)
+
+    def cut_short(self, reason: str) -> None:
+        """Cancel what runs of it now."""
+        self.ask(Ask.STOP)
+        if self.incarnation is not None:
+            self.incarnation.cut_short(reason)
+
+    def close(self) -> None:
+        """Its supervisor is gone, or it never was."""
+        self._unwatch_mode()
+        for mailbox in self.mailboxes.values():
+            self.tree.bus.close(mailbox)
+        self.mailboxes.clear()
+        self.scope.detach()
+
+    async def stop_for_group(self) -> None:
+        """End the running incarnation; the next one begins when the group opens the gate."""
+        self.hold_gate()
+        self.ask(Ask.GROUP)
+        await self.wait_until(lambda: self.incarnation is None and self.status is not Lifecycle.STOPPING)
+
+    def why(self) -> str:
+        """In words: what it does, what it waits for, and what last went wrong."""
+        lines = [f"{self.path!r} is {self.status.name} in generation {self.generation}, after {self.restarts} restarts"]
+        if self.status in (Lifecycle.BACKOFF, Lifecycle.PARKED):
+            wait = self._due - trio.current_time()
+            when = "by hand only: restart()" if wait == math.inf else f"in {max(0.0, wait):.3g} s"
+            lines.append(f"  its next start is {when}")
+        if self.status is Lifecycle.SUSPENDED:
+            lines.append(f"  it is {self.spec.criticality.name}, and does not run in mode {self.scope.mode.name}")
+        if self.status is Lifecycle.STARTING:
+            lines.append(f"  it has not called ctx.ready(); {self.waits_for()}")
+        lines += [f"  unhealthy: {reason}" for reason in self.complaints.values()]
+        if self.last_error is not None:
+            lines.append(f"  last error: {describe_error(self.last_error)}")
+        lines.append(self.scope.why())
+        return "\n".join(lines)
 
     # ------------------------------------------------------------ its group
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get
 import attrs
 
 from genesis_trio.modes import Criticality
-from genesis_trio.policies.breaker import CircuitBreaker
-
 if TYPE_CHECKING:
+    from genesis_trio.policies.breaker import CircuitBreaker
     from genesis_trio.persistence.policy import CheckpointPolicy
     from genesis_trio.supervision.context import Context
 
@@ -107,7 +106,7 @@ class Component(Generic[StateT]):
 ComponentLike = type[Component[Any]] | Callable[..., Awaitable[None]]
 
 
-def _is_name(name: object) -> bool:
+def is_name(name: object) -> bool:
     return isinstance(name, str) and bool(name) and "/" not in name and name == name.strip()
 
 
@@ -142,7 +141,7 @@ class ChildSpec:
     heartbeat_timeout: float | None
     unpark_after: float | None
     checkpoint: "CheckpointPolicy | None"
-    breaker: CircuitBreaker | None
+    breaker: "CircuitBreaker | None"
     options: Mapping[str, Any] | None
 
     def __init__(
@@ -158,11 +157,11 @@ class ChildSpec:
         heartbeat_timeout: float | None = None,
         unpark_after: float | None = 30.0,
         checkpoint: "CheckpointPolicy | None" = None,
-        breaker: CircuitBreaker | None = None,
+        breaker: "CircuitBreaker | None" = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         check_component(component)
-        if not _is_name(name):
+        if not is_name(name):
             raise ValueError(f"the name of a child is not empty and has no '/' or outer space, got {name!r}")
         if not isinstance(restart, Restart):
             raise TypeError(f"restart of child {name!r} is a Restart, got {restart!r}")
@@ -184,7 +183,7 @@ class ChildSpec:
                 raise TypeError(f"{what} of child {name!r} is a number of seconds, got {seconds!r}")
             if seconds < 0 or math.isnan(seconds) or (seconds == 0 and what != "stop_grace"):
                 raise ValueError(f"{what} of child {name!r} is in seconds and positive, got {seconds!r}")
-        if breaker is not None and not isinstance(breaker, CircuitBreaker):
+        if breaker is not None and not hasattr(breaker, "admit"):
             raise TypeError(f"breaker of child {name!r} is a CircuitBreaker, got {breaker!r}")
         self.__attrs_init__(  # type: ignore[attr-defined]
             component,

@@ -276,7 +276,7 @@ class Context:
             self._incarnation.capture()
         saver = self._child.tree.saver
         assert saver is not None  # there is one where there is a store
-        return await saver.save("manual", label=label, strict=True)
+        return await saver.save_now(label)
 
     async def record(self, event: object, *, key: str | None = None) -> int:
         """Write *event* to the component's journal, then apply it: ``state.apply(event)``.

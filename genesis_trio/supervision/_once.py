@@ -1,0 +1,96 @@
+"""An effect on the outside, at most once: intent before, result after."""
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import trio
+
+from genesis_trio.errors import (
+    AttemptTimeoutError,
+    EffectFailedError,
+    OutcomeUnknownError,
+    TotalTimeoutError,
+)
+from genesis_trio.policies._outcome import REFUSALS, RetryRule, Rule
+
+if TYPE_CHECKING:
+    from genesis_trio.persistence.store import Store
+    from genesis_trio.supervision._incarnation import Incarnation
+
+__all__ = ["run_once"]
+
+T = TypeVar("T")
+
+#: Limits of ours that cut a call in the middle: whether it happened is not known.
+CUT = (AttemptTimeoutError, TotalTimeoutError, trio.TooSlowError, OutcomeUnknownError)
+
+
+def _result_type(fn: Callable[..., Any], given: Any, key: str) -> Any:
+    if given is not None:
+        return given
+    target = inspect.unwrap(getattr(fn, "func", fn))
+    try:
+        hints = typing.get_type_hints(target)
+    except (NameError, TypeError):
+        hints = {}
+    if "return" not in hints:
+        name = getattr(target, "__qualname__", repr(target))
+        raise TypeError(
+            f"once({key!r}, {name}) cannot know what to restore the result as; annotate what {name} returns, or give result_type="
+        )
+    return hints["return"]
+
+
+async def run_once(
+    store: "Store",
+    incarnation: "Incarnation",
+    key: str,
+    fn: Callable[..., Awaitable[T]],
+    args: tuple[Any, ...],
+    *,
+    result_type: Any,
+    not_sent: RetryRule | None,
+) -> T:
+    """What `Context.once` promises."""
+    from genesis_trio.persistence import codec
+    from genesis_trio.persistence.effects import EffectStatus
+    from genesis_trio.policies.guard import NOT_DONE
+
+    if not isinstance(key, str) or not key:
+        raise ValueError(f"once() wants a key that is not empty, got {key!r}")
+    as_type = _result_type(fn, result_type, key)
+    codec.check_type(as_type)
+    rule = Rule(not_sent, "once", "not_sent") if not_sent is not None else None
+    path = incarnation.child.path
+    effect = await store.begin_effect(path, key)
+    if effect.status is EffectStatus.DONE:
+        return cast("T", codec.decode(effect.result, as_type))
+    if effect.status is EffectStatus.FAILED:
+        raise EffectFailedError(f"{key!r} of {path!r} was run and failed with {effect.failure[0]}: {effect.failure[1]}")
+    if effect.status is EffectStatus.UNKNOWN:
+        reconcile = getattr(incarnation.component, "reconcile_once", None)
+        if reconcile is None:
+            raise OutcomeUnknownError(
+                f"{key!r} of {path!r} was begun and not confirmed, so it may have happened; look it up outside, or give the component "
+                f"`async def reconcile_once(self, key)`"
+            )
+        found = await reconcile(key)
+        if found is not NOT_DONE:
+            await store.end_effect(path, key, result=codec.encode(found, as_type))
+            return cast("T", found)
+        await store.forget_effect(path, key)
+        await store.begin_effect(path, key)
+    try:
+        value = await fn(*args)
+    except CUT as error:
+        raise OutcomeUnknownError(f"{key!r} of {path!r} was begun and cut short, so it may have happened") from error
+    except Exception as error:
+        if isinstance(error, REFUSALS) or (rule is not None and rule.retry_after(error, "once") is not False):
+            await store.forget_effect(path, key)
+        else:
+            await store.end_effect(path, key, failure=(type(error).__name__, str(error)))
+        raise
+    await store.end_effect(path, key, result=codec.encode(value, as_type))
+    return value

@@ -1,0 +1,551 @@
+"""The block that starts children, keeps them running, and stops them in order.
+
+::
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(feed, name="feed")
+
+Leaving the block waits for the children, as a nursery does.  ``stop()``, an exception or a cancellation stops
+them in the reverse order of their first start, one after the other: each child's task is shielded, so an
+outer cancellation reaches it only from here.
+"""
+
+import contextlib
+import contextvars
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from genesis_trio._runtime import _TREE, current_tree
+from genesis_trio.errors import ConfigError, StoreError
+from genesis_trio.events import ChildUnstopped, StorePoisoned, describe_error, emit
+from genesis_trio.modes import _SCOPE, Mode, ModePolicy, ModeScope, current_scope
+from genesis_trio.supervision._groups import Groups
+from genesis_trio.supervision._incarnation import Incarnation, current_host
+from genesis_trio.supervision._mode_watch import ModeWatch
+from genesis_trio.supervision._order import check_requirements, levels
+from genesis_trio.supervision._tree import ServiceTree
+from genesis_trio.supervision.backoff import Backoff, check_reachable
+from genesis_trio.supervision.child import Ask, Child
+from genesis_trio.supervision.component import ChildSpec, ComponentLike, Lifecycle, Strategy, is_name
+
+if TYPE_CHECKING:
+    from genesis_trio.persistence.checkpoints import CheckpointInfo
+    from genesis_trio.persistence.policy import CheckpointPolicy
+    from genesis_trio.persistence.store import Store
+
+__all__ = ["Supervisor", "SupervisorStatistics", "open_supervisor"]
+
+#: What a child may take to end once its stop is hopelessly late: so that one that hangs does not spoil it for the rest.
+LAST_GRACE = 0.1
+
+
+@attrs.frozen
+class SupervisorStatistics:
+    """How the children of one supervisor are now; ``restarts`` counts since it was opened."""
+
+    children: int
+    ready: int
+    restarts: int
+    parked: int
+    suspended: int
+
+
+class Supervisor:
+    """The children of one block.  Made by `open_supervisor`."""
+
+    def __init__(
+        self,
+        name: str,
+        tree: ServiceTree,
+        scope: ModeScope,
+        nursery: trio.Nursery,
+        *,
+        host: "Incarnation | None",
+        strategy: Strategy,
+        max_restarts: int,
+        within: float,
+        backoff: Backoff,
+        mode_policy: ModePolicy | None,
+        shutdown_timeout: float,
+        rng: random.Random,
+    ) -> None:
+        self.name = name
+        self.path = scope.path
+        self.tree = tree
+        self.scope = scope
+        self.max_restarts = max_restarts
+        self.within = within
+        self.backoff = backoff
+        self.shutdown_timeout = shutdown_timeout
+        self.recover_after = (mode_policy or ModePolicy()).recover_after
+        self.rng = rng
+        self.seed = f"{rng.getrandbits(64):016x}"
+        self._nursery = nursery
+        self._host = host
+        self._children: dict[str, Child] = {}
+        self._services: dict[trio.CancelScope, None] = {}
+        self._living = 0
+        self._all_finished = trio.Event()
+        self._all_finished.set()
+        self._stopping = False
+        self._stopped = trio.Event()
+        self._fatal: BaseException | None = None
+        self._groups = Groups(self, strategy)
+        self._mode_watch = ModeWatch(self, mode_policy) if mode_policy is not None else None
+        self.children: Mapping[str, Child] = MappingProxyType(self._children)
+
+    def __repr__(self) -> str:
+        return f"<Supervisor {self.path!r} of {len(self._children)} children>"
+
+    # ------------------------------------------------------------ starting
+
+    async def start(self, component: ComponentLike | ChildSpec, *args: Any, name: str = "", **spec: Any) -> Child:
+        """Start one child and return it once it is ready.
+
+        Args:
+            component: A Component class, an async function of ``ctx``, or a whole `ChildSpec`.
+            args: Its arguments, the same for each incarnation.
+            name: Unique in this supervisor.
+            spec: Anything else that `ChildSpec` takes.
+
+        Returns:
+            The child: READY, done, or SUSPENDED where the mode does not admit it.
+
+        Raises:
+            Exception: what it raised before it was first ready; there is no such child then.
+            StartTimeoutError: it was not ready within its ``start_timeout``.
+            ConfigError: the name is taken, or what it requires does not exist or is less critical.
+
+        Trio checkpoint: always.
+        Cancellation: the child is stopped, and gone, before it passes.
+        """
+        await trio.lowlevel.checkpoint()
+        if isinstance(component, ChildSpec):
+            if args or name or spec:
+                raise TypeError("start() takes a ChildSpec alone, or a component with arguments and keywords")
+            child_spec = component
+        else:
+            child_spec = ChildSpec(component, *args, name=name, **spec)
+        child = self._make([child_spec], raises=True)[0]
+        self._launch(child)
+        try:
+            await child.wait_until(lambda: _has_begun(child))
+            if child.first_error is not None:
+                await child.finished.wait()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):  # bounded: stop_child() waits no longer than the deadline it is given
+                await self.stop_child(child, trio.current_time() + self.shutdown_timeout)
+            self._forget(child)
+            raise
+        if child.first_error is not None:
+            self._forget(child)
+            raise child.first_error
+        child.raises = False
+        return child
+
+    async def start_all(self, specs: Sequence[ChildSpec]) -> Sequence[Child]:
+        """Start children in levels of ``requires``: each once those that it requires have begun.
+
+        A level has begun when each of its children is READY, SUSPENDED, PARKED or done: a first start that fails backs off and
+        parks like any crash.
+
+        Raises:
+            ConfigError: names that are taken or missing, a cycle, a requirement on something less critical.
+                Nothing was started.
+
+        Trio checkpoint: always.
+        Cancellation: passes; what was started stays, until the supervisor is stopped.
+        """
+        await trio.lowlevel.checkpoint()
+        specs = list(specs)
+        order = levels({spec.name: spec.requires for spec in specs}, supervisor=self.path) if specs else []
+        by_name = {spec.name: spec for spec in specs}
+        ordered = [by_name[name] for level in order for name in level]
+        if len(ordered) != len(specs):
+            ordered = specs  # a name twice: _make says so
+        children = {child.name: child for child in self._make(ordered, raises=False)}
+        for level in order:
+            for name in level:
+                self._launch(children[name])
+            for name in level:
+                child = children[name]
+                await child.wait_until(lambda child=child: _has_begun(child))  # type: ignore[misc]
+        return [children[spec.name] for spec in specs]
+
+    def _make(self, specs: Sequence[ChildSpec], *, raises: bool) -> list[Child]:
+        if self._stopping:
+            raise RuntimeError(f"supervisor {self.path!r} is stopping and starts no more children")
+        taken = set(self._children)
+        for spec in specs:
+            if spec.name in taken:
+                raise ConfigError(f"supervisor {self.path!r} has a child {spec.name!r} already; names are unique in a supervisor")
+            taken.add(spec.name)
+        check_requirements(
+            {spec.name: spec.requires for spec in specs},
+            {spec.name: spec.criticality for spec in specs},
+            supervisor=self.path,
+            existing={name: child.spec.criticality for name, child in self._children.items()},
+        )
+        options = [_structure_options(spec) for spec in specs]
+        children = [
+            Child(self, spec, options=option, raises=raises) for spec, option in zip(specs, options, strict=True)
+        ]
+        for child in children:
+            self._children[child.name] = child
+            self.tree.children[child.path] = child
+            if self.tree.latches is not None:
+                self.tree.latches.restore(child.scope)
+        return children
+
+    def _launch(self, child: Child) -> None:
+        self._living += 1
+        if self._all_finished.is_set():
+            self._all_finished = trio.Event()
+        child.first_started_at = trio.current_time()
+        context = contextvars.copy_context()
+        context.run(_SCOPE.set, child.scope)
+        context.run(_TREE.set, self.tree)
+        context.run(self._nursery.start_soon, child.live, name=child.path)
+
+    def revive(self, child: Child) -> None:
+        """Let a stopped child live again."""
+        if self._stopping:
+            raise RuntimeError(f"supervisor {self.path!r} is stopping and restarts no more children")
+        child.finished = trio.Event()
+        self._launch(child)
+
+    def _forget(self, child: Child) -> None:
+        """A child that never was: its name is free again."""
+        self._children.pop(child.name, None)
+        self.tree.children.pop(child.path, None)
+        child.close()
+
+    def child_finished(self, child: Child) -> None:
+        self._living -= 1
+        if not self._living:
+            self._all_finished.set()
+
+    # ------------------------------------------------------------ what children tell
+
+    def fatal(self, error: BaseException) -> None:
+        """Ctrl-C or the like came out of a child: stop everything, then raise it."""
+        if self._fatal is None:
+            self._fatal = error
+        # The children are shielded; this reaches the body of the block.
+        self._nursery.cancel_scope.cancel(reason=f"{describe_error(error)} in a child of {self.path!r}")
+
+    def restart_group(self, child: Child) -> None:
+        if not self._stopping:
+            self._groups.crashed(child)
+
+    def health_changed(self) -> None:
+        if self._mode_watch is not None:
+            self._mode_watch.changed()
+
+    def messages_limit(self, child: Child) -> int | None:
+        return self.tree.saver.messages_limit(child) if self.tree.saver is not None else None
+
+    # ------------------------------------------------------------ services
+
+    def start_service(self, fn: Callable[[], Awaitable[None]]) -> trio.CancelScope:
+        """Run *fn* beside the children until it ends, its scope is cancelled, or the block is left."""
+        scope = trio.CancelScope(shield=True)
+        self._services[scope] = None
+
+        async def serve() -> None:
+            try:
+                with scope:
+                    await fn()
+            finally:
+                self._services.pop(scope, None)
+
+        context = contextvars.copy_context()
+        context.run(_SCOPE.set, self.scope)
+        context.run(_TREE.set, self.tree)
+        context.run(self._nursery.start_soon, serve)
+        return scope
+
+    # ------------------------------------------------------------ stopping
+
+    async def stop_child(self, child: Child, deadline: float) -> None:
+        """Ask *child* to stop and wait until it has, at most until *deadline*, which is reported."""
+        began = trio.current_time()
+        child.ask(Ask.STOP, deadline=deadline)
+        with trio.move_on_at(max(deadline, began + LAST_GRACE)):
+            await child.finished.wait()
+        if not child.finished.is_set():
+            waited = trio.current_time() - began
+            if self.tree.hooks:
+                emit(self.tree, ChildUnstopped, child=child.path, waited=waited)
+            self.scope.hold(Mode.SAFE, owner=child.path, reason="it did not stop in time")
+
+    async def stop(self) -> None:
+        """Stop all children in the reverse order of their first start, one after the other.
+
+        Each is asked to end, cancelled after its ``stop_grace``, and waited for until ``shutdown_timeout``, which
+        is for all together.  A child that has not ended then is named in `ChildUnstopped` and the next one is stopped.
+
+        Trio checkpoint: always.
+        Cancellation: passes; the stop goes on in the background when the block is left.
+        """
+        await trio.lowlevel.checkpoint()
+        await self._stop(trio.current_time() + self.shutdown_timeout)
+
+    async def _stop(self, deadline: float) -> None:
+        if self._host is not None:
+            deadline = min(deadline, self._host.stop_deadline)
+        self._stopping = True
+        for child in reversed(list(self._children.values())):
+            if not child.finished.is_set():
+                await self.stop_child(child, deadline)
+        self._stopped.set()
+
+    def hurry(self) -> None:
+        """Cancel every child that is still running: somebody asked a second time."""
+        self._stopping = True
+        for child in reversed(list(self._children.values())):
+            child.cut_short("hurried")
+
+    async def stop_with_host(self) -> None:
+        """A nested supervisor begins to stop when the child that it lives in is asked to."""
+        assert self._host is not None
+        await self._host.wait_stopping()
+        await self._stop(trio.current_time() + self.shutdown_timeout)
+
+    async def wait_finished(self) -> None:
+        while not self._all_finished.is_set():
+            await self._all_finished.wait()
+
+    async def close(self, *, crashed: bool) -> None:
+        """Stop what still runs, save the last cut, end the services.  Runs shielded, bounded by the times it keeps."""
+        await self._stop(trio.current_time() + self.shutdown_timeout)
+        await self.wait_finished()
+        if self.tree.saver is not None:
+            await self.tree.saver.save("stop")
+        if self.tree.latches is not None and self._host is None:
+            await self.tree.latches.settled()
+        for scope in list(self._services):
+            scope.cancel(reason=f"supervisor {self.path!r} is closed")
+        for child in self._children.values():
+            self.tree.children.pop(child.path, None)
+            child.close()
+        self.scope.detach()
+
+    # ------------------------------------------------------------ knowing
+
+    async def create_checkpoint(self, *, label: str | None = None) -> "CheckpointInfo":
+        """Save a cut of the whole tree now; durable on return.
+
+        Args:
+            label: A name by which it can be restored, and which keeps it from being pruned.
+
+        Raises:
+            StoreError: there is no store, or it could not be saved.
+
+        Trio checkpoint: always.
+        """
+        if self.tree.saver is None:
+            raise StoreError(
+                "create_checkpoint() needs a store; open the supervisor with open_supervisor(..., store=store)"
+            )
+        return await self.tree.saver.save_now(label)
+
+    def why(self, name: str) -> str:
+        """In words: what child *name* does, what it waits for, and what last went wrong.
+
+        Raises:
+            LookupError: no such child; the message lists those that there are.
+        """
+        child = self._children.get(name)
+        if child is None:
+            raise LookupError(f"{self.path!r} has no child {name!r}; there are: {', '.join(self._children) or 'none'}")
+        return child.why()
+
+    def statistics(self) -> SupervisorStatistics:
+        """How the children are now."""
+        statuses = [child.status for child in self._children.values()]
+        return SupervisorStatistics(
+            children=len(statuses),
+            ready=statuses.count(Lifecycle.READY),
+            restarts=sum(child.restarts for child in self._children.values()),
+            parked=statuses.count(Lifecycle.PARKED),
+            suspended=statuses.count(Lifecycle.SUSPENDED),
+        )
+
+
+def _has_begun(child: Child) -> bool:
+    return child.first_error is not None or child.status in (
+        Lifecycle.READY,
+        Lifecycle.SUSPENDED,
+        Lifecycle.PARKED,
+        Lifecycle.STOPPED,
+    )
+
+
+def _structure_options(spec: ChildSpec) -> Any:
+    options_type = getattr(spec.component, "options_type", None)
+    if options_type is None:
+        return spec.options
+    from genesis_trio.supervision._options import structure_options
+
+    return structure_options(spec.options or {}, options_type, where=f"options of child {spec.name!r}")
+
+
+def _check_settings(
+    name: str, strategy: object, max_restarts: object, within: object, shutdown_timeout: object
+) -> None:
+    if not is_name(name):
+        raise ValueError(f"the name of a supervisor is not empty and has no '/' or outer space, got {name!r}")
+    if not isinstance(strategy, Strategy):
+        raise TypeError(f"strategy is a Strategy, got {strategy!r}")
+    if isinstance(max_restarts, bool) or not isinstance(max_restarts, int):
+        raise TypeError(f"max_restarts is a whole number, got {max_restarts!r}")
+    if max_restarts < 0:
+        raise ValueError(f"max_restarts is not negative, got {max_restarts!r}")
+    for what, seconds in (("within", within), ("shutdown_timeout", shutdown_timeout)):
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise TypeError(f"{what} is a number of seconds, got {seconds!r}")
+        if not 0 < seconds <= math.inf:
+            raise ValueError(f"{what} is in seconds and positive, got {seconds!r}")
+
+
+@contextlib.asynccontextmanager
+async def open_supervisor(
+    name: str,
+    *,
+    strategy: Strategy = Strategy.ONE_FOR_ONE,
+    max_restarts: int = 3,
+    within: float = 5.0,
+    backoff: Backoff | None = None,
+    mode_policy: ModePolicy | None = None,
+    store: "Store | None" = None,
+    checkpoint: "CheckpointPolicy | None" = None,
+    restore: "str | datetime | None" = None,
+    only: Sequence[str] = (),
+    shutdown_timeout: float = 30.0,
+    rng: random.Random | None = None,
+) -> AsyncIterator[Supervisor]:
+    """Open a supervisor: its children live inside the block.
+
+    Opened inside a child of another supervisor it becomes part of that tree: its mode scope hangs below the
+    child's, and it shares bus and store.
+
+    Args:
+        name: Its name; the first part of its children's paths.
+        strategy: Who restarts when a child crashes.
+        max_restarts: Restarts that each child has *within* so many seconds; one crash more parks it.
+        within: Seconds.
+        backoff: How long a crashed child waits; None is ``Backoff()``.
+        mode_policy: How failing children lead to a mode; None: only parking does.
+        store: Where state is saved; None: nowhere.
+        checkpoint: When it is saved by itself; None is ``CheckpointPolicy()`` where there is a store.
+        restore: Begin with an older saved checkpoint: an id, a label, or the newest at or before a time.
+        only: With *restore*: the paths of the components that it is for; empty is all.
+        shutdown_timeout: Seconds for stopping all children together.
+        rng: The tree's source of randomness; None: the run's.
+
+    Raises:
+        Exception: what the block raised, bare.
+
+    Trio checkpoint: always, on leaving.
+    Cancellation: the children are stopped in order first, at most for *shutdown_timeout*; a child that shields itself is waited for.
+    """
+    _check_settings(name, strategy, max_restarts, within, shutdown_timeout)
+    backoff = backoff if backoff is not None else Backoff()
+    check_reachable(backoff, max_restarts=max_restarts, within=within)
+    host = current_host()
+    outer = current_tree()
+    if host is not None and (store is not None or checkpoint is not None or restore is not None):
+        raise ConfigError(
+            f"supervisor {name!r} is opened inside {host.child.path!r} and shares its tree's store; give store=, checkpoint= "
+            f"and restore= to the topmost supervisor"
+        )
+    if store is None and (checkpoint is not None or restore is not None):
+        raise ConfigError(f"supervisor {name!r} has no store=, so there is nothing to save to or restore from")
+    if host is not None:
+        tree = host.child.tree
+    else:
+        tree = ServiceTree(name, parent=outer, rng=rng, store=store)
+    scope = ModeScope(name, current_scope(), tree)
+    error: BaseException | None = None
+    fatal: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(
+            name,
+            tree,
+            scope,
+            nursery,
+            host=host,
+            strategy=strategy,
+            max_restarts=max_restarts,
+            within=within,
+            backoff=backoff,
+            mode_policy=mode_policy,
+            shutdown_timeout=shutdown_timeout,
+            rng=rng if rng is not None else tree.rng,
+        )
+        scope_token, tree_token = _SCOPE.set(scope), _TREE.set(tree)
+        try:
+            if host is None:
+                tree.scope = scope
+                if store is not None:
+                    await _use_store(supervisor, store, checkpoint, restore, only)
+            else:
+                supervisor.start_service(supervisor.stop_with_host)
+            if supervisor._mode_watch is not None:
+                supervisor.start_service(supervisor._mode_watch.serve)
+            yield supervisor
+            await supervisor.wait_finished()
+            await trio.lowlevel.checkpoint()
+        except BaseException as raised:
+            # Raised again below, once the children are gone: not from inside the nursery, which would wrap it.
+            error = raised
+        finally:
+            _SCOPE.reset(scope_token)
+            _TREE.reset(tree_token)
+        with trio.CancelScope(shield=True):
+            await supervisor.close(crashed=error is not None)
+        fatal = supervisor._fatal
+    if fatal is not None:
+        raise fatal
+    if error is not None:
+        raise error
+
+
+async def _use_store(
+    supervisor: Supervisor,
+    store: "Store",
+    checkpoint: "CheckpointPolicy | None",
+    restore: "str | datetime | None",
+    only: Sequence[str],
+) -> None:
+    from genesis_trio.persistence.policy import CheckpointPolicy
+    from genesis_trio.supervision._latches import Latches
+    from genesis_trio.supervision._saving import Saver
+
+    tree = supervisor.tree
+    tree.latches = Latches(tree, store)
+    await tree.latches.load()
+    supervisor.scope.latch_log = tree.latches
+    tree.latches.restore(supervisor.scope)
+    if restore is not None:
+        await store.rewind(restore, only=only)
+    tree.saver = Saver(tree, store, checkpoint if checkpoint is not None else CheckpointPolicy())
+
+    def trouble(error: Exception) -> None:
+        if tree.hooks:
+            emit(tree, StorePoisoned, store=store.url, error=error)
+        supervisor.scope.hold(Mode.SAFE, owner="store", reason=f"the store failed: {describe_error(error)}")
+
+    store.on_trouble.append(trouble)
+    if store.poisoned is not None:
+        trouble(store.poisoned)
+    supervisor.start_service(tree.latches.serve)
+    supervisor.start_service(tree.saver.serve)
