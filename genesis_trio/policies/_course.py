@@ -1,0 +1,268 @@
+"""The way of one call through its retries: the decisions that `Retry` and `Guard` share."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from genesis_trio._runtime import current_tree
+from genesis_trio.errors import RetryBudgetExhaustedError
+from genesis_trio.events import AttemptFailed, RetriesExhausted, RetryScheduled, RetrySucceeded, emit
+from genesis_trio.policies._given_up import given_up_by, mark
+from genesis_trio.policies._outcome import BETWEEN_ATTEMPTS, add_note
+
+if TYPE_CHECKING:
+    from genesis_trio.policies.retry import Retry
+
+
+@attrs.define(eq=False)
+class RetryCounts:
+    """What a guard counts about the retries of its calls."""
+
+    retries: int = 0
+    retry_successes: int = 0
+    exhausted: int = 0
+
+
+class Course:
+    """What one call knows from its first failure on.
+
+    Whoever makes the attempts reports each one that did not succeed with `failed` or `unsatisfied`, and
+    before the next one awaits `proceed`.  At the end, however the call ends, it calls `forget`: an
+    error holds its traceback, that the frame, and the frame this, which would be a cycle.
+
+    Attributes:
+        attempts: How many have been made.
+        retries: How many retries were scheduled since the start, or since the call was last `healthy`.
+        delay: Seconds before the next attempt.
+        last_error: The error of the last attempt that was made; refusals of ours are none, unless the rule
+            names them.
+        last_result: A list with the last attempt's result if that was unsatisfying, else an empty one.
+    """
+
+    __slots__ = (
+        "_began",
+        "_counts",
+        "_heeds_marks",
+        "_is_over",
+        "_is_unpaid",
+        "_policy",
+        "_previous",
+        "_retry",
+        "_since",
+        "_tree",
+        "attempts",
+        "delay",
+        "last_error",
+        "last_result",
+        "retries",
+    )
+
+    def __init__(
+        self,
+        retry: "Retry | None",
+        policy: str,
+        *,
+        since: int,
+        began: float = 0.0,
+        heeds_marks: bool = True,
+        counts: RetryCounts | None = None,
+    ) -> None:
+        """*since* is the number of give-ups, and *began* the time, when the call began (see `_given_up`, ``max_elapsed``)."""
+        self._retry = retry
+        self._policy = policy
+        self._since = since
+        self._began = began
+        self._heeds_marks = heeds_marks and retry is not None and not retry.retry_exhausted
+        self._counts = counts
+        self._tree = current_tree()
+        self._previous: float | None = None
+        self._is_over = False
+        self._is_unpaid = False  # the budget had nothing left, and the rule says to ask again
+        self.attempts = 0
+        self.retries = 0
+        self.delay = 0.0
+        self.last_error: Exception | None = None
+        self.last_result: list[Any] = []
+
+    # ------------------------------------------------------------ reports
+
+    def failed(self, error: BaseException) -> bool:
+        """An attempt raised *error*.  True: the call ends with it, re-raise it.  False: `proceed`."""
+        if not isinstance(error, Exception):
+            return True  # cancelled, or Ctrl-C: no outcome, and nothing is tried again
+        retry = self._retry
+        answer = retry._rule.retry_after(error, self._policy) if retry is not None else False
+        if isinstance(error, BETWEEN_ATTEMPTS):
+            if answer is False and self.attempts:
+                self._end(f"the next attempt was refused ({type(error).__name__}: {error})")
+                return False
+        else:
+            self.attempts += 1
+            if self._tree.hooks:
+                emit(self._tree, AttemptFailed, policy=self._policy, attempt=self.attempts, error=error)
+        self.last_error = error
+        self.last_result.clear()
+        if answer is False:
+            return True
+        if self._heeds_marks:
+            by = given_up_by(error, self._since)
+            if by is not None:
+                add_note(error, f"{self._policy!r} did not retry this: {by!r} had already given up on it")
+                return True
+        return not self._schedule(answer)
+
+    def unsatisfied(self, result: object) -> bool:
+        """An attempt returned what ``retry_result`` does not accept.  True: `proceed`.  False: return it all the same."""
+        self.attempts += 1
+        self.last_error = None
+        self.last_result[:] = (result,)
+        return self._schedule(True)
+
+    def succeeded(self) -> None:
+        """The call succeeds now, after it had failed before."""
+        if self.retries:
+            if self._counts is not None:
+                self._counts.retry_successes += 1
+            if self._tree.hooks:
+                emit(self._tree, RetrySucceeded, policy=self._policy, attempt=self.attempts + 1)
+
+    def healthy(self) -> None:
+        """Count and delay start anew."""
+        self.retries = self.attempts = 0
+        self._previous = None
+        self._began = trio.current_time()
+
+    def forget(self) -> None:
+        """Let go of the errors; the call is over."""
+        self.last_error = None
+
+    # ------------------------------------------------------------ the next attempt
+
+    async def proceed(self) -> bool:
+        """Wait until the next attempt is due.
+
+        False: there is none, return ``last_result``.
+
+        Raises:
+            Exception: there is none, and this is the real last error.
+
+        Trio checkpoint: always before another attempt, even when there is no delay.
+        """
+        if self._is_over:
+            if self.last_error is None:
+                return False
+            error = self.last_error
+            try:
+                raise error
+            finally:
+                del error
+        await self._wait()
+        while self._is_unpaid:
+            assert self._retry is not None
+            assert self._retry.budget is not None
+            if self._retry.budget._take():
+                break
+            refusal = RetryBudgetExhaustedError(
+                f"the retry budget of {self._policy!r} had nothing left {self.retries} times in a row"
+            )
+            refusal.__cause__ = (
+                self.last_error
+                if not isinstance(self.last_error, RetryBudgetExhaustedError)
+                else self.last_error.__cause__
+            )
+            if self.failed(refusal):
+                raise refusal
+            await self._wait()
+        return True
+
+    async def _wait(self) -> None:
+        if self.delay > 0.0:
+            await trio.sleep(self.delay)
+        else:
+            # Also without a delay: a function that fails without ever suspending would otherwise starve the loop.
+            await trio.lowlevel.checkpoint()
+
+    def _schedule(self, answer: bool | float) -> bool:
+        """Schedule another attempt if nothing speaks against it; *answer* may be a delay that somebody named."""
+        retry = self._retry
+        assert retry is not None
+        if retry.max_retries is not None and self.retries >= retry.max_retries:
+            if retry.max_retries:
+                self._end("all retries are spent")
+            return False
+        if answer is True:
+            delay = self._previous = retry._delay(self.retries + 1, self._previous, self._tree)
+        else:
+            delay = answer
+        objection = self._objection(retry, delay, is_named=answer is not True)
+        if objection is not None:
+            self._end(objection)
+            return False
+        self._is_unpaid = retry.budget is not None and not retry.budget._take()
+        if self._is_unpaid and not retry._rule.names(RetryBudgetExhaustedError):
+            self._end("the retry budget has nothing left")
+            return False
+        self.retries += 1
+        self.delay = delay
+        if self._counts is not None:
+            self._counts.retries += 1
+        if self._tree.hooks:
+            emit(
+                self._tree,
+                RetryScheduled,
+                policy=self._policy,
+                attempt=self.attempts + 1,
+                delay=delay,
+                error=self._trouble(),
+            )
+        return True
+
+    def _objection(self, retry: "Retry", delay: float, *, is_named: bool) -> str | None:
+        """Why a wait of *delay* seconds is not begun, or None."""
+        deadline = trio.current_effective_deadline()
+        if deadline == math.inf:
+            if is_named and delay > retry.max_delay:
+                return (
+                    f"the next attempt may only be made in {delay:g} s, which is more than max_delay={retry.max_delay:g}, "
+                    f"and no deadline says that there is as much time"
+                )
+        elif deadline == -math.inf:
+            return "the call is being cancelled"
+        else:
+            left = deadline - trio.current_time()
+            if delay >= left:
+                return f"the next attempt would be made in {delay:g} s, but the deadline is in {max(left, 0.0):g} s"
+        if retry.max_elapsed is not None:
+            elapsed = trio.current_time() - self._began
+            if elapsed + delay > retry.max_elapsed:
+                return (
+                    f"the next attempt would be made {elapsed + delay:g} s after the first, "
+                    f"later than max_elapsed={retry.max_elapsed:g}"
+                )
+        return None
+
+    def _end(self, reason: str) -> None:
+        """No further attempt is made, for *reason*."""
+        self._is_over = True
+        if self._counts is not None:
+            self._counts.exhausted += 1
+        if self.last_error is not None:
+            plural = "s" if self.attempts != 1 else ""
+            add_note(self.last_error, f"{self._policy!r} gave up after {self.attempts} attempt{plural}: {reason}")
+            mark(self.last_error, self._policy)
+        if self._tree.hooks:
+            emit(
+                self._tree,
+                RetriesExhausted,
+                policy=self._policy,
+                attempts=self.attempts,
+                reason=reason,
+                error=self._trouble(),
+            )
+
+    def _trouble(self) -> Exception | str:
+        if self.last_error is not None:
+            return self.last_error
+        return f"unsatisfying result of type {type(self.last_result[0]).__qualname__}" if self.last_result else ""

@@ -1,0 +1,50 @@
+"""The mark on an error that a retry has given up on, so that the retries around it do not start over.
+
+Three layers of two retries would otherwise make 27 calls.  The mark travels with the error and along
+``__cause__``, but not through refusals of ours: the cause of a `BreakerOpenError` is an older
+failure, and an outer retry may well wait for the breaker.
+
+A mark counts only if it was made since the call began that now looks at it.  Libraries that keep the
+error of a broken connection raise one and the same instance to every caller, and without that
+the first call to give up would switch off the retries of all others.
+"""
+
+from genesis_trio.policies._outcome import is_own_limit, leaves
+
+_KEY = "_genesis_given_up"
+
+
+class Marks:
+    """How many marks have been made.  Only ever compared with itself, so it may outlive a ``trio.run``."""
+
+    __slots__ = ("made",)
+
+    def __init__(self) -> None:
+        self.made = 0
+
+
+MARKS = Marks()
+
+
+def mark(error: BaseException, policy: str) -> None:
+    """Note on *error* that *policy* has given up on it."""
+    MARKS.made += 1
+    error.__dict__[_KEY] = (MARKS.made, policy)  # not setattr: a frozen exception class refuses that
+
+
+def given_up_by(error: BaseException, since: int) -> str | None:
+    """Which policy has given up on *error*, or on what caused it, after mark number *since*; None for nobody."""
+    waiting, seen = [error], set()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        made, policy = found.__dict__.get(_KEY, (0, ""))
+        if made > since:
+            return str(policy)
+        if isinstance(found, BaseExceptionGroup):
+            waiting.extend(leaf for leaf in leaves(found))
+        if found.__cause__ is not None and not is_own_limit(found):
+            waiting.append(found.__cause__)
+    return None

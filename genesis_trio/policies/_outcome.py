@@ -1,0 +1,230 @@
+"""What an error means: the one classifier of all policies.
+
+Two questions are asked about an attempt that raised.  *Retry*: may it be tried again, and after
+how long?  *Breaker*: did the dependency fail, did it answer, or does the error say nothing
+about it?  Both look at the leaves of exception groups, because a nursery inside the called function
+wraps what goes wrong in it:
+
+- retried only if every leaf may be; a leaf that is not an `Exception` never may;
+- a failure of the dependency as soon as one leaf is one;
+- `trio.Cancelled` is no outcome.  A group that holds one is never retried, whatever else is
+  in it: the cancellation has to go on, and the other errors with it.
+"""
+
+import enum
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import trio
+
+from genesis_trio._runtime import Run, current_run, current_tree
+from genesis_trio.errors import (
+    AttemptTimeoutError,
+    BreakerOpenError,
+    BulkheadFullError,
+    GenesisError,
+    ModeRefusedError,
+    RateLimitedError,
+    RetryBudgetExhaustedError,
+)
+from genesis_trio.events import PolicyMisbehaved, emit, logger
+
+RetryRule = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], bool | float]
+
+#: What we refuse before the call is made; it says nothing about the dependency.
+REFUSALS = (ModeRefusedError, BreakerOpenError, RateLimitedError, BulkheadFullError)
+#: What may come between two attempts instead of the second one.
+BETWEEN_ATTEMPTS = (*REFUSALS, RetryBudgetExhaustedError)
+
+
+class Outcome(enum.Enum):
+    """What an attempt says about the dependency."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NONE = "none"
+    CANCELLED = "cancelled"
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group, however deep, in order; the error itself if it is not a group."""
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from leaves(member)
+    else:
+        yield error
+
+
+def is_own_limit(error: BaseException) -> bool:
+    """True for every error of ours but `AttemptTimeoutError`, which stands for a failure of the dependency."""
+    return isinstance(error, GenesisError) and not isinstance(error, AttemptTimeoutError)
+
+
+class _Asked:
+    """A function of the user's that is asked about errors or results; when it raises, the answer is "no".
+
+    That is reported once in a run, as an event and in the log.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], owner: str, name: str) -> None:
+        self._function = function
+        self._owner = owner
+        self._name = name
+        self._reported_in: weakref.ref[Run] | None = None
+
+    def _report(self, policy: str, error: Exception) -> None:
+        run = current_run()
+        if self._reported_in is not None and self._reported_in() is run:
+            return
+        self._reported_in = weakref.ref(run)
+        logger.error(
+            "%s(%s=%r) of %r raised and counts as a no", self._owner, self._name, self._function, policy, exc_info=error
+        )
+        tree = current_tree()
+        if tree.hooks:
+            emit(tree, PolicyMisbehaved, policy=policy, rule=self._name, error=error)
+
+
+class Predicate(_Asked):
+    """A question about a result: ``retry_result``, ``failure_result``."""
+
+    def __init__(self, function: Callable[[Any], bool], owner: str, name: str) -> None:
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(f"{owner}({name}=…) wants a function of the result, got {function!r}")
+        super().__init__(function, owner, name)
+
+    def says_yes(self, result: object, policy: str) -> bool:
+        """The function's answer about *result*."""
+        try:
+            return bool(self._function(result))
+        except Exception as error:
+            self._report(policy, error)
+            return False
+
+
+class Rule(_Asked):
+    """A rule about errors: one type, several, or a function that gives a bool or a delay in seconds."""
+
+    def __init__(self, rule: RetryRule, owner: str, name: str) -> None:
+        types = (rule,) if isinstance(rule, type) else rule
+        if isinstance(types, tuple):
+            self.types: tuple[type[BaseException], ...] = types
+            _check_types(types, owner, name)
+        elif callable(types):
+            self.types = ()
+        else:
+            raise TypeError(f"{owner}({name}=…) wants an exception type, a tuple of them or a function, got {rule!r}")
+        super().__init__(self._has_type if self.types else types, owner, name)  # type: ignore[arg-type]
+
+    def _has_type(self, error: Exception) -> bool:
+        return isinstance(error, self.types)
+
+    def names(self, cls: type[BaseException]) -> bool:
+        """True if that very class stands in the rule; its bases do not count, and a function names none."""
+        return cls in self.types
+
+    def about(self, error: Exception, policy: str) -> bool | float:
+        """The rule's answer about one error that is not a group."""
+        if self.types:
+            return isinstance(error, self.types)
+        try:
+            answer = self._function(error)
+            if isinstance(answer, bool):
+                return answer
+            if isinstance(answer, int | float) and answer >= 0:
+                return float(answer)
+            raise TypeError(f"the rule gives True, False or a delay in seconds, not {answer!r}")
+        except Exception as misbehaviour:
+            self._report(policy, misbehaviour)
+            return False
+
+    # ------------------------------------------------------------ the two questions
+
+    def retry_after(self, error: BaseException, policy: str) -> bool | float:
+        """May an attempt that raised *error* be tried again?  A number is the delay that somebody named, in seconds."""
+        if not isinstance(error, BaseExceptionGroup):
+            return self._leaf_retry_after(error, policy)
+        longest: float | None = None
+        for leaf in leaves(error):
+            answer = self._leaf_retry_after(leaf, policy)
+            if answer is False:
+                return False
+            if answer is not True:
+                longest = answer if longest is None else max(longest, answer)
+        return True if longest is None else longest
+
+    def _leaf_retry_after(self, error: BaseException, policy: str) -> bool | float:
+        if not isinstance(error, Exception):
+            return False
+        if is_own_limit(error):
+            if not self.names(type(error)):
+                return False
+        else:
+            answer = self.about(error, policy)
+            if answer is not True:
+                return answer
+        named = named_delay(error)
+        return True if named is None else named
+
+    def outcome(self, error: BaseException, policy: str) -> Outcome:
+        """What *error* says about the dependency, where this rule tells its failures."""
+        if isinstance(error, trio.Cancelled):
+            return Outcome.CANCELLED
+        outcome = Outcome.NONE
+        cancelled = False
+        for leaf in leaves(error):
+            if isinstance(leaf, Exception):
+                if isinstance(leaf, REFUSALS):
+                    continue
+                if isinstance(leaf, AttemptTimeoutError) or self.about(leaf, policy) is not False:
+                    return Outcome.FAILURE
+                outcome = Outcome.SUCCESS
+            else:
+                cancelled = cancelled or isinstance(leaf, trio.Cancelled)
+        return Outcome.CANCELLED if outcome is Outcome.NONE and cancelled else outcome
+
+
+def _check_types(types: tuple[object, ...], owner: str, name: str) -> None:
+    if not types:
+        raise ValueError(f"{owner}({name}=()) matches nothing; name at least one exception type")
+    for cls in types:
+        if not isinstance(cls, type) or not issubclass(cls, BaseException):
+            raise TypeError(f"{owner}({name}=…) wants exception types, got {cls!r}")
+        if issubclass(cls, BaseExceptionGroup):
+            raise ValueError(
+                f"{owner}({name}=…): groups are looked into, so name the errors inside instead of {cls.__name__}"
+            )
+        if not issubclass(cls, Exception) and cls is not BaseException:
+            raise ValueError(f"{owner}({name}=…): {cls.__name__} is no outcome of a call and always passes through")
+
+
+def named_delay(error: BaseException) -> float | None:
+    """The seconds in the error's ``retry_after`` attribute (a number or a timedelta), or None."""
+    try:
+        value = getattr(error, "retry_after", None)
+    except Exception:  # a property of foreign code; what it does not know it cannot name
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value < 0:
+        return None
+    return float(value)
+
+
+# ---------------------------------------------------------------- notes
+
+_MOST_NOTES = 16
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Note something on *error*, once.
+
+    Some libraries raise one instance again and again; its notes must not grow with each call.
+    """
+    # Through the dict: a frozen exception class refuses to set attributes, __notes__ among them.
+    notes = error.__dict__.setdefault("__notes__", [])
+    if isinstance(notes, list) and len(notes) < _MOST_NOTES and note not in notes:
+        notes.append(note)

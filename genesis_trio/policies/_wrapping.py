@@ -1,0 +1,46 @@
+"""What all decorators of this room ask of the function they are put on."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+
+def name_of(fn: object) -> str:
+    """A short name of a callable for messages and events; never its address, which differs from run to run."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
+
+
+def is_async_function(fn: object) -> bool:
+    """True if calling *fn* gives a coroutine: an ``async def``, a partial of one, an object whose ``__call__`` is one."""
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+        inspect.getattr_static(type(fn), "__call__", None)
+    )
+
+
+def require_async_function(fn: Callable[..., Any], decorator: str) -> None:
+    """Refuse what cannot be awaited, at decoration, instead of at the first call.
+
+    Raises:
+        TypeError: *fn* is not an async function; the message says what to do.
+    """
+    if is_async_function(fn):
+        return
+    if not callable(fn):
+        raise TypeError(f"{decorator} is a decorator for an async function, got {fn!r}")
+    name = name_of(fn)
+    if isinstance(fn, classmethod | staticmethod):
+        raise TypeError(f"put {decorator} below @{type(fn).__name__}, next to the function")
+    if inspect.isasyncgenfunction(inspect.unwrap(fn)):
+        raise TypeError(
+            f"{name}() is an async generator or makes a context manager; {decorator} wants an async function: "
+            f"await a function that opens the stream, or use guard.connect() for an async context manager"
+        )
+    if isinstance(fn, type):
+        raise TypeError(f"{decorator} wants an async function, got the class {name}")
+    raise TypeError(
+        f"{decorator} wants an async function, but {name}() is a sync one: write `async def`, "
+        f"or, if it blocks, await it in a thread with `trio.to_thread.run_sync({name}, ...)` inside an async function"
+    )
