@@ -208,7 +208,7 @@ class Draft:
 
     def commit(self) -> bool:
         """Write it down; only then is it true.  False when there was nothing to write."""
-        if not (self.rows or self.records or self.parts or self._is_removal):
+        if not (self.rows or self.heads or self.parts or self._is_removal):  # a record changes a head
             return False
         ledger = self.ledger
         for component, head in self.heads.items():

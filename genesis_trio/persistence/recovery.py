@@ -183,26 +183,28 @@ class Tail:
         self._is_over = True
         self.damage = damage
 
-    def lost(self, cut: Cut | None, failed: Sequence[CutPart] = ()) -> int | None:
+    def lost(self, cut: Cut | None, fell_back_from: Sequence[str] = ()) -> int | None:
         """Acknowledged records that are not recovered, once the tail was read; None when that cannot be known."""
-        lost = sum(1 for sequence in range(self.reached + 1, self._end + 1) if not is_void(self._lineage, sequence))
-        begin = cut.parts[self._component].journal if cut is not None else 0
-        lost += sum(
-            void.upto - void.after
-            for void in self._lineage
-            if void.cut_upto == 0 and begin <= void.after < self.reached
-        )
-        since = cut.commit if cut is not None else 0
-        for incident in self._ledger.incidents.values():
-            if incident.concerns(self._component) and incident.commit >= since:
-                if incident.records is None or (
-                    incident.records and incident.component is None and len(self._ledger.heads) > 1
-                ):
-                    return None
-                lost += incident.records
-        part = cut.parts[self._component] if cut is not None else None
-        for newer in failed:
-            # It changed without a record, so there was more in it than the journal can give back.
-            if part is not None and newer.journal == part.journal and newer.digest != part.digest:
-                return None
-        return lost
+        ledger, component = self._ledger, self._component
+        if ledger.missing_from(component, cut.commit if cut is not None else 0):
+            return None
+        part = cut.parts[component] if cut is not None else None
+        if part is not None and not self._explains(part, fell_back_from):
+            return None
+        begin = part.journal if part is not None else 0
+        given_up = [void for void in self._lineage if void.cut_upto == 0 and begin <= void.after < self.reached]
+        missing = [number for number in range(self.reached + 1, self._end + 1) if not is_void(self._lineage, number)]
+        return len(missing) + sum(void.upto - void.after for void in given_up)
+
+    def _explains(self, part: CutPart, fell_back_from: Sequence[str]) -> bool:
+        """Whether records can say what newer states had more than *part*: not if it changed without a record."""
+        known = {
+            cut.id: cut.parts.get(self._component) for cut in self._ledger.cuts.values() if cut.id in fell_back_from
+        }
+        for name in fell_back_from:
+            newer = known.get(name)
+            if newer is None and name not in known and self._end == part.journal:
+                return False
+            if newer is not None and newer.journal == part.journal and newer.digest != part.digest:
+                return False
+        return True

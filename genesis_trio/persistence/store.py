@@ -196,7 +196,7 @@ class Store:
         while await self._writer.read(tail.next_page):
             pass
         fell_back_from = tuple(name for name, _ in found.failures)
-        lost = await self._writer.read(self._count_lost, component, tail, found.cut, fell_back_from)
+        lost = await self._writer.read(tail.lost, found.cut, fell_back_from)
         self._tell_recovery(component, found.cut, found.failures, tail, lost, replayed=0)
         return Restored(state=found.state, info=found.cut.info(), fell_back_from=fell_back_from, lost=lost)
 
@@ -222,7 +222,7 @@ class Store:
         tail = Tail(self._ledger, component, cut.parts[component])
         while await self._writer.read(tail.next_page):
             pass
-        lost = await self._writer.read(self._count_lost, component, tail, cut, ())
+        lost = await self._writer.read(tail.lost, cut)
         return Restored(state=state, info=cut.info(), lost=lost)
 
     async def list_checkpoints(self, component: str | None = None) -> Sequence[CheckpointInfo]:
@@ -356,7 +356,7 @@ class Store:
         failures = found.failures if found is not None else ()
         fell_back_from = tuple(name for name, _ in failures)
         cut = found.cut if found is not None else None
-        lost = await self._writer.read(self._count_lost, component, tail, cut, fell_back_from)
+        lost = await self._writer.read(tail.lost, cut, fell_back_from)
         self._tell_recovery(component, cut, failures, tail, lost, replayed)
         return Loaded(
             state=state,
@@ -383,10 +383,6 @@ class Store:
                 raise error
             replayed += len(events)
         return replayed
-
-    def _count_lost(self, component: str, tail: Tail, cut: Cut | None, failed: Sequence[str]) -> int | None:
-        cuts = self._ledger.cuts.values()
-        return tail.lost(cut, [each.parts[component] for each in cuts if each.id in failed and component in each.parts])
 
     def _tell_recovery(
         self,
