@@ -160,7 +160,8 @@ _LINEAGE = struct.Struct("<QQQQ16s")
 class Lineage:
     """What was made void: records in ``(after, upto]``, saved checkpoints in ``(cut_after, cut_upto)``.
 
-    By a rewind, or because the records are damaged and were given up (then *cut_upto* is 0).  *chain* is the digest of record *upto*,
+    By a rewind, or because the records are damaged and were given up: then *cut_upto* is 0, and 1 once somebody has
+    looked at it.  *chain* is the digest of record *upto*,
     so that a reader can go on behind it without reading what is void.
     """
 
@@ -169,6 +170,14 @@ class Lineage:
     cut_after: int
     cut_upto: int
     chain: bytes
+
+    @property
+    def is_given_up(self) -> bool:
+        return self.cut_upto == 0
+
+    def accepted(self) -> "Lineage":
+        """The same, as seen by somebody who has looked at it."""
+        return attrs.evolve(self, cut_after=1, cut_upto=1) if self.is_given_up else self
 
     def voids_record(self, sequence: int) -> bool:
         return self.after < sequence <= self.upto

@@ -432,7 +432,9 @@ class Accept(Operation):
     def plan(self, draft: Draft) -> None:
         for key in list(draft.ledger.incidents):
             draft.forget(key)
-        for component in sorted(draft.ledger.heads):
+        for component, head in sorted(draft.ledger.heads.items()):
+            if any(void.is_given_up for void in head.lineage):
+                draft.head_to_change(component).lineage = tuple(void.accepted() for void in head.lineage)
             if not draft.ledger.row_state(component).effects:
                 draft.accept_effects(component)
                 draft.accepted_effects.add(component)

@@ -22,6 +22,11 @@ def steps(ledger: Ledger, problems: list[str]) -> Iterator[Callable[[], object]]
         yield partial(_check_cut, ledger, number, problems)
     for component in sorted(ledger.heads):
         yield partial(_check_component_rows, ledger, component, problems)
+        problems.extend(
+            f"records {void.after + 1} to {void.upto} of {component!r} are damaged and were given up"
+            for void in ledger.heads[component].lineage
+            if void.is_given_up and void.upto > ledger.heads[component].base
+        )
         tail = Tail.whole(ledger, component)
         over = False
         while not over:

@@ -93,6 +93,7 @@ class Tail:
         head = ledger.heads.get(component, Head())
         self._end, self._end_chain, self._lineage = head.last, head.chain, head.lineage
         self._is_over = False
+        self._stops_where_given_up = False
         self.damage: str | None = None
         if part is not None:
             self.reached, self._chain, self._start = part.journal, part.chain, part.start
@@ -122,6 +123,7 @@ class Tail:
             StoreError: they were pruned, in part.
         """
         tail = cls.whole(ledger, component)
+        tail._stops_where_given_up = True
         if tail.reached > after:
             raise StoreError(
                 f"records up to {tail.reached} of {component!r} were pruned; begin with the state of a saved checkpoint, "
@@ -152,6 +154,11 @@ class Tail:
         """What is void may be damaged, too: go on behind it."""
         for void in self._lineage:
             if void.after <= self.reached < void.upto <= self._end:
+                if void.is_given_up and self._stops_where_given_up:
+                    raise CorruptError(
+                        f"records {void.after + 1} to {void.upto} of {self._component!r} are damaged and were given up; "
+                        f"replay those behind them with after={void.upto}"
+                    )
                 self.reached, self._chain = void.upto, void.chain
 
     def _read_page(self, found: list[Entry]) -> None:
@@ -192,7 +199,7 @@ class Tail:
         if part is not None and not self._explains(part, fell_back_from):
             return None
         begin = part.journal if part is not None else 0
-        given_up = [void for void in self._lineage if void.cut_upto == 0 and begin <= void.after < self.reached]
+        given_up = [void for void in self._lineage if void.is_given_up and begin <= void.after < self.reached]
         missing = [number for number in range(self.reached + 1, self._end + 1) if not is_void(self._lineage, number)]
         return len(missing) + sum(void.upto - void.after for void in given_up)
 

@@ -309,6 +309,31 @@ async def test_recovery_new_records_behind_damaged_ones_come_back(url, change):
         assert (loaded.state.entries, loaded.lost) == ([1, 2, 3, 4, 7, 8, 9], 0)
 
 
+async def test_recovery_records_given_up_are_never_left_out_in_silence(url):
+    """A reader of the journal is told where records were given up, verify() too, until somebody has accepted it."""
+    text = "records 5 to 6 of 'desk/ledger' are damaged and were given up"
+    async with open_store(url) as store:
+        await saved_twice(store)
+        rewrite_record(store, A, 5, remove)
+        ledger = (await store.load(A, Ledger, make=Ledger)).state
+        await book(store, ledger, 7)
+        seen = []
+        async with store.replay(A, Fill) as records:
+            with pytest.raises(CorruptError, match=f"{text}; replay those behind them with after=6"):
+                while True:
+                    seen.append((await anext(records))[0])
+        assert seen == [1, 2, 3, 4]
+        async with store.replay(A, Fill, after=6) as records:
+            assert [record async for record in records] == [(7, Fill(7))]
+        assert text in (await store.verify()).problems
+
+        await store.accept_damage()
+        assert (await store.verify()).ok
+        async with store.replay(A, Fill) as records:
+            assert [sequence async for sequence, _ in records] == [1, 2, 3, 4, 7]
+        assert (await store.load(A, Ledger, make=Ledger)).lost == 0
+
+
 async def test_recovery_missing_end_of_a_journal_is_counted(url):
     """Records that are gone from the end are missed by the component's head."""
     async with open_store(url) as store:
