@@ -26,15 +26,26 @@ _ROOMS = {
         Capability Criticality Hold Mode ModeCause ModePolicy ModeScope allows cancel_when current_mode current_scope
         mode_scope require
     """,
+    "genesis_trio.policies._backoff": "JitterKind",
+    "genesis_trio.policies._outcome": "RetryRule",
     "genesis_trio.policies.budget": "BudgetStatistics RetryBudget",
     "genesis_trio.policies.bulkhead": "Bulkhead",
     "genesis_trio.policies.hedge": "Hedge",
     "genesis_trio.policies.rate_limit": "RateLimit",
+    "genesis_trio.policies.retry": "Attempt Retry with_retry",
+    "genesis_trio.messaging.requests": "Request",
+    "genesis_trio.messaging.subscription": "Subscription",
+    "genesis_trio.messaging.topic": "MailboxStatistics Overflow Timer Topic",
     "genesis_trio.persistence.checkpoints": "CheckpointInfo Restored VerifyReport",
     "genesis_trio.persistence.engine": "StoreEngine",
     "genesis_trio.persistence.opening": "open_store",
     "genesis_trio.persistence.policy": "CheckpointPolicy",
     "genesis_trio.persistence.store": "Store",
+    "genesis_trio.supervision.backoff": "Backoff",
+    "genesis_trio.supervision.child": "Child",
+    "genesis_trio.supervision.component": "ChildSpec Component Lifecycle Restart Strategy",
+    "genesis_trio.supervision.context": "Context",
+    "genesis_trio.supervision.supervisor": "Supervisor SupervisorStatistics open_supervisor",
 }
 _WHERE = {name: module for module, names in _ROOMS.items() for name in names.split()}
 

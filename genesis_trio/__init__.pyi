@@ -26,6 +26,18 @@ from genesis_trio.events import (
     Severity,
     observe,
 )
+from genesis_trio.messaging.requests import (
+    Request,
+)
+from genesis_trio.messaging.subscription import (
+    Subscription,
+)
+from genesis_trio.messaging.topic import (
+    MailboxStatistics,
+    Overflow,
+    Timer,
+    Topic,
+)
 from genesis_trio.modes import (
     Capability,
     Criticality,
@@ -58,6 +70,12 @@ from genesis_trio.persistence.policy import (
 from genesis_trio.persistence.store import (
     Store,
 )
+from genesis_trio.policies._backoff import (
+    JitterKind,
+)
+from genesis_trio.policies._outcome import (
+    RetryRule,
+)
 from genesis_trio.policies.budget import (
     BudgetStatistics,
     RetryBudget,
@@ -71,9 +89,37 @@ from genesis_trio.policies.hedge import (
 from genesis_trio.policies.rate_limit import (
     RateLimit,
 )
+from genesis_trio.policies.retry import (
+    Attempt,
+    Retry,
+    with_retry,
+)
+from genesis_trio.supervision.backoff import (
+    Backoff,
+)
+from genesis_trio.supervision.child import (
+    Child,
+)
+from genesis_trio.supervision.component import (
+    ChildSpec,
+    Component,
+    Lifecycle,
+    Restart,
+    Strategy,
+)
+from genesis_trio.supervision.context import (
+    Context,
+)
+from genesis_trio.supervision.supervisor import (
+    Supervisor,
+    SupervisorStatistics,
+    open_supervisor,
+)
 
 __all__ = [
+    "Attempt",
     "AttemptTimeoutError",
+    "Backoff",
     "BreakerOpenError",
     "BudgetStatistics",
     "Bulkhead",
@@ -81,7 +127,11 @@ __all__ = [
     "Capability",
     "CheckpointInfo",
     "CheckpointPolicy",
+    "Child",
+    "ChildSpec",
+    "Component",
     "ConfigError",
+    "Context",
     "CorruptError",
     "Criticality",
     "EffectFailedError",
@@ -90,26 +140,40 @@ __all__ = [
     "GenesisError",
     "Hedge",
     "Hold",
+    "JitterKind",
+    "Lifecycle",
     "MailboxFullError",
+    "MailboxStatistics",
     "Mode",
     "ModeCause",
     "ModePolicy",
     "ModeRefusedError",
     "ModeScope",
     "OutcomeUnknownError",
+    "Overflow",
     "PluginError",
     "PoisonedError",
     "RateLimit",
     "RateLimitedError",
+    "Request",
+    "Restart",
     "Restored",
+    "Retry",
     "RetryBudget",
     "RetryBudgetExhaustedError",
+    "RetryRule",
     "SchemaError",
     "Severity",
     "StartTimeoutError",
     "Store",
     "StoreEngine",
     "StoreError",
+    "Strategy",
+    "Subscription",
+    "Supervisor",
+    "SupervisorStatistics",
+    "Timer",
+    "Topic",
     "TotalTimeoutError",
     "VerifyReport",
     "allows",
@@ -119,5 +183,7 @@ __all__ = [
     "mode_scope",
     "observe",
     "open_store",
+    "open_supervisor",
     "require",
+    "with_retry",
 ]

@@ -88,7 +88,10 @@ def test_exports_object_pickles_by_its_public_path(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_exports_class_type_hints_can_be_resolved(name: str) -> None:
-    """The public path is where quoted annotations are looked up, so all that they name has to be found there."""
+    """The public path is where quoted annotations are looked up, so all that they name has to be public.
+
+    A name is found there once it was asked for; here all of them have been.
+    """
     assert isinstance(typing.get_type_hints(getattr(genesis_trio, name)), dict)
 
 
