@@ -44,3 +44,12 @@ def require_async_function(fn: Callable[..., Any], decorator: str) -> None:
         f"{decorator} wants an async function, but {name}() is a sync one: write `async def`, "
         f"or, if it blocks, await it in a thread with `trio.to_thread.run_sync({name}, ...)` inside an async function"
     )
+
+
+def check_name(owner: str, name: str) -> str:
+    """*name* as a text that is not empty, or the error that says so."""
+    if not isinstance(name, str):
+        raise TypeError(f"{owner}(name=…) wants a text, got {name!r}")
+    if not name:
+        raise ValueError(f"{owner}(name=''): a name is what messages and metrics call it, and is not empty")
+    return name
