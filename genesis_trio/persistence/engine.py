@@ -152,7 +152,7 @@ class StoreEngine(abc.ABC):
     ) -> Sequence[Row]:
         """At most *limit* rows of *kind*, of one component or of all, by component and key, those behind *after*.
 
-        The order is that of the UTF-8 bytes.
+        The order is that of the UTF-8 bytes.  With a *component*, *after* is an address of that component.
         """
 
     @abc.abstractmethod

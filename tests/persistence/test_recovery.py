@@ -395,7 +395,7 @@ async def test_recovery_replay_gives_what_is_good_and_then_says_what_is_not(url)
         with pytest.raises(CorruptError, match="record 3 .*; the records up to 2 are good"):
             async with store.replay(A, Fill) as records:
                 async for record in records:
-                    seen.append(record)  # noqa: PERF401  # what was read before the error counts
+                    seen.append(record)  # what was read before the error counts
         assert seen == [(1, Fill(1)), (2, Fill(2))]
         with pytest.raises(CorruptError, match="record 3 .* is missing"):
             rewrite_record(store, A, 3, remove)

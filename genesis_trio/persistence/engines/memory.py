@@ -6,6 +6,7 @@ named one can be open once at a time, like a file.
 """
 
 import errno
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -18,12 +19,31 @@ __all__ = ["MemoryEngine"]
 
 
 @attrs.define
+class _Table:
+    bodies: dict[str, bytes] = attrs.Factory(dict)
+    ordered: list[str] | None = None  # the keys in order, until one comes or goes
+
+    def put(self, key: str, body: bytes | None) -> None:
+        if (key in self.bodies) != (body is not None):
+            self.ordered = None
+        if body is None:
+            self.bodies.pop(key, None)
+        else:
+            self.bodies[key] = body
+
+    def in_order(self) -> list[str]:
+        if self.ordered is None:
+            self.ordered = sorted(self.bodies, key=str.encode)
+        return self.ordered
+
+
+@attrs.define
 class _Scope:
     token: int = 0
     head: bytes | None = None
     position: int = 0
     journal: dict[str, list[tuple[int, Record]]] = attrs.Factory(dict)
-    rows: dict[tuple[str, str], dict[str, bytes]] = attrs.Factory(dict)  # (kind, component) to key to body
+    rows: dict[tuple[str, str], _Table] = attrs.Factory(dict)  # by kind and component
     parts: dict[bytes, bytes] = attrs.Factory(dict)
 
 
@@ -131,10 +151,9 @@ class MemoryEngine(StoreEngine):
             scope.position += 1
             scope.journal.setdefault(record.component, []).append((scope.position, record))
         for row in batch.rows:
-            rows = scope.rows.setdefault((row.kind, row.component), {})
-            self._content.size -= len(rows.pop(row.key, b""))
-            if row.body is not None:
-                rows[row.key] = row.body
+            table = scope.rows.setdefault((row.kind, row.component), _Table())
+            self._content.size -= len(table.bodies.get(row.key, b""))
+            table.put(row.key, row.body)
         scope.head = batch.head
 
     def read_head(self, scope: str) -> bytes | None:
@@ -166,20 +185,23 @@ class MemoryEngine(StoreEngine):
         limit: int = 1024,
     ) -> Sequence[Row]:
         found: list[Row] = []
-        rows = self._scope(scope).rows
-        components = sorted((each for of, each in rows if of == kind and component in (None, each)), key=str.encode)
+        tables = self._scope(scope).rows
+        components = sorted((each for of, each in tables if of == kind and component in (None, each)), key=str.encode)
         for each in components:
             if after is not None and each.encode() < after[0].encode():
                 continue
-            for key in sorted(rows[kind, each], key=str.encode):
-                if after is None or each != after[0] or key.encode() > after[1].encode():
-                    found.append(Row(kind, each, key, rows[kind, each][key]))
-                    if len(found) == limit:
-                        return found
+            table = tables[kind, each]
+            keys = table.in_order()
+            begin = (
+                bisect_right(keys, after[1].encode(), key=str.encode) if after is not None and each == after[0] else 0
+            )
+            found += [Row(kind, each, key, table.bodies[key]) for key in keys[begin : begin + limit - len(found)]]
+            if len(found) == limit:
+                break
         return found
 
     def read_row(self, scope: str, kind: str, component: str, key: str) -> bytes | None:
-        return self._scope(scope).rows.get((kind, component), {}).get(key)
+        return self._scope(scope).rows.get((kind, component), _Table()).bodies.get(key)
 
     def read_part(self, scope: str, digest: bytes) -> bytes | None:
         return self._scope(scope).parts.get(digest)

@@ -307,7 +307,10 @@ class SqliteEngine(StoreEngine):
         wanted, values = "scope = ? and kind = ?", [scope, kind]
         if component is not None:
             wanted, values = wanted + " and component = ?", [*values, component]
-        if after is not None:
+        if after is not None and component is not None:
+            # Not the pair: SQLite would find the component by its index, and then read all keys from the first.
+            wanted, values = wanted + " and key > ?", [*values, after[1]]
+        elif after is not None:
             wanted, values = wanted + " and (component, key) > (?, ?)", [*values, *after]
         with _as_store_errors(self.path):
             found = self._db.execute(
