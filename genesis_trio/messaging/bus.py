@@ -45,7 +45,9 @@ class Bus:
         """Let *mailbox* receive from now on; a new one first gets the newest messages of its topics."""
         for topic in mailbox.topics:
             if mailbox.overflow is Overflow.CONFLATE and topic.key is None:
-                raise ConfigError(f"CONFLATE keeps the newest message of each key, but topic {topic.name!r} has no key=")
+                raise ConfigError(
+                    f"CONFLATE keeps the newest message of each key, but topic {topic.name!r} has no key="
+                )
         for topic in mailbox.topics:
             self._route(topic).append(mailbox)
             if topic.latest and not restored:

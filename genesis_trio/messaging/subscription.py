@@ -83,7 +83,9 @@ class Subscription(Generic[T]):
     async def _wait(self) -> Timer | None:
         """Settle what was in hand, and wait until there is a message (None) or a timer is due."""
         if self._busy:
-            raise trio.BusyResourceError(f"another task is waiting for the next message of {self!r}; open one for each task")
+            raise trio.BusyResourceError(
+                f"another task is waiting for the next message of {self!r}; open one for each task"
+            )
         mailbox, reader = self._mailbox, self._reader
         mailbox.settle()
         self._busy = True

@@ -36,7 +36,12 @@ def encode_inbox(
         if mailbox.keeps_handled:
             settled = positions.get(mailbox.key, 0)
             entries = [
-                [entry.position, entry.topic.name, entry.origin, codec.encode(entry.message, entry.topic.message_type).decode()]
+                [
+                    entry.position,
+                    entry.topic.name,
+                    entry.origin,
+                    codec.encode(entry.message, entry.topic.message_type).decode(),
+                ]
                 for entry in mailbox.entries_after(settled)
             ]
             found[mailbox.key] = SavedMailbox(settled, mailbox.next_position, entries).as_json()
@@ -61,6 +66,8 @@ def restore_mailbox(mailbox: Mailbox, saved: SavedMailbox) -> None:
     for position, name, origin, text in saved.entries:
         topic = topics.get(name)
         if topic is None:
-            raise CorruptError(f"the saved mailbox {mailbox.key!r} of {mailbox.owner!r} holds a message of topic {name!r}, which is not its own")
+            raise CorruptError(
+                f"the saved mailbox {mailbox.key!r} of {mailbox.owner!r} holds a message of topic {name!r}, which is not its own"
+            )
         entries.append(Entry(position, topic, codec.decode(text.encode(), topic.message_type), origin, 0))
     mailbox.restore(entries, settled=saved.settled, next_position=saved.next_position)

@@ -26,7 +26,9 @@ def check_requirements(
                 raise ConfigError(f"child {name!r} of {supervisor!r} requires itself")
             if other not in known:
                 there = ", ".join(sorted(known)) or "none"
-                raise ConfigError(f"child {name!r} of {supervisor!r} requires {other!r}, which does not exist; there are: {there}")
+                raise ConfigError(
+                    f"child {name!r} of {supervisor!r} requires {other!r}, which does not exist; there are: {there}"
+                )
             if known[other] < criticality[name]:
                 raise ConfigError(
                     f"child {name!r} of {supervisor!r} is {criticality[name].name} but requires {other!r}, which is only "

@@ -41,7 +41,9 @@ class Saver:
 
     def messages_limit(self, child: "Child") -> int | None:
         own = child.spec.checkpoint
-        limits = [policy.messages for policy in (self.policy, own) if policy is not None and policy.messages is not None]
+        limits = [
+            policy.messages for policy in (self.policy, own) if policy is not None and policy.messages is not None
+        ]
         return min(limits, default=None)
 
     def request(self, reason: str) -> None:
@@ -69,7 +71,9 @@ class Saver:
     def _period(self) -> float:
         """Shorter by up to a fifth, so that services that started together do not write together for ever."""
         periods = [self.policy.every]
-        periods += [child.spec.checkpoint.every for child in self._tree.children.values() if child.spec.checkpoint is not None]
+        periods += [
+            child.spec.checkpoint.every for child in self._tree.children.values() if child.spec.checkpoint is not None
+        ]
         shortest = min((period for period in periods if period is not None), default=math.inf)
         return shortest * (1.0 - JITTER * self._tree.rng.random()) if shortest < math.inf else math.inf
 

@@ -41,7 +41,9 @@ class Backoff:
         if self.multiplier < 1.0:
             raise ValueError(f"multiplier of a Backoff is at least 1, got {self.multiplier!r}")
         if self.max_delay < self.base_delay:
-            raise ValueError(f"max_delay ({self.max_delay!r}) of a Backoff must not be below base_delay ({self.base_delay!r})")
+            raise ValueError(
+                f"max_delay ({self.max_delay!r}) of a Backoff must not be below base_delay ({self.base_delay!r})"
+            )
         if self.jitter not in KINDS:
             raise ValueError(f"jitter of a Backoff is one of {', '.join(KINDS)}, got {self.jitter!r}")
 

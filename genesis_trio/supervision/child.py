@@ -264,7 +264,11 @@ class Child:
         def decided() -> bool:
             if self.status is Lifecycle.READY or self.status is Lifecycle.STOPPED:
                 return self.generation > before
-            return self.generation > before and self.status in (Lifecycle.BACKOFF, Lifecycle.PARKED, Lifecycle.SUSPENDED)
+            return self.generation > before and self.status in (
+                Lifecycle.BACKOFF,
+                Lifecycle.PARKED,
+                Lifecycle.SUSPENDED,
+            )
 
         await self.wait_until(decided)
         if self.status in (Lifecycle.BACKOFF, Lifecycle.PARKED) and self.last_error is not None:
@@ -473,6 +477,12 @@ class Child:
     async def _save(self, reason: str) -> None:
         if self.is_saved and self.tree.saver is not None:
             await self.tree.saver.save(reason)
+
+    def begin_anew(self) -> None:
+        """It was stopped, and is to live again."""
+        self.finished = trio.Event()
+        self._asked = None
+        self._due = -math.inf
 
     def cut_short(self, reason: str) -> None:
         """Cancel what runs of it now."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get
 import attrs
 
 from genesis_trio.modes import Criticality
+
 if TYPE_CHECKING:
     from genesis_trio.policies.breaker import CircuitBreaker
     from genesis_trio.persistence.policy import CheckpointPolicy
@@ -230,6 +231,8 @@ def check_component(component: object) -> None:
     target = getattr(component, "func", component)  # functools.partial
     if inspect.isfunction(target) or inspect.ismethod(target):
         if inspect.isasyncgenfunction(target):
-            raise TypeError(f"{target.__qualname__} is an async generator; a component is an async function without yield")
+            raise TypeError(
+                f"{target.__qualname__} is an async generator; a component is an async function without yield"
+            )
         if not inspect.iscoroutinefunction(inspect.unwrap(target)) and not inspect.iscoroutinefunction(target):
             raise TypeError(f"{target.__qualname__} is not async; write `async def {target.__name__}(ctx)`")

@@ -339,4 +339,3 @@ class Context:
         return await run_once(
             self._store("once()"), self._incarnation, key, fn, args, result_type=result_type, not_sent=not_sent
         )
-

@@ -133,7 +133,8 @@ class Supervisor:
             child_spec = component
         else:
             child_spec = ChildSpec(component, *args, name=name, **spec)
-        child = self._make([child_spec], raises=True)[0]
+        self._check([child_spec])
+        (child,) = self._make([child_spec], raises=True)
         self._launch(child)
         try:
             await child.wait_until(lambda: _has_begun(child))
@@ -164,12 +165,10 @@ class Supervisor:
         Cancellation: passes; what was started stays, until the supervisor is stopped.
         """
         await trio.lowlevel.checkpoint()
-        specs = list(specs)
-        order = levels({spec.name: spec.requires for spec in specs}, supervisor=self.path) if specs else []
+        self._check(specs)
+        order = levels({spec.name: spec.requires for spec in specs}, supervisor=self.path)
         by_name = {spec.name: spec for spec in specs}
         ordered = [by_name[name] for level in order for name in level]
-        if len(ordered) != len(specs):
-            ordered = specs  # a name twice: _make says so
         children = {child.name: child for child in self._make(ordered, raises=False)}
         for level in order:
             for name in level:
@@ -179,13 +178,16 @@ class Supervisor:
                 await child.wait_until(lambda child=child: _has_begun(child))  # type: ignore[misc]
         return [children[spec.name] for spec in specs]
 
-    def _make(self, specs: Sequence[ChildSpec], *, raises: bool) -> list[Child]:
+    def _check(self, specs: Sequence[ChildSpec]) -> None:
+        """Refuse what cannot be started; nothing has happened yet."""
         if self._stopping:
             raise RuntimeError(f"supervisor {self.path!r} is stopping and starts no more children")
         taken = set(self._children)
         for spec in specs:
             if spec.name in taken:
-                raise ConfigError(f"supervisor {self.path!r} has a child {spec.name!r} already; names are unique in a supervisor")
+                raise ConfigError(
+                    f"supervisor {self.path!r} has a child {spec.name!r} already; names are unique in a supervisor"
+                )
             taken.add(spec.name)
         check_requirements(
             {spec.name: spec.requires for spec in specs},
@@ -193,6 +195,8 @@ class Supervisor:
             supervisor=self.path,
             existing={name: child.spec.criticality for name, child in self._children.items()},
         )
+
+    def _make(self, specs: Sequence[ChildSpec], *, raises: bool) -> list[Child]:
         options = [_structure_options(spec) for spec in specs]
         children = [
             Child(self, spec, options=option, raises=raises) for spec, option in zip(specs, options, strict=True)
@@ -218,7 +222,7 @@ class Supervisor:
         """Let a stopped child live again."""
         if self._stopping:
             raise RuntimeError(f"supervisor {self.path!r} is stopping and restarts no more children")
-        child.finished = trio.Event()
+        child.begin_anew()
         self._launch(child)
 
     def _forget(self, child: Child) -> None:
