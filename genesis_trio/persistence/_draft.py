@@ -90,11 +90,13 @@ class Draft:
         if sequence == head.base:
             return head.base_chain, 0
         start = self.ledger.start_of(component, sequence - 1)
-        for found, data in self.ledger.raw_records(component, after=sequence - 1, start=start):
-            if found == sequence:
-                return chain_of(data), start
-            break
-        raise CorruptError(f"record {sequence} of {component!r} is missing")
+        for void in head.lineage:
+            if void.upto == sequence:  # it may be one that was given up
+                return void.chain, start
+        found = next(self.ledger.raw_records(component, after=sequence - 1, start=start), None)
+        if found is None or found[0] != sequence:
+            raise CorruptError(f"record {sequence} of {component!r} is missing")
+        return chain_of(found[1]), start
 
     # -- writing
 
@@ -178,7 +180,7 @@ class Draft:
             try:
                 unseal(EFFECT, component, row.key, row.body)
             except CorruptError:
-                self.ledger.engine.quarantine(self.ledger.scope, f"{EFFECT}-{component}-{row.key}", row.body)
+                self.ledger.quarantine(f"{EFFECT}-{component}-{row.key}", row.body)
                 self.rows[EFFECT, component, row.key] = None
             else:
                 head.effects, head.effects_sum = head.effects + 1, add(head.effects_sum, seal_digest(row.body))

@@ -93,7 +93,7 @@ class Ledger:
         except OSError as error:
             # With a full disk a service has to come up all the same, to make itself safe.
             if error.errno not in NO_ROOM or not self.engine.relieve():
-                raise StoreError(f"the store cannot be opened for writing: {error}") from error
+                raise
             self.token = self.engine.acquire(self.scope, self.holder)
         found = self._read_root()
         total = self._read_rows(found)
@@ -178,8 +178,7 @@ class Ledger:
     def _put_aside(self, row: Row, error: CorruptError) -> None:
         assert row.body is not None
         name = "-".join(filter(None, (row.kind, row.component, row.key)))
-        where = self.engine.quarantine(self.scope, name, row.body)
-        self.damage.append(f"{error}; a copy is in {where}")
+        self.damage.append(f"{error}{self.quarantine(name, row.body)}")
         if row.kind == CUT and row.key.isdigit():
             self.damaged_cuts[int(row.key)] = str(error)
 
@@ -249,10 +248,18 @@ class Ledger:
             raise CorruptError(f"part {digest.hex()[:16]} is missing")
         if digest_part(body) != digest:
             self.good_parts.discard(digest)
-            where = self.engine.quarantine(self.scope, f"part-{digest.hex()}", body)
-            raise CorruptError(f"part {digest.hex()[:16]} is damaged: its digest does not match; a copy is in {where}")
+            where = self.quarantine(f"part-{digest.hex()}", body)
+            raise CorruptError(f"part {digest.hex()[:16]} is damaged: its digest does not match{where}")
         self.good_parts.add(digest)
         return body
+
+    def quarantine(self, name: str, body: bytes) -> str:
+        """Put damaged bytes aside; where they are, to end a message with."""
+        try:
+            where = self.engine.quarantine(self.scope, name, body)
+        except OSError as error:  # they stay where they are, and recovery goes on without a copy
+            return f"; no copy could be made ({error})"
+        return f"; a copy is in {where}" if where else ""
 
     def find_head(self, component: str) -> Head | None:
         """Where *component* stands; None when nothing of it was ever written.

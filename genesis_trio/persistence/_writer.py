@@ -140,13 +140,21 @@ class Writer:
         return await request.wait()
 
     async def read(self, fn: Callable[..., T], *args: Any) -> T:
-        """Run a blocking function that reads, between two commits."""
+        """Run a blocking function that reads, between two commits.
+
+        Trio checkpoint: always.
+        Cancellation: seen while waiting for its turn, and once the function is back.
+        """
         if self._under_way and self.trouble is not None:
             raise PoisonedError(
                 f"{self.url}: a commit has not come back, so nothing can be read either"
             ) from self.trouble
         async with self._turn:
-            return await self._blocking(fn, *args)
+            try:
+                return await self._blocking(fn, *args)
+            except OSError as error:
+                self._poison(error)
+                raise PoisonedError(f"{self.url} could not be read: {error}") from error
 
     async def _blocking(self, fn: Callable[..., T], *args: Any) -> T:
         if self._engine.blocking:

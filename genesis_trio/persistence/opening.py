@@ -100,6 +100,9 @@ def _open_ledger(make_engine: Callable[[], StoreEngine], now: datetime) -> Ledge
                 draft.note(incident)
             with contextlib.suppress(OSError):  # a full disk; they are known, and will be found again
                 draft.commit()
+    except OSError as error:
+        engine.close()
+        raise StoreError(f"the store could not be opened: {error}") from error
     except BaseException:
         engine.close()
         raise

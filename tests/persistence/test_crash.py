@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from persistence.desk import Fill, Ledger, Note, book
 
 from genesis_trio import open_store
 from genesis_trio.errors import GenesisError
+from persistence.desk import Fill, Ledger, Note, book
 
 A = "desk/ledger"
 ROOT = Path(__file__).parents[2]

@@ -1,11 +1,11 @@
 """Effects on the outside world: at most once, over restarts, and known for what they are."""
 
 import pytest
-from persistence.desk import Ledger
 
 from genesis_trio import open_store
 from genesis_trio.errors import StoreError
 from genesis_trio.persistence.effects import Effect, EffectStatus
+from persistence.desk import Ledger
 
 A = "desk/orders"
 NEW = Effect(EffectStatus.NEW)

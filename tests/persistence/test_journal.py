@@ -2,11 +2,11 @@
 
 import pytest
 import trio
-from persistence.desk import Fee, Fill, Ledger, Note, ThreadedEngine, book, open_faulty
 from trio.testing import wait_all_tasks_blocked
 
 from genesis_trio import open_store
 from genesis_trio.errors import SchemaError, StoreError
+from persistence.desk import Fee, Fill, Ledger, Note, ThreadedEngine, book, open_faulty
 
 A = "desk/ledger"
 

@@ -1,5 +1,6 @@
 """Opening a store: by URL, once at a time, and only what is named is loaded."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from persistence.desk import Fill, Note
 
 from genesis_trio import open_store
 from genesis_trio.errors import CorruptError, PluginError, StoreError
 from genesis_trio.persistence.engines.memory import MemoryEngine
+from persistence.damage import rewrite_row
+from persistence.desk import FaultyEngine, Fill, Note, open_faulty
 
 
 class PluginEngine(MemoryEngine):
@@ -164,6 +166,51 @@ async def test_opening_failure_gives_the_lock_back(tmp_path):
         await store.create_checkpoint({"a": Note()})
 
 
+async def test_opening_on_a_full_disk_gives_up_the_reserve():
+    """With a full disk a service comes up all the same: opening may use the reserve, and says so if there is none."""
+    engine = FaultyEngine()
+    acquire, errors = engine.acquire, [OSError(errno.ENOSPC, "no room"), None, OSError(errno.ENOSPC, "no room")]
+
+    def fail_once(scope, holder):
+        error = errors.pop(0)
+        if error is not None:
+            raise error
+        return acquire(scope, holder)
+
+    engine.acquire = fail_once
+    async with open_faulty(engine):
+        assert not engine.reserve
+    with pytest.raises(StoreError, match="could not be opened: .*no room"):
+        async with open_faulty(engine):
+            pass
+
+
+async def test_opening_with_damage_on_a_full_disk_tells_of_it_again():
+    """An incident that there is no room to write down is told now, and found again next time."""
+    engine = FaultyEngine()
+    async with open_faulty(engine) as store:
+        await store.create_checkpoint({"a": Note("x")})
+        rewrite_row(store, "head", "a", "")
+    for failure in (OSError(errno.ENOSPC, "no room"), None):
+        engine.failures = [failure]
+        async with open_faulty(engine) as store:
+            assert any("head of 'a' was lost" in text for text in store.damage)
+
+
+async def test_opening_medium_that_cannot_be_read_is_a_store_error():
+    """An I/O error while opening is a StoreError, and the engine is closed."""
+    engine, closed = FaultyEngine(), []
+
+    def fail(scope):
+        raise OSError(errno.EIO, "the medium failed")
+
+    engine.read_head, engine.close = fail, lambda: closed.append(True)
+    with pytest.raises(StoreError, match="the medium failed"):
+        async with open_faulty(engine):
+            pass
+    assert closed == [True]
+
+
 async def test_opening_unnamed_memory_is_new_each_time():
     """`memory:` is gone at the end of its block."""
     for _ in range(2):
@@ -186,8 +233,11 @@ async def test_opening_relative_path_stays_where_it_was(tmp_path, monkeypatch):
 def test_opening_loads_sqlite_and_codec_only_when_used():
     """Importing the store costs neither SQLite nor cattrs."""
     script = (
-        "import sys, genesis_trio.persistence.store, genesis_trio.persistence.opening\n"
-        "print([name for name in ('sqlite3', 'cattrs', 'orjson', 'tomllib', 'importlib.metadata') if name in sys.modules])\n"
+        "import sys\n"
+        "before = set(sys.modules)\n"  # measuring coverage brings modules of its own
+        "import genesis_trio.persistence.store, genesis_trio.persistence.opening\n"
+        "new = set(sys.modules) - before\n"
+        "print([name for name in ('sqlite3', 'cattrs', 'orjson', 'tomllib', 'importlib.metadata') if name in new])\n"
     )
     root = Path(__file__).parents[2]
     found = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)

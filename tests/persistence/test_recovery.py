@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from persistence.damage import damage_newest, damage_part, flip, remove, rewrite_record, rewrite_row
-from persistence.desk import Fee, Fill, Ledger, Note, book
 
 from genesis_trio import open_store
 from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.persistence._envelope import Head
 from genesis_trio.persistence.effects import EffectStatus
+from persistence.damage import damage_newest, damage_part, flip, remove, rewrite_record, rewrite_row
+from persistence.desk import Fee, Fill, Ledger, Note, book
 
 A = "desk/ledger"
 
@@ -148,6 +148,23 @@ async def test_recovery_damaged_mailboxes_make_the_part_damaged(url):
         loaded = await store.load("a", Note, make=Note)
 
     assert (loaded.inbox, loaded.fell_back_from) == (b"inbox 1", ("cp-000002",))
+
+
+async def test_recovery_without_room_for_a_copy_goes_on(tmp_path, monkeypatch):
+    """When damaged bytes cannot be put aside they stay where they are, and recovery goes on."""
+
+    def fail(engine, scope, name, body):
+        raise OSError(28, "no room")
+
+    async with open_store(f"sqlite:{tmp_path / 'desk.db'}") as store:
+        await saved_twice(store)
+        damage_newest(store, A)
+        monkeypatch.setattr(type(store._ledger.engine), "quarantine", fail)
+        loaded = await store.load(A, Ledger, make=Ledger)
+        report = await store.verify()
+
+    assert loaded.fell_back_from == ("cp-000002",)
+    assert any("no copy could be made" in problem for problem in report.problems)
 
 
 # ------------------------------------------------------------------ damaged descriptions
@@ -309,6 +326,32 @@ async def test_recovery_new_records_behind_damaged_ones_come_back(url, change):
         assert (loaded.state.entries, loaded.lost) == ([1, 2, 3, 4, 7, 8, 9], 0)
 
 
+async def test_recovery_cut_behind_records_that_were_given_up(url):
+    """A cut right behind the gap, while newer records are on their way, knows where the journal goes on."""
+    async with open_store(url) as store:
+        await saved_twice(store)
+        for sequence in (5, 6):
+            rewrite_record(store, A, sequence, remove)
+        await store.load(A, Ledger, make=Ledger)
+        loaded = await store.load(A, Ledger, make=Ledger)
+        assert loaded.journal == 6
+        await store.append(A, [Fill(7)])
+        from genesis_trio import Mode
+        from genesis_trio.persistence import codec
+        from genesis_trio.persistence.store import Part
+
+        part = Part(A, codec.encode(loaded.state, Ledger), Ledger, loaded.journal)
+        await store.commit_cut([part], reason="periodic", label=None, mode=Mode.NORMAL, stall=0.0)
+        again = await store.load(A, Ledger, make=Ledger)
+
+        assert (again.state.entries, again.lost) == ([1, 2, 3, 4, 7], 0)
+        rewrite_record(store, A, 7, remove)
+        await store.append(A, [Fill(8)])
+        with pytest.raises(CorruptError, match="record 7 of 'desk/ledger' is missing"):
+            part = Part(A, codec.encode(loaded.state, Ledger), Ledger, 7)
+            await store.commit_cut([part], reason="periodic", label=None, mode=Mode.NORMAL, stall=0.0)
+
+
 async def test_recovery_records_given_up_are_never_left_out_in_silence(url):
     """A reader of the journal is told where records were given up, verify() too, until somebody has accepted it."""
     text = "records 5 to 6 of 'desk/ledger' are damaged and were given up"
@@ -467,6 +510,44 @@ async def test_recovery_damaged_effects_make_what_is_absent_unknown(url, change)
         assert (await store.verify()).ok
 
 
+async def test_recovery_many_rows_are_looked_through_in_pages(url):
+    """More keys than a page holds are checked in several steps, and are all right."""
+    from genesis_trio.persistence._operations import Append, NewEvent
+
+    async with open_store(url) as store:
+        events = [NewEvent("test.fill", f"trade {number}", b"{}", lambda: None) for number in range(2500)]
+        await store._writer.write(Append(A, events, 0.0))
+    async with open_store(url) as store:
+        assert await book(store, Ledger(), 1, key="trade 2499") == [2500]
+        assert (await store.verify()).ok
+
+
+async def test_recovery_verify_reads_on_where_it_cannot(url, monkeypatch):
+    """What the engine cannot read at all is a problem like any other; the rest is read."""
+    async with open_store(url) as store:
+        await saved_twice(store)
+        engine = store._ledger.engine
+
+        def fail(*args, **options):
+            raise CorruptError("the file is damaged")
+
+        monkeypatch.setattr(type(engine), "check", fail)
+        assert (await store.verify()).problems == ("the file is damaged",)
+        monkeypatch.setattr(type(engine), "read_rows", fail)
+        assert set((await store.verify()).problems) == {"the file is damaged"}
+
+
+async def test_recovery_verify_notices_a_root_that_was_changed(url):
+    """The head on disk has to be the one of the last commit."""
+    from genesis_trio.persistence._envelope import Root
+    from genesis_trio.persistence.engine import Batch
+
+    async with open_store(url) as store:
+        await saved_twice(store)
+        store._ledger.engine.append("main", store._ledger.token, Batch(Root(commit=1).pack()))
+        assert any("not the one of the last commit" in problem for problem in (await store.verify()).problems)
+
+
 # ------------------------------------------------------------------ SQLite: a shortened log
 
 
@@ -586,6 +667,25 @@ async def test_head_file_with_nothing_left_is_told(killed):
         assert any("copy all files of a store" in text for text in store.damage)
         report = await store.verify()
         assert any("desk.db.head" in problem for problem in report.problems)
+
+
+async def test_head_file_that_differs_is_told(killed):
+    """Two heads of the same moment that say different things are told; a head that is no root as well."""
+    from genesis_trio.persistence._envelope import Root
+    from genesis_trio.persistence._head import HeadFile
+
+    file = HeadFile(str(killed.with_name("desk.db.head")))
+    root = Root.unpack(file.read())
+    root.rows_sum += 1
+    file.write(root.pack())
+    file.close()
+    async with open_store(f"sqlite:{killed}") as store:
+        assert any("two heads of the store differ" in text for text in store.damage)
+    file = HeadFile(str(killed.with_name("desk.db.head")))
+    file.write(b"valid for the file, and no root")
+    file.close()
+    async with open_store(f"sqlite:{killed}") as store:
+        assert any("outside of the database: the head of the store is damaged" in text for text in store.damage)
 
 
 async def test_recovery_wal_of_another_moment_is_a_store_error_or_told(killed, tmp_path):

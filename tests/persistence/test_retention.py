@@ -1,11 +1,11 @@
 """Pruning: room is made, and nothing that might be needed goes."""
 
 import pytest
-from persistence.desk import Fill, Ledger, Note, book
-from persistence.test_rewind import damage
 
 from genesis_trio import open_store
 from genesis_trio.errors import StoreError
+from persistence.damage import damage_part
+from persistence.desk import Fill, Ledger, Note, book
 
 A = "desk/ledger"
 
@@ -53,7 +53,7 @@ async def test_prune_never_takes_the_newest_that_is_good(url):
         for number in range(1, 6):
             await save(store, number, "a")
         for number in (4, 5):
-            damage(store, store._ledger.cuts[number].parts["a"].digest)
+            damage_part(store, store._ledger.cuts[number].parts["a"].digest)
 
         assert await store.prune(keep=1) == 3
         assert await ids(store) == [5, 3]

@@ -4,10 +4,11 @@ from datetime import datetime, timedelta
 
 import pytest
 import trio
-from persistence.desk import Fill, Ledger, Note, book
 
 from genesis_trio import open_store
 from genesis_trio.errors import CorruptError, StoreError
+from persistence.damage import damage_part
+from persistence.desk import Fill, Ledger, Note, book
 
 A = "desk/ledger"
 
@@ -160,7 +161,7 @@ async def test_rewind_passes_over_what_it_made_void(url):
         first, *_ = await three_saves(store, Ledger())
         await store.rewind(first.id)
         old = store._ledger.cuts[1].parts[A].digest
-        damage(store, old)
+        damage_part(store, old)
 
         # The newest and the first share their bytes; the second and third are of another past.
         with pytest.raises(CorruptError, match="no saved checkpoint of 'desk/ledger' can be read"):
@@ -171,18 +172,21 @@ async def test_rewind_to_damaged_bytes_is_refused(url):
     """What cannot be read does not become the newest."""
     async with open_store(url) as store:
         first, *_ = await three_saves(store, Ledger())
-        damage(store, store._ledger.cuts[1].parts[A].digest)
+        damage_part(store, store._ledger.cuts[1].parts[A].digest)
 
         with pytest.raises(CorruptError, match="is damaged"):
             await store.rewind(first.id)
         assert (await store.load(A, Ledger, make=Ledger)).state.entries == [1, 2, 3, 4, 5, 6]
 
 
-def damage(store, digest):
-    """Flip a bit of a part, behind the store's back."""
-    engine, token = store._ledger.engine, store._ledger.token
-    body = bytearray(engine.read_part("main", digest))
-    body[len(body) // 2] ^= 1
-    from genesis_trio.persistence.engine import Batch
+async def test_rewind_to_a_checkpoint_that_was_pruned_meanwhile_is_refused(url):
+    """Between asking and writing the checkpoint may go; then nothing is written."""
+    from genesis_trio import Mode
+    from genesis_trio.persistence._operations import Rewind
 
-    engine.commit_cut("main", token, {digest: bytes(body)}, Batch(engine.read_head("main")))
+    async with open_store(url) as store:
+        info = await store.create_checkpoint({"a": Note("1")})
+        operation = Rewind(info.sequence + 7, ["a"], Mode.NORMAL, info.created_at, "")
+
+        with pytest.raises(StoreError, match="cp-000008 was pruned meanwhile"):
+            await store._writer.write(operation)

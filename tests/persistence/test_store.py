@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 import attrs
 import pytest
 import trio
-from persistence.desk import Fill, Ledger, Note, book
 from trio.testing import assert_checkpoints
 
 from genesis_trio import Mode, mode_scope, open_store
 from genesis_trio.errors import GenesisError, SchemaError, StoreError
 from genesis_trio.persistence.checkpoints import CheckpointInfo
 from genesis_trio.persistence.store import Part
+from persistence.desk import Fill, Ledger, Note, book
 
 
 async def test_store_state_comes_back_from_the_newest_checkpoint(url):

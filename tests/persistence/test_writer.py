@@ -5,12 +5,12 @@ import threading
 
 import pytest
 import trio
-from persistence.desk import FaultyEngine, Fill, Ledger, Note, ThreadedEngine, book, open_faulty
 from trio.testing import wait_all_tasks_blocked
 
 from genesis_trio import open_store
 from genesis_trio.errors import FencedError, OutcomeUnknownError, PoisonedError, SchemaError, StoreError
 from genesis_trio.persistence import _writer
+from persistence.desk import FaultyEngine, Fill, Ledger, Note, ThreadedEngine, book, open_faulty
 
 A = "desk/ledger"
 EIO = OSError(errno.EIO, "the medium failed")
@@ -160,6 +160,53 @@ async def test_writer_poison_reaches_all_of_the_batch_and_all_that_wait():
     assert sorted(outcomes) == [0, 1, 2, 3, 4]
     assert ledger.entries == []
     assert engine.writes == 1
+
+
+async def test_writer_error_while_reading_poisons():
+    """A medium that fails when it is read is not trusted with new data either."""
+    engine = FaultyEngine()
+
+    def fail(scope, digest):
+        raise EIO
+
+    async with open_faulty(engine) as store:
+        await store.create_checkpoint({"a": Note()})
+        engine.read_part = fail
+        with pytest.raises(PoisonedError, match="could not be read: .*the medium failed"):
+            await store.restore_latest("a", Note)
+        with pytest.raises(PoisonedError):
+            await store.append(A, [Fill(1)])
+
+
+async def test_writer_error_while_planning_poisons():
+    """An I/O error that comes up before the write is one all the same."""
+    engine = FaultyEngine()
+
+    def fail(scope, kind, component, key):
+        raise EIO
+
+    async with open_faulty(engine) as store:
+        await store.begin_effect(A, "order 1")
+        engine.read_row = fail
+        with pytest.raises(PoisonedError, match="the medium failed"):
+            await store.begin_effect(A, "order 2")
+
+
+async def test_writer_second_trouble_is_not_told_again():
+    """The first error is the reason; what follows from it is not told a second time."""
+    engine, told = FaultyEngine(), []
+
+    def fail():
+        raise EIO
+
+    async with open_faulty(engine) as store:
+        store.on_trouble.append(told.append)
+        engine.failures, engine.idle = [EIO], fail
+        with pytest.raises(PoisonedError):
+            await store.append(A, [Fill(1)])
+        store._writer._poison(StoreError("another"))
+
+    assert len(told) == 1
 
 
 async def test_writer_any_unexpected_error_of_an_engine_poisons():
