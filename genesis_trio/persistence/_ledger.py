@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from genesis_trio.errors import CorruptError, StoreError
+from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._envelope import (
     Head,

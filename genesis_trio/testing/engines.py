@@ -203,7 +203,8 @@ class EngineConformance:
 
             assert list(engine.read_rows(SCOPE, "kind")) == rows
             assert list(engine.read_rows(SCOPE, "kind", "é")) == rows[len(names) :]
-            pages, after = [], None
+            pages: list[Row] = []
+            after: tuple[str, str] | None = None
             while page := engine.read_rows(SCOPE, "kind", after=after, limit=4):
                 pages += page
                 after = (page[-1].component, page[-1].key)
