@@ -67,6 +67,10 @@ from genesis_trio.persistence.opening import (
 from genesis_trio.persistence.policy import (
     CheckpointPolicy,
 )
+from genesis_trio.persistence.schema import (
+    migrates,
+    schema,
+)
 from genesis_trio.persistence.store import (
     Store,
 )
@@ -75,6 +79,14 @@ from genesis_trio.policies._backoff import (
 )
 from genesis_trio.policies._outcome import (
     RetryRule,
+)
+from genesis_trio.policies._window import (
+    Window,
+)
+from genesis_trio.policies.breaker import (
+    BreakerState,
+    BreakerStatistics,
+    CircuitBreaker,
 )
 from genesis_trio.policies.budget import (
     BudgetStatistics,
@@ -121,6 +133,8 @@ __all__ = [
     "AttemptTimeoutError",
     "Backoff",
     "BreakerOpenError",
+    "BreakerState",
+    "BreakerStatistics",
     "BudgetStatistics",
     "Bulkhead",
     "BulkheadFullError",
@@ -129,6 +143,7 @@ __all__ = [
     "CheckpointPolicy",
     "Child",
     "ChildSpec",
+    "CircuitBreaker",
     "Component",
     "ConfigError",
     "Context",
@@ -176,14 +191,17 @@ __all__ = [
     "Topic",
     "TotalTimeoutError",
     "VerifyReport",
+    "Window",
     "allows",
     "cancel_when",
     "current_mode",
     "current_scope",
+    "migrates",
     "mode_scope",
     "observe",
     "open_store",
     "open_supervisor",
     "require",
+    "schema",
     "with_retry",
 ]
