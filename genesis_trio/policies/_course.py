@@ -36,6 +36,7 @@ class Course:
         attempts: How many have been made.
         retries: How many retries were scheduled since the start, or since the call was last `healthy`.
         delay: Seconds before the next attempt.
+        is_retryable: The rule matches the last attempt's error, whether or not it is tried again.
         last_error: The error of the last attempt that was made; refusals of ours are none, unless the rule
             names them.
         last_result: A list with the last attempt's result if that was unsatisfying, else an empty one.
@@ -54,6 +55,7 @@ class Course:
         "_tree",
         "attempts",
         "delay",
+        "is_retryable",
         "last_error",
         "last_result",
         "retries",
@@ -83,6 +85,7 @@ class Course:
         self.attempts = 0
         self.retries = 0
         self.delay = 0.0
+        self.is_retryable = False
         self.last_error: Exception | None = None
         self.last_result: list[Any] = []
 
@@ -96,7 +99,7 @@ class Course:
         answer = retry._rule.retry_after(error, self._policy) if retry is not None else False
         if isinstance(error, BETWEEN_ATTEMPTS):
             if answer is False and self.attempts:
-                self._end(f"the next attempt was refused ({type(error).__name__}: {error})")
+                self.end(f"the next attempt was refused ({type(error).__name__}: {error})")
                 return False
         else:
             self.attempts += 1
@@ -104,6 +107,7 @@ class Course:
                 emit(self._tree, AttemptFailed, policy=self._policy, attempt=self.attempts, error=error)
         self.last_error = error
         self.last_result.clear()
+        self.is_retryable = answer is not False
         if answer is False:
             return True
         if self._heeds_marks:
@@ -164,14 +168,7 @@ class Course:
             assert self._retry.budget is not None
             if self._retry.budget._take():
                 break
-            refusal = RetryBudgetExhaustedError(
-                f"the retry budget of {self._policy!r} had nothing left {self.retries} times in a row"
-            )
-            refusal.__cause__ = (
-                self.last_error
-                if not isinstance(self.last_error, RetryBudgetExhaustedError)
-                else self.last_error.__cause__
-            )
+            refusal = self._budget_error(self.last_error)
             if self.failed(refusal):
                 raise refusal
             await self._wait()
@@ -185,12 +182,15 @@ class Course:
             await trio.lowlevel.checkpoint()
 
     def _schedule(self, answer: bool | float) -> bool:
-        """Schedule another attempt if nothing speaks against it; *answer* may be a delay that somebody named."""
+        """Schedule another attempt if nothing speaks against it; *answer* may be a delay that somebody named.
+
+        True: `proceed`.  False: the call ends with what it has.
+        """
         retry = self._retry
         assert retry is not None
         if retry.max_retries is not None and self.retries >= retry.max_retries:
             if retry.max_retries:
-                self._end("all retries are spent")
+                self.end("all retries are spent")
             return False
         if answer is True:
             delay = self._previous = retry._delay(self.retries + 1, self._previous, self._tree)
@@ -198,12 +198,15 @@ class Course:
             delay = answer
         objection = self._objection(retry, delay, is_named=answer is not True)
         if objection is not None:
-            self._end(objection)
+            self.end(objection)
             return False
         self._is_unpaid = retry.budget is not None and not retry.budget._take()
         if self._is_unpaid and not retry._rule.names(RetryBudgetExhaustedError):
-            self._end("the retry budget has nothing left")
-            return False
+            self.end("the retry budget has nothing left")
+            if self.last_error is None:
+                return False
+            self.last_error = self._budget_error(self.last_error)
+            return True
         self.retries += 1
         self.delay = delay
         if self._counts is not None:
@@ -218,6 +221,14 @@ class Course:
                 error=self._trouble(),
             )
         return True
+
+    def _budget_error(self, cause: Exception | None) -> RetryBudgetExhaustedError:
+        error = RetryBudgetExhaustedError(
+            f"a retry of {self._policy!r} was due and the retry budget has nothing left: too many calls fail at once; "
+            f"the cause is the last real error"
+        )
+        error.__cause__ = cause.__cause__ if isinstance(cause, RetryBudgetExhaustedError) else cause
+        return error
 
     def _objection(self, retry: "Retry", delay: float, *, is_named: bool) -> str | None:
         """Why a wait of *delay* seconds is not begun, or None."""
@@ -243,7 +254,7 @@ class Course:
                 )
         return None
 
-    def _end(self, reason: str) -> None:
+    def end(self, reason: str) -> None:
         """No further attempt is made, for *reason*."""
         self._is_over = True
         if self._counts is not None:

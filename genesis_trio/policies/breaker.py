@@ -203,10 +203,7 @@ class CircuitBreaker(RunBound):
         Cancellation: passes through at once, and says nothing about the dependency.
         """
         lane = self._lane
-        for permit in lane.admissions:  # noqa: B007  (used below; see Lane)
-            break
-        else:
-            permit = lane.admit()
+        permit = next(lane.admissions, None) or lane.admit()
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
@@ -496,6 +493,7 @@ class CircuitBreaker(RunBound):
         if permit.generation != self._generation:
             return
         failed = outcome is Outcome.FAILURE
+        was_clean = self._consecutive_failures == 0
         if failed:
             self._failures += 1
             self._consecutive_failures += 1
@@ -507,7 +505,8 @@ class CircuitBreaker(RunBound):
         elif self._state is BreakerState.CLOSED:
             if self._outcomes is not None:
                 self._outcomes.add(trio.current_time(), failed=failed, slow=is_slow)
-            self._publish()
+            if failed is was_clean:
+                self._publish()
             if failed or self._outcomes is not None:
                 self._judge(trio.current_time(), error)
 

@@ -1,0 +1,753 @@
+"""Guards: all policies of one kind of call to the outside, composed in a fixed order."""
+
+import contextlib
+import functools
+import inspect
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
+
+import attrs
+import trio
+
+from genesis_trio._runtime import Run, RunBound, current_tree
+from genesis_trio.errors import (
+    AttemptTimeoutError,
+    BulkheadFullError,
+    RateLimitedError,
+    TotalTimeoutError,
+)
+from genesis_trio.events import CallRejected, FallbackUsed, Registry, emit
+from genesis_trio.modes import _SCOPE, Capability, current_scope, root_scope
+from genesis_trio.policies import _check
+from genesis_trio.policies._course import Course, RetryCounts
+from genesis_trio.policies._explain import attempts_of, explain
+from genesis_trio.policies._generate import EXECUTE, Features, Shape, compile_wrapper, shape_of, write
+from genesis_trio.policies._given_up import MARKS
+from genesis_trio.policies._lane import NOWHERE, Lane, Permit, open_without_breaker
+from genesis_trio.policies._outcome import REFUSALS, Outcome, leaves
+from genesis_trio.policies._wrapping import check_name, require_async_function
+from genesis_trio.policies.breaker import CircuitBreaker
+from genesis_trio.policies.bulkhead import Bulkhead
+from genesis_trio.policies.hedge import Hedge
+from genesis_trio.policies.rate_limit import RateLimit
+from genesis_trio.policies.retry import Retry
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_URGENT = Capability.CANCEL | Capability.REDUCE
+
+
+class _NotDone:
+    """The type of `NOT_DONE`."""
+
+    def __repr__(self) -> str:
+        return "NOT_DONE"
+
+    def __reduce__(self) -> str:
+        return "NOT_DONE"
+
+
+#: What ``reconcile`` returns to say that the call has not been carried out, so that another attempt may be made.
+NOT_DONE: Any = _NotDone()
+
+
+@attrs.frozen(kw_only=True)
+class GuardStatistics:
+    """What a `Guard` has done in this run.  Calls, but for *attempts*, *retries*, *timeouts* and *hedges*.
+
+    Attributes:
+        calls: That began; those still running are in none of the next four.
+        successes: Returned a value of the function's or of ``reconcile``.
+        failures: Raised, whether or not a fallback answered.
+        cancelled: Were cancelled, or ended by Ctrl-C.
+        rejected: Were refused before the first attempt.
+        attempts: Calls of the function.
+        retries: That were scheduled.
+        retry_successes: Succeeded after a retry.
+        exhausted: Failed although they could have been retried, because nothing was left: no retries, time or budget.
+        timeouts: Attempts that took longer than ``attempt_timeout``.
+        hedges: Copies besides the first.
+    """
+
+    calls: int
+    successes: int
+    failures: int
+    cancelled: int
+    rejected: int
+    attempts: int
+    retries: int
+    retry_successes: int
+    exhausted: int
+    timeouts: int
+    hedges: int
+
+
+@attrs.define(eq=False)
+class _Counts(RetryCounts):
+    """What a guard counts besides what its lane does: calls that go another way than the fast path's to success."""
+
+    calls: int = 0
+    successes: int = 0
+    failures: int = 0
+    cancelled: int = 0
+    rejected: int = 0
+    timeouts: int = 0
+    hedges: int = 0
+
+
+class _Call:
+    """One call on the general path.
+
+    Attributes:
+        since: The number of give-ups when it began; see `_given_up`.
+        began: When it began; only kept for ``max_elapsed``.
+        course: Made at the first attempt that does not succeed.
+        has_started: An attempt has started.
+        has_waited: Something else than the first attempt took of the total timeout.
+        has_won: A copy of a hedged attempt has succeeded.
+        total: The scope of the total timeout.
+        cut: Permits of attempts that the total timeout may have cut.
+    """
+
+    __slots__ = (
+        "args",
+        "began",
+        "course",
+        "cut",
+        "fn",
+        "has_started",
+        "has_waited",
+        "has_won",
+        "kwargs",
+        "since",
+        "total",
+    )
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], began: float) -> None:
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs
+        self.began = began
+        self.since = MARKS.made
+        self.course: Course | None = None
+        self.has_started = False
+        self.has_waited = False
+        self.has_won = False
+        self.total: trio.CancelScope | None = None
+        self.cut: list[Permit] = []
+
+
+#: Every guard there is.
+GUARDS: "Registry[Guard]" = Registry()
+
+
+class Guard(RunBound):
+    """Put all policies of a call to the outside around it, in this order, from the outside in:
+
+    1. *fallback* answers when everything below has failed or was refused;
+    2. *total_timeout* limits everything below, waits included;
+    3. *retry* makes another attempt;
+    4. mode (*needs*) and *breaker* are looked at, so that a call that cannot be made waits for nothing;
+    5. *bulkhead* and *rate_limit* make it wait for its turn;
+    6. mode and breaker decide, in the same synchronous step in which the call starts;
+    7. *hedge* starts copies of a slow call, each of which is decided like an attempt;
+    8. *attempt_timeout* limits the call itself.
+
+    Nest guards for another order.  What the called function awaits before its own write is its own: call
+    `require` there.
+
+    Use it as ``await guard.execute(fn, *args)``, as a decorator, or with `connect` for streams.
+
+    Args:
+        name: For messages, events and metrics.
+        retry: When and how often to try again.
+        breaker: May be shared with other guards of the same dependency.
+        attempt_timeout: Seconds for each attempt, without the waits for bulkhead and rate limit; None is no limit.
+            An attempt that takes longer is an `AttemptTimeoutError`, which is retried if *retry* matches it (it is
+            an `OSError`) and a failure for the breaker.
+        total_timeout: Seconds for the whole call; None is no limit.  If no attempt has failed before, a call that takes
+            longer is a `TotalTimeoutError`, else that attempt's error.
+        bulkhead: Limits calls at once.
+        rate_limit: Limits calls in time.
+        hedge: Makes copies of slow calls.
+        fallback: ``fallback(error, *args, **kwargs)``, sync or async; its value is the call's.
+        needs: What the operating mode has to allow.
+        repeatable: May the call be carried out twice?  Has to be said where *needs* has OPEN and something repeats it.
+            False with a retry needs *reconcile*.
+        reconcile: ``await reconcile(*args, **kwargs)`` finds out what became of an attempt whose outcome is not known:
+            it returns the value that finishes the call, or `NOT_DONE`.  It is asked before another attempt,
+            and before an attempt's error goes to the caller; it runs under the total timeout only.
+
+    Raises:
+        ValueError: a value out of range, or settings that contradict each other.
+        TypeError: a value of the wrong type.
+
+    State: belongs to the ``trio.run`` that uses it; safe to share between tasks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        retry: Retry | None = None,
+        breaker: CircuitBreaker | None = None,
+        attempt_timeout: float | None = None,
+        total_timeout: float | None = None,
+        bulkhead: Bulkhead | None = None,
+        rate_limit: RateLimit | None = None,
+        hedge: Hedge | None = None,
+        fallback: Callable[..., Any] | None = None,
+        needs: Capability | None = None,
+        repeatable: bool | None = None,
+        reconcile: Callable[..., Awaitable[Any]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = check_name("Guard", name)
+        self._retry = _instance("retry", retry, Retry)
+        self.breaker = _instance("breaker", breaker, CircuitBreaker)
+        self._attempt_timeout = (
+            None if attempt_timeout is None else _check.number("Guard", "attempt_timeout", attempt_timeout, above=0)
+        )
+        self._total_timeout = (
+            None if total_timeout is None else _check.number("Guard", "total_timeout", total_timeout, above=0)
+        )
+        self._bulkhead = _instance("bulkhead", bulkhead, Bulkhead)
+        self._rate_limit = _instance("rate_limit", rate_limit, RateLimit)
+        self._hedge = _instance("hedge", hedge, Hedge)
+        self._fallback = _function("fallback", fallback)
+        self._needs = _instance("needs", needs, Capability)
+        self._repeatable = _instance("repeatable", repeatable, bool)
+        self._reconcile = _function("reconcile", reconcile)
+        self._is_urgent = needs is not None and bool(needs) and needs in _URGENT
+        self._refuse_contradictions()
+        self._lane = Lane(self.breaker)
+        if self.breaker is not None:
+            # The breaker keeps the counts of guards that are gone.
+            weakref.finalize(self, self.breaker._retire, self._lane).atexit = False
+        self._features = self._choose_features()
+        self._fresh()
+        # Instead of the method of the same name, which would cost another frame.
+        self.__dict__["execute"] = self._compile(None, EXECUTE)
+        GUARDS.add(self)
+
+    def _refuse_contradictions(self) -> None:
+        attempts = attempts_of(self)
+        if self._total_timeout is not None and self._attempt_timeout is not None:
+            needed = self._attempt_timeout * (attempts if attempts != float("inf") else 1)
+            if needed > self._total_timeout:
+                raise ValueError(
+                    f"Guard(attempt_timeout={self._attempt_timeout:g}, total_timeout={self._total_timeout:g}): {attempts:g} "
+                    f"attempts of {self._attempt_timeout:g} s take {needed:g} s and do not fit; give more time or fewer retries"
+                )
+        if self._hedge is not None and self._repeatable is False:
+            raise ValueError("Guard(hedge=…, repeatable=False): a hedge makes the call twice; leave it out")
+        repeats = [name for name, policy in (("retry", self._retry), ("hedge", self._hedge)) if policy is not None]
+        if repeats and self._repeatable is None and self._needs is not None and Capability.OPEN in self._needs:
+            raise ValueError(
+                f"Guard(needs={self._needs!s}, {repeats[0]}=…): may this call be carried out twice? Say so with "
+                f"repeatable=True, or repeatable=False together with reconcile="
+            )
+        if self._retry is not None and self._repeatable is False and self._reconcile is None:
+            raise ValueError(
+                "Guard(retry=…, repeatable=False): before another attempt somebody has to find out what became of the "
+                "last one; give reconcile="
+            )
+
+    def _choose_features(self) -> Features:
+        """Which healthy path there is for the policies that are set."""
+        retry = self._retry
+        others = (self._total_timeout, self._bulkhead, self._rate_limit, self._hedge, self._fallback, self._reconcile)
+        per_call = () if retry is None else (retry.max_elapsed, retry.retry_result, retry.budget)
+        return Features(
+            is_fast=all(policy is None for policy in (*others, *per_call)),
+            needs=0 if self._needs is None else self._needs.value,
+            has_timeout=self._attempt_timeout is not None,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Guard {self.name!r}>"
+
+    # ------------------------------------------------------------ calling
+
+    async def execute(self, fn: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+        """Run ``fn(*args, **kwargs)`` under all policies.
+
+        Raises:
+            Exception: the last attempt's own error, with a note of what was tried, or a refusal of ours if no attempt was
+                made: `ModeRefusedError`, `BreakerOpenError`, `BulkheadFullError`, `RateLimitedError`.
+            TotalTimeoutError: it took too long, and no attempt had failed.
+            RetryBudgetExhaustedError: a retry was due and the budget had none; the cause is the real error.
+
+        Trio checkpoint: those of *fn*; one before each retry; where it waits for bulkhead or rate limit.
+        Cancellation: passes through at once and is no outcome; no attempt follows it, and no fallback.
+        """
+        return await self._call(fn, args, kwargs)  # type: ignore[no-any-return]
+
+    def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        """Decorate an async function; see `execute`.  The wrapper has the function's own signature.
+
+        Raises:
+            TypeError: *fn* is not an async function.
+        """
+        require_async_function(fn, "@guard")
+        signature = inspect.signature(fn)
+        wrapper = self._compile(fn, shape_of(signature))
+        parameters = signature.parameters.values()
+        wrapper.__defaults__ = tuple(
+            p.default
+            for p in parameters
+            if p.default is not p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        )
+        wrapper.__kwdefaults__ = {
+            p.name: p.default for p in parameters if p.default is not p.empty and p.kind is p.KEYWORD_ONLY
+        }
+        return functools.update_wrapper(wrapper, fn)
+
+    def connect(
+        self, factory: Callable[..., AbstractAsyncContextManager[T]], /, *args: Any
+    ) -> AbstractAsyncContextManager[T]:
+        """Enter the async context manager ``factory(*args)`` under all policies::
+
+            async with feed_guard.connect(open_websocket, url) as ws:
+                ...
+
+        The policies apply to entering: each attempt makes a new context manager, and timeouts, the place in a
+        bulkhead and the lease of a probe end when it is entered.  The end of the block is the one outcome: an error is a
+        failure, a cancellation none, anything else a success.  Nothing in the block is tried again.  A *fallback*
+        (or *reconcile*) gives the value of the block.
+
+        Raises:
+            ValueError: the guard has a hedge; of two streams one would have to be thrown away.
+
+        Trio checkpoint: those of entering and leaving; see `execute`.
+        Cancellation: passes through at once and is no outcome.
+        """
+        if self._hedge is not None:
+            raise ValueError(
+                f"guard {self.name!r} has a hedge, which cannot be used for a stream: make a guard without"
+            )
+        return self._connect(factory, args)
+
+    def source(self, fn: Callable[..., Any] | None = None) -> str:
+        """The text of the wrapper that decorating *fn* makes, or of `execute` if there is none."""
+        return write(EXECUTE if fn is None else shape_of(inspect.signature(fn)), self._features)
+
+    def _compile(self, fn: Callable[..., Any] | None, shape: Shape) -> FunctionType:
+        names = {
+            "fn": fn,
+            "guard": self,
+            "lane": self._lane,
+            "marks": MARKS,
+            "scope": _SCOPE.get,
+            "CancelScope": trio.CancelScope,
+            "limit": self._attempt_timeout,
+        }
+        wrapper = compile_wrapper(write(shape, self._features), names)
+        if fn is None:
+            method = type(self).execute
+            wrapper.__name__, wrapper.__qualname__ = method.__name__, method.__qualname__
+            wrapper.__doc__, wrapper.__module__ = method.__doc__, method.__module__
+            wrapper.__signature__ = _EXECUTE_SIGNATURE  # type: ignore[attr-defined]
+        return wrapper
+
+    # ------------------------------------------------------------ what is known
+
+    def explain(self) -> str:
+        """Worst-case latency and amplification in words, and the policies in their order."""
+        return explain(self)
+
+    def statistics(self) -> GuardStatistics:
+        """The numbers of the current ``trio.run``, as a frozen record.
+
+        Trio checkpoint: never.
+        """
+        if trio.lowlevel.in_trio_run():
+            self._enter_run()
+        counts, lane = self._counts, self._lane
+        return GuardStatistics(
+            calls=lane.handed_out + counts.calls,
+            successes=lane.succeeded + counts.successes,
+            failures=counts.failures,
+            cancelled=counts.cancelled,
+            rejected=counts.rejected,
+            attempts=lane.started,
+            retries=counts.retries,
+            retry_successes=counts.retry_successes,
+            exhausted=counts.exhausted,
+            timeouts=counts.timeouts,
+            hedges=counts.hedges,
+        )
+
+    # ------------------------------------------------------------ the run
+
+    def _enter_run(self) -> Run:
+        # The breaker first: where it is in use by another run, this guard does not enter either.
+        if self.breaker is not None:
+            self.breaker._enter_run()
+        return super()._enter_run()
+
+    def _fresh(self) -> None:
+        self._counts = _Counts()
+        self._lane.reset()
+        if self._run is None:
+            return
+        self._lane.root = root_scope()
+        if self.breaker is not None:
+            self.breaker._join(self._lane)
+        else:
+            open_without_breaker(self._lane)
+
+    def _run_ended(self) -> None:
+        self._lane.close()
+        self._lane.root = NOWHERE
+
+    # ------------------------------------------------------------ rules that the fast and the general path share
+
+    def _look(self) -> None:
+        """Refuse at once what would be refused anyway, before anything is waited for."""
+        if self._needs is not None:
+            current_scope().require(self._needs)
+        if self.breaker is not None and self._lane.permit is None:
+            rejection = self.breaker._would_reject()
+            if rejection is not None:
+                self.breaker._reject(rejection)
+
+    def _decide(self) -> Permit:
+        """Mode and breaker, in the same synchronous step in which the call starts."""
+        if self._needs is not None:
+            current_scope().require(self._needs)
+        return self._lane.admit()
+
+    def _attempt_timeout_error(self) -> AttemptTimeoutError:
+        self._counts.timeouts += 1
+        return AttemptTimeoutError(
+            f"an attempt of {self.name!r} took longer than attempt_timeout={self._attempt_timeout:g} s"
+        )
+
+    def _outcome(self, error: BaseException) -> Outcome:
+        if self.breaker is None:
+            return Outcome.NONE  # nobody asks
+        return self.breaker._rule.outcome(error, self.breaker.name)
+
+    def _outcome_of_result(self, result: object) -> Outcome:
+        return Outcome.NONE if self.breaker is None else self.breaker._outcome_of_result(result)
+
+    def _make_course(self, since: int, began: float = 0.0) -> Course:
+        return Course(self._retry, self.name, since=since, began=began, counts=self._counts)
+
+    def _count_end(self, error: BaseException, *, has_started: bool) -> None:
+        """Count a call that ended with *error*."""
+        if not isinstance(error, Exception):
+            self._counts.cancelled += 1
+        elif isinstance(error, REFUSALS) and not has_started:
+            self._counts.rejected += 1
+            tree = current_tree()
+            if tree.hooks:
+                emit(tree, CallRejected, policy=self.name, error=error)
+        else:
+            self._counts.failures += 1
+
+    # ------------------------------------------------------------ what the fast path tells
+
+    def _admit_first(self) -> Permit | None:
+        """The lane is closed, or the mode does not allow the call, or both were not known yet in this run.
+
+        None: the retry waits for such a refusal, on the general path.
+        """
+        self._enter_run()
+        try:
+            permit = self._decide()
+        except REFUSALS as refusal:
+            if self._retry is not None and self._retry._rule.names(type(refusal)):
+                return None
+            self._counts.calls += 1
+            self._count_end(refusal, has_started=False)
+            raise
+        self._counts.calls += 1
+        return permit
+
+    def _first_failed(self, permit: Permit, error: BaseException, since: int) -> Course | None:
+        """The first attempt of a call on the fast path raised.  None: so does the call."""
+        self._lane.settle(permit, self._outcome(error), error)
+        if isinstance(error, Exception):
+            course = self._make_course(since)
+            if not course.failed(error):
+                return course
+            course.forget()
+        self._count_end(error, has_started=True)
+        return None
+
+    def _succeeded(self, permit: Permit, result: object) -> None:
+        """The first attempt of a call on the fast path succeeded, and the lane wants to know."""
+        self._lane.settle(permit, self._outcome_of_result(result))
+        self._counts.successes += 1
+
+    async def _persist(
+        self, course: Course, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Go on with a call of the fast path whose first attempt failed."""
+        call = _Call(fn, args, kwargs, 0.0)
+        call.course = course
+        call.has_started = True
+        return await self._finish(call)
+
+    # ------------------------------------------------------------ the general path
+
+    async def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """All policies in their order."""
+        self._enter_run()
+        return await self._finish(self._begin(fn, args, kwargs))
+
+    def _begin(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+        self._counts.calls += 1
+        began = 0.0
+        if self._retry is not None:
+            if self._retry.budget is not None:
+                self._retry.budget._deposit()
+            if self._retry.max_elapsed is not None:
+                began = trio.current_time()
+        return _Call(fn, args, kwargs, began)
+
+    async def _finish(self, call: _Call) -> Any:
+        """Bring *call* to its end, and count it."""
+        try:
+            result = await (self._retrying(call) if self._total_timeout is None else self._limited(call))
+        except Exception as error:
+            if self._fallback is not None:
+                return await self._fall_back(error, call)
+            self._count_end(error, has_started=call.has_started)
+            raise
+        except BaseException as error:
+            self._count_end(error, has_started=call.has_started)
+            raise
+        finally:
+            if call.course is not None:
+                call.course.forget()
+        self._counts.successes += 1
+        return result
+
+    async def _fall_back(self, error: Exception, call: _Call) -> Any:
+        """The fallback's answer to *error*; if it is cancelled or fails, that is how the call ended."""
+        assert self._fallback is not None
+        tree = current_tree()
+        if tree.hooks:
+            emit(tree, FallbackUsed, policy=self.name, error=error)
+        end: BaseException = error
+        try:
+            value = self._fallback(error, *call.args, **call.kwargs)
+            return await value if inspect.isawaitable(value) else value
+        except BaseException as failure:
+            end = failure
+            raise
+        finally:
+            self._count_end(end if not isinstance(end, Exception) else error, has_started=call.has_started)
+            del end
+
+    async def _limited(self, call: _Call) -> Any:
+        """The total timeout."""
+        assert self._total_timeout is not None
+        try:
+            with trio.CancelScope(relative_deadline=self._total_timeout) as call.total:
+                return await self._retrying(call)
+            return self._total_timeout_is_over(call)
+        finally:
+            # Without the error of above: a cut attempt was not cut by us, but by somebody around us.
+            self._settle_cut(call, Outcome.CANCELLED)
+
+    def _total_timeout_is_over(self, call: _Call) -> Any:
+        """The last result if there is one, else raise the real last error, else a `TotalTimeoutError`."""
+        too_long = f"{self.name!r} took longer than total_timeout={self._total_timeout:g} s"
+        if self._repeatable is False and call.has_started:
+            too_long += "; what became of the attempt that was cut off is not known"
+        error = TotalTimeoutError(too_long)
+        self._settle_cut(call, Outcome.NONE if call.has_waited else Outcome.FAILURE, error)
+        course = call.course
+        if course is None:
+            raise error
+        course.end(too_long)
+        if course.last_error is not None:
+            raise course.last_error
+        return course.last_result[0]
+
+    def _settle_cut(self, call: _Call, outcome: Outcome, error: BaseException | None = None) -> None:
+        while call.cut:
+            self._lane.settle(call.cut.pop(), outcome, error)
+
+    async def _retrying(self, call: _Call) -> Any:
+        """The retry: attempts, until one of them is good or nothing is left."""
+        while True:
+            course = call.course
+            if course is not None:
+                call.has_waited = True
+                if not await course.proceed():
+                    return course.last_result[0]
+                if self._must_reconcile(course):
+                    value = await self._ask(call)
+                    if value is not NOT_DONE:
+                        course.succeeded()
+                        return value
+            try:
+                result = await self._attempt(call)
+            except Exception as error:
+                if course is None:
+                    course = call.course = self._make_course(call.since, call.began)
+                if course.failed(error):
+                    if self._must_reconcile(course):
+                        value = await self._ask(call)
+                        if value is not NOT_DONE:
+                            return value
+                    raise
+            else:
+                if self._is_good(result):
+                    if course is not None:
+                        course.succeeded()
+                    return result
+                if course is None:
+                    course = call.course = self._make_course(call.since, call.began)
+                if not course.unsatisfied(result):
+                    return result
+
+    def _is_good(self, result: object) -> bool:
+        dissatisfaction = None if self._retry is None else self._retry._dissatisfaction
+        return dissatisfaction is None or not dissatisfaction.says_yes(result, self.name)
+
+    def _must_reconcile(self, course: Course) -> bool:
+        """True if it is not known what became of the last attempt, and somebody can tell."""
+        if self._reconcile is None or trio.current_effective_deadline() == -float("inf"):
+            return False
+        error = course.last_error
+        if error is None:
+            return (
+                True  # it returned something that is not good enough; whether that was carried out is for others to say
+            )
+        if all(isinstance(leaf, REFUSALS) for leaf in leaves(error)):
+            return False  # nothing was sent
+        return (
+            self._retry is None
+            or course.is_retryable
+            or any(isinstance(leaf, AttemptTimeoutError) for leaf in leaves(error))
+        )
+
+    async def _ask(self, call: _Call) -> Any:
+        assert self._reconcile is not None
+        return await self._reconcile(*call.args, **call.kwargs)
+
+    async def _attempt(self, call: _Call) -> Any:
+        """One attempt: look, wait for its turn, then start it or the race of its copies."""
+        await self._wait_for_turn(call)
+        try:
+            if self._hedge is None:
+                return await self._start(call, 0)
+            call.has_won = False
+            return await self._hedge._call(functools.partial(self._copy, call), name=self.name)
+        finally:
+            self._leave()
+
+    async def _wait_for_turn(self, call: _Call) -> None:
+        """A place in the bulkhead, then a token of the rate limit.
+
+        The token last: it counts calls that begin, so it has to be taken in the step in which this one does.
+        """
+        if self._bulkhead is None and self._rate_limit is None:
+            return
+        self._look()
+        if self._bulkhead is not None and not self._bulkhead._try_enter(self._is_urgent):
+            call.has_waited = True
+            await self._bulkhead._enter(self._is_urgent)
+        try:
+            if self._rate_limit is not None and not self._rate_limit._try_take(self._is_urgent):
+                call.has_waited = True
+                await self._rate_limit._take(self._is_urgent)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        if self._bulkhead is not None:
+            self._bulkhead._leave()
+
+    async def _copy(self, call: _Call, copy: int) -> Any:
+        """One copy of a hedged attempt.  The first one has had its turn; the others take theirs or leave it."""
+        if copy == 0:
+            return await self._start(call, copy)
+        self._look()
+        if self._bulkhead is not None and not self._bulkhead._try_enter(self._is_urgent):
+            raise BulkheadFullError(f"no place for a hedge of {self.name!r}; hedges do not wait for one")
+        try:
+            if self._rate_limit is not None and not self._rate_limit._try_take(self._is_urgent):
+                raise RateLimitedError(
+                    f"no token for a hedge of {self.name!r}; hedges do not wait for one", retry_after=0.0
+                )
+            return await self._start(call, copy)
+        finally:
+            self._leave()
+
+    def _admit(self, call: _Call) -> Permit:
+        """Decide; what was taken from the rate limit in this step goes back if the answer is no."""
+        try:
+            permit = self._decide()
+        except BaseException:
+            if self._rate_limit is not None:
+                self._rate_limit._give_back()
+            raise
+        call.has_started = True
+        return permit
+
+    async def _start(self, call: _Call, copy: int) -> Any:
+        """Decide, and call the function in the same step."""
+        permit = self._admit(call)
+        if copy:
+            self._counts.hedges += 1
+        try:
+            if self._attempt_timeout is None:
+                result = await call.fn(*call.args, **call.kwargs)
+            else:
+                result = None
+                with trio.CancelScope(relative_deadline=self._attempt_timeout) as scope:
+                    result = await call.fn(*call.args, **call.kwargs)
+                if scope.cancelled_caught:
+                    raise self._attempt_timeout_error()
+        except BaseException as error:
+            self._settle_error(call, permit, error)
+            raise
+        outcome = Outcome.NONE if call.has_won else self._outcome_of_result(result)
+        call.has_won = True
+        self._lane.settle(permit, outcome)
+        return result
+
+    def _settle_error(self, call: _Call, permit: Permit, error: BaseException) -> None:
+        outcome = Outcome.NONE if call.has_won else self._outcome(error)
+        if outcome is Outcome.CANCELLED and call.total is not None and call.total.cancel_called:
+            # Whether it was our own total timeout is known when its scope is left, later in this very step.
+            call.cut.append(permit)
+        else:
+            self._lane.settle(permit, outcome, error)
+
+    # ------------------------------------------------------------ streams
+
+    @contextlib.asynccontextmanager
+    async def _connect(
+        self, factory: Callable[..., AbstractAsyncContextManager[Any]], args: tuple[Any, ...]
+    ) -> AsyncIterator[Any]:
+        raise NotImplementedError
+        yield
+
+
+def _instance(name: str, value: Any, cls: type[T]) -> T | None:
+    if value is not None and not isinstance(value, cls):
+        raise TypeError(f"Guard({name}=…) wants a {cls.__name__} or None, got {value!r}")
+    return value
+
+
+def _function(name: str, value: Any) -> Callable[..., Any] | None:
+    if value is not None and not callable(value):
+        raise TypeError(f"Guard({name}=…) wants a function or None, got {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
+_EXECUTE_SIGNATURE = inspect.signature(Guard.execute)
+_EXECUTE_SIGNATURE = _EXECUTE_SIGNATURE.replace(parameters=list(_EXECUTE_SIGNATURE.parameters.values())[1:])
