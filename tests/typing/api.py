@@ -10,12 +10,16 @@ from typing import Any, assert_type
 import trio
 
 from genesis_trio import (
+    BreakerState,
+    BreakerStatistics,
     Capability,
+    CircuitBreaker,
     Event,
     Hold,
     Mode,
     ModeCause,
     ModeScope,
+    Retry,
     allows,
     cancel_when,
     current_mode,
@@ -23,6 +27,7 @@ from genesis_trio import (
     mode_scope,
     observe,
     require,
+    with_retry,
 )
 from genesis_trio.testing import simulate
 
@@ -56,3 +61,24 @@ def simulation() -> None:
         return str(number)
 
     assert_type(simulate(main, 1, seed=0), str)
+
+
+async def place(order: int, *, fast: bool = False) -> str:
+    return f"{order} {fast}"
+
+
+async def policies() -> None:
+    for policy in (Retry(OSError), CircuitBreaker("venue")):
+        assert_type(await policy.execute(place, 1, fast=True), str)
+
+        guarded = policy(place)
+        assert_type(await guarded(1, fast=True), str)
+        await guarded("1")  # type: ignore[arg-type]  # a decorator keeps the types of arguments
+        await guarded(1, slow=True)  # type: ignore[call-arg]  # and their names
+
+    assert_type(await with_retry(place, 1, max_retries=1), str)
+    async for attempt in Retry(OSError).attempts():
+        with attempt as current:
+            assert_type(current.number, int)
+    assert_type(CircuitBreaker("venue").state, BreakerState)
+    assert_type(CircuitBreaker("venue").statistics(), BreakerStatistics)
