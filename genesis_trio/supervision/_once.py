@@ -67,7 +67,7 @@ async def run_once(
     effect = await store.begin_effect(path, key)
     if effect.status is EffectStatus.DONE:
         return cast("T", codec.decode(effect.result, as_type))
-    if effect.status is EffectStatus.FAILED:
+    if effect.failure is not None:
         raise EffectFailedError(f"{key!r} of {path!r} was run and failed with {effect.failure[0]}: {effect.failure[1]}")
     if effect.status is EffectStatus.UNKNOWN:
         reconcile = getattr(incarnation.component, "reconcile_once", None)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from genesis_trio.errors import BreakerOpenError, CorruptError, SchemaError
+from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.events import (
     ChildCrashed,
     ChildParked,
@@ -46,6 +46,7 @@ from genesis_trio.modes import Criticality, Hold, Mode, ModeScope, admits
 from genesis_trio.supervision._exits import Exit, How, classify
 from genesis_trio.supervision._inbox import SavedMailbox, restore_mailbox
 from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
+from genesis_trio.supervision._start_gate import StartGate
 from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Child:
         self._unpark_after = spec.unpark_after
         #: Suspended while it was failing: that counts until it was ready again.
         self.failed_when_suspended = False
-        self._permit: Any = None
+        self._start_gate = StartGate(spec.breaker) if spec.breaker is not None else None
         self._watchers: dict[object, Callable[[], None]] = {}
         self._unwatch_mode = self.scope.watch(self._mode_changed)
 
@@ -317,26 +318,20 @@ class Child:
                 if self.status not in (Lifecycle.SUSPENDED, Lifecycle.PARKED):
                     self._suspend()
             else:
-                wake_at = self._ask_breaker()
+                wake_at = self._ask_gate()
                 if wake_at == -math.inf:
                     return True
             with trio.move_on_at(wake_at):
                 await self._poked.wait()
 
-    def _ask_breaker(self) -> float:
+    def _ask_gate(self) -> float:
         """-inf if the breaker over it lets it start; otherwise when to ask again."""
-        breaker = self.spec.breaker
-        if breaker is None:
+        if self._start_gate is None:
             return -math.inf
-        try:
-            self._permit = breaker.admit()
-        except BreakerOpenError as error:
-            if self.status is not Lifecycle.BACKOFF:
-                self._set(Lifecycle.BACKOFF)
-            # Isolated by hand: nobody tells when that ends, so the breaker is asked once a second.
-            wait = error.retry_after if 0.0 < error.retry_after < math.inf else 1.0
-            return trio.current_time() + wait
-        return -math.inf
+        opens_at = self._start_gate.opens_at()
+        if opens_at > -math.inf and self.status not in (Lifecycle.BACKOFF, Lifecycle.PARKED):
+            self._set(Lifecycle.BACKOFF)
+        return opens_at
 
     def _suspend(self) -> None:
         if self.status is Lifecycle.BACKOFF:
@@ -372,21 +367,14 @@ class Child:
             incarnation.ready(None)  # whoever waits for it may go on
         self.incarnation = None
         incarnation.finish(error if end.how is How.CRASHED else None)
-        self._settle_permit(end, incarnation)
+        if self._start_gate is not None:
+            if end.how is How.CRASHED and end.error is not None:
+                self._start_gate.crashed(end.error)
+            else:
+                self._start_gate.ended()
         if end.error is not None and end.how is not How.FATAL:
             self.last_error = end.error
         return end
-
-    def _settle_permit(self, end: Exit, incarnation: Incarnation) -> None:
-        permit, self._permit = self._permit, None
-        if permit is None or self.spec.breaker is None:
-            return
-        if end.how is How.CRASHED and isinstance(end.error, Exception):
-            self.spec.breaker.settle(permit, error=end.error)
-        elif incarnation.is_ready:
-            self.spec.breaker.settle(permit)
-        else:
-            self.spec.breaker.settle(permit, cancelled=True)
 
     async def _is_over(self, end: Exit) -> bool:
         """Decide what follows the *end* of a run: True if nothing does."""
@@ -439,7 +427,7 @@ class Child:
         if self.spec.restart is Restart.TEMPORARY:
             self._stopped("temporary")
             return True
-        charged = not (self.spec.breaker is not None and self.spec.breaker.rejects())
+        charged = self._start_gate is None or not self._start_gate.is_open()
         if isinstance(error, (SchemaError, CorruptError)):
             self._park(error)  # another run would meet the same bytes
         elif self._is_trial or (charged and self._is_over_budget()):
@@ -585,23 +573,21 @@ class Child:
         self._set(Lifecycle.READY)
         if self.tree.hooks:
             emit(self.tree, ChildReady, child=self.path, generation=self.generation)
-        if self._permit is not None and self.spec.breaker is not None:
-            # The venue answered: whoever waits for this probe may go on.
-            self.spec.breaker.settle(self._permit)
-            self._permit = None
+        if self._start_gate is not None:
+            self._start_gate.ready()
         by_hand, self._by_hand = self._by_hand, False
         if self._parked_hold is not None:
             if by_hand:
                 self._forget_parking()
             else:
                 self.supervisor.start_service(lambda: self._prove(incarnation))
-        self.supervisor.start_service(lambda: self._outlive_backoff(incarnation))
+        if self._crashes_in_a_row:
+            self.supervisor.start_service(lambda: self._outlive_backoff(incarnation))
 
     async def _outlive_backoff(self, incarnation: Incarnation) -> None:
-        if self._crashes_in_a_row:
-            await trio.sleep(self.supervisor.backoff.max_delay)
-            if self.incarnation is incarnation:
-                self.forget_crashes()
+        await trio.sleep(self.supervisor.backoff.max_delay)
+        if self.incarnation is incarnation:
+            self.forget_crashes()
 
     def forget_crashes(self) -> None:
         """The restart delay starts anew."""

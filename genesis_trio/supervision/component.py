@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get
 import attrs
 
 from genesis_trio.modes import Criticality
+from genesis_trio.policies.breaker import CircuitBreaker
 
 if TYPE_CHECKING:
-    from genesis_trio.policies.breaker import CircuitBreaker
     from genesis_trio.persistence.policy import CheckpointPolicy
+    from genesis_trio.policies.breaker import CircuitBreaker
     from genesis_trio.supervision.context import Context
 
 __all__ = ["ChildSpec", "Component", "Lifecycle", "Restart", "Strategy"]
@@ -142,7 +143,7 @@ class ChildSpec:
     heartbeat_timeout: float | None
     unpark_after: float | None
     checkpoint: "CheckpointPolicy | None"
-    breaker: "CircuitBreaker | None"
+    breaker: CircuitBreaker | None
     options: Mapping[str, Any] | None
 
     def __init__(
@@ -158,7 +159,7 @@ class ChildSpec:
         heartbeat_timeout: float | None = None,
         unpark_after: float | None = 30.0,
         checkpoint: "CheckpointPolicy | None" = None,
-        breaker: "CircuitBreaker | None" = None,
+        breaker: CircuitBreaker | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         check_component(component)
@@ -184,9 +185,9 @@ class ChildSpec:
                 raise TypeError(f"{what} of child {name!r} is a number of seconds, got {seconds!r}")
             if seconds < 0 or math.isnan(seconds) or (seconds == 0 and what != "stop_grace"):
                 raise ValueError(f"{what} of child {name!r} is in seconds and positive, got {seconds!r}")
-        if breaker is not None and not hasattr(breaker, "admit"):
+        if breaker is not None and not isinstance(breaker, CircuitBreaker):
             raise TypeError(f"breaker of child {name!r} is a CircuitBreaker, got {breaker!r}")
-        self.__attrs_init__(  # type: ignore[attr-defined]
+        self.__attrs_init__(
             component,
             args,
             name,

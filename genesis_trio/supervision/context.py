@@ -202,7 +202,7 @@ class Context:
         Trio checkpoint: always.
         Cancellation: passes; the request is withdrawn if nobody has begun with it.
         """
-        if timeout is not None and not 0 < timeout:
+        if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout is in seconds and positive, or None, got {timeout!r}")
         await trio.lowlevel.checkpoint()
         return await self._child.tree.bus.requests(topic).ask(message, timeout)

@@ -213,10 +213,7 @@ class Supervisor:
         if self._all_finished.is_set():
             self._all_finished = trio.Event()
         child.first_started_at = trio.current_time()
-        context = contextvars.copy_context()
-        context.run(_SCOPE.set, child.scope)
-        context.run(_TREE.set, self.tree)
-        context.run(self._nursery.start_soon, child.live, name=child.path)
+        self._spawn(child.live, child.scope, child.path)
 
     def revive(self, child: Child) -> None:
         """Let a stopped child live again."""
@@ -270,11 +267,15 @@ class Supervisor:
             finally:
                 self._services.pop(scope, None)
 
-        context = contextvars.copy_context()
-        context.run(_SCOPE.set, self.scope)
-        context.run(_TREE.set, self.tree)
-        context.run(self._nursery.start_soon, serve)
+        self._spawn(serve, self.scope, f"{self.path} {getattr(fn, '__qualname__', fn)}")
         return scope
+
+    def _spawn(self, fn: Callable[[], Awaitable[None]], scope: ModeScope, name: str) -> None:
+        """Start a task in the context of *scope*: Trio gives a task its spawner's, which may be another tree's."""
+        context = contextvars.copy_context()
+        context.run(_SCOPE.set, scope)
+        context.run(_TREE.set, self.tree)
+        context.run(lambda: self._nursery.start_soon(fn, name=name))
 
     # ------------------------------------------------------------ stopping
 

@@ -9,6 +9,7 @@ import trio.testing
 from genesis_trio.errors import ConfigError, StartTimeoutError
 from genesis_trio.events import observe
 from genesis_trio.modes import Criticality, Mode, ModePolicy, current_mode, current_scope
+from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.component import ChildSpec, Component, Lifecycle, Restart, Strategy
 from genesis_trio.supervision.supervisor import open_supervisor
@@ -856,4 +857,55 @@ async def test_why_unknown_child_lists_those_that_are_there(autojump_clock):
         await desk.start(forever, name="feed", stop_grace=0)
         with pytest.raises(LookupError, match="there are: feed"):
             desk.why("fed")
+        await desk.stop()
+
+
+# ---------------------------------------------------------------- a breaker over a venue
+
+
+async def test_breaker_open_keeps_children_waiting_and_burns_no_budget(autojump_clock):
+    """Three crashes open it; the restart waits for the half-open probe and nobody is parked."""
+    breaker = CircuitBreaker("venue", failure_threshold=3, recovery_timeout=20, success_threshold=1)
+    up = False
+
+    async def component(ctx):
+        if not up:
+            raise OSError("venue down")
+        ctx.ready()
+        await trio.sleep_forever()
+
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=3) as desk:
+        with trio.move_on_after(10):
+            await desk.start_all([ChildSpec(component, name="x", breaker=breaker, stop_grace=0)])
+        child = desk.children["x"]
+        assert child.status is Lifecycle.BACKOFF
+        assert child.generation == 3
+        assert breaker.state is BreakerState.OPEN
+        up = True
+        await child.wait(Lifecycle.READY)
+        assert 18 <= trio.current_time() <= 23
+        assert breaker.state is BreakerState.CLOSED
+        await desk.stop()
+
+
+async def test_breaker_half_open_elects_one_child(autojump_clock):
+    """Of two children over one venue only one starts as the probe; the other follows its success."""
+    breaker = CircuitBreaker("venue", failure_threshold=1, recovery_timeout=10, success_threshold=1)
+    starts = []
+
+    async def component(ctx):
+        starts.append((ctx.name, trio.current_time()))
+        if ctx.generation == 1:
+            raise OSError("venue down")
+        await trio.sleep(2)
+        ctx.ready()
+        await trio.sleep_forever()
+
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=3) as desk:
+        specs = [ChildSpec(component, name=name, breaker=breaker, stop_grace=0) for name in "ab"]
+        await desk.start_all(specs)
+        assert desk.statistics().ready == 2
+        late = [(name, time) for name, time in starts if time > 5]
+        assert len(late) >= 2
+        assert late[1][1] - late[0][1] >= 2
         await desk.stop()

@@ -1,0 +1,62 @@
+"""A circuit breaker over children that depend on the same venue.
+
+While it is OPEN no child starts, and a crash costs no budget: the venue's outage is not the child's fault.  Half
+open it elects one child as its probe, so that the others do not come back as a herd.
+"""
+
+import math
+
+import trio
+
+from genesis_trio.errors import BreakerOpenError
+from genesis_trio.policies._lane import Permit
+from genesis_trio.policies._outcome import Outcome
+from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
+
+__all__ = ["StartGate"]
+
+# Isolated by hand: nobody tells when that ends, so the breaker is asked once a second.
+ISOLATED_PERIOD = 1.0
+
+
+class StartGate:
+    """What one child asks of the breaker over it, and tells it."""
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+        self._permit: Permit | None = None
+
+    def opens_at(self) -> float:
+        """-inf if the child may start now, with a permit taken; otherwise when to ask again."""
+        try:
+            self._permit = self._breaker._admit()
+        except BreakerOpenError as error:
+            wait = error.retry_after if 0.0 < error.retry_after < math.inf else ISOLATED_PERIOD
+            return trio.current_time() + wait
+        return -math.inf
+
+    def is_open(self) -> bool:
+        """True while the breaker keeps children from starting."""
+        return self._breaker.state in (BreakerState.OPEN, BreakerState.ISOLATED)
+
+    def ready(self) -> None:
+        """The child is ready: the venue answers, and whoever waits for this probe may go on."""
+        self._settle(Outcome.SUCCESS, None)
+
+    def crashed(self, error: BaseException) -> None:
+        """The child crashed, before it was ready or after."""
+        if self._permit is None:
+            try:
+                self._permit = self._breaker._admit()
+            except BreakerOpenError:
+                return  # another child has told it already
+        self._settle(Outcome.FAILURE, error)
+
+    def ended(self) -> None:
+        """The child ended for reasons of its own, which say nothing about the venue."""
+        self._settle(Outcome.CANCELLED, None)
+
+    def _settle(self, outcome: Outcome, error: BaseException | None) -> None:
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            self._breaker._settle(permit, outcome, error)
