@@ -32,6 +32,7 @@ _ROOMS = {
     "genesis_trio.policies.breaker": "BreakerState BreakerStatistics CircuitBreaker",
     "genesis_trio.policies.budget": "BudgetStatistics RetryBudget",
     "genesis_trio.policies.bulkhead": "Bulkhead",
+    "genesis_trio.policies.guard": "Guard GuardStatistics NOT_DONE",
     "genesis_trio.policies.hedge": "Hedge",
     "genesis_trio.policies.rate_limit": "RateLimit",
     "genesis_trio.policies.retry": "Attempt Retry with_retry",

@@ -95,6 +95,11 @@ from genesis_trio.policies.budget import (
 from genesis_trio.policies.bulkhead import (
     Bulkhead,
 )
+from genesis_trio.policies.guard import (
+    NOT_DONE,
+    Guard,
+    GuardStatistics,
+)
 from genesis_trio.policies.hedge import (
     Hedge,
 )
@@ -153,6 +158,8 @@ __all__ = [
     "Event",
     "FencedError",
     "GenesisError",
+    "Guard",
+    "GuardStatistics",
     "Hedge",
     "Hold",
     "JitterKind",
@@ -164,6 +171,7 @@ __all__ = [
     "ModePolicy",
     "ModeRefusedError",
     "ModeScope",
+    "NOT_DONE",
     "OutcomeUnknownError",
     "Overflow",
     "PluginError",

@@ -327,7 +327,9 @@ class ModeScope:
 
     def _refusal(self, needs: Capability) -> ModeRefusedError:
         refused = Capability(needs.value & ~self.mask)
-        blocking = [hold.cause for scope in self._upwards() for hold in scope._holds.values() if refused.value & ~hold._mask]
+        blocking = [
+            hold.cause for scope in self._upwards() for hold in scope._holds.values() if refused.value & ~hold._mask
+        ]
         words = "; ".join(_in_words(cause) for cause in blocking)
         return ModeRefusedError(
             f"{self.path!r} is in mode {self._mode.name}, which does not allow {_names(refused)}: {words}",
@@ -480,7 +482,9 @@ class ModeScope:
         hold = self._holds.get((owner, reason))
         if hold is None:
             held = "; ".join(f"{cause.owner!r}: {cause.reason!r}" for cause in self.causes) or "none"
-            raise LookupError(f"no cause of {owner!r} with the reason {reason!r} is held on {self.path!r}; held are: {held}")
+            raise LookupError(
+                f"no cause of {owner!r} with the reason {reason!r} is held on {self.path!r}; held are: {held}"
+            )
         hold.cleared(by)
 
     def clear_owned(self, owner: str, by: str) -> None:

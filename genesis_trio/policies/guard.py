@@ -41,20 +41,6 @@ T = TypeVar("T")
 _URGENT = Capability.CANCEL | Capability.REDUCE
 
 
-class _NotDone:
-    """The type of `NOT_DONE`."""
-
-    def __repr__(self) -> str:
-        return "NOT_DONE"
-
-    def __reduce__(self) -> str:
-        return "NOT_DONE"
-
-
-#: What ``reconcile`` returns to say that the call has not been carried out, so that another attempt may be made.
-NOT_DONE: Any = _NotDone()
-
-
 @attrs.frozen(kw_only=True)
 class GuardStatistics:
     """What a `Guard` has done in this run.  Calls, but for *attempts*, *retries*, *timeouts* and *hedges*.
@@ -97,48 +83,6 @@ class _Counts(RetryCounts):
     rejected: int = 0
     timeouts: int = 0
     hedges: int = 0
-
-
-class _Call:
-    """One call on the general path.
-
-    Attributes:
-        since: The number of give-ups when it began; see `_given_up`.
-        began: When it began; only kept for ``max_elapsed``.
-        course: Made at the first attempt that does not succeed.
-        has_started: An attempt has started.
-        has_waited: Something else than the first attempt took of the total timeout.
-        has_won: A copy of a hedged attempt has succeeded.
-        total: The scope of the total timeout.
-        cut: Permits of attempts that the total timeout may have cut.
-    """
-
-    __slots__ = (
-        "args",
-        "began",
-        "course",
-        "cut",
-        "fn",
-        "has_started",
-        "has_waited",
-        "has_won",
-        "kwargs",
-        "since",
-        "total",
-    )
-
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], began: float) -> None:
-        self.fn = fn
-        self.args = args
-        self.kwargs = kwargs
-        self.began = began
-        self.since = MARKS.made
-        self.course: Course | None = None
-        self.has_started = False
-        self.has_waited = False
-        self.has_won = False
-        self.total: trio.CancelScope | None = None
-        self.cut: list[Permit] = []
 
 
 #: Every guard there is.
@@ -330,7 +274,7 @@ class Guard(RunBound):
             raise ValueError(
                 f"guard {self.name!r} has a hedge, which cannot be used for a stream: make a guard without"
             )
-        return self._connect(factory, args)
+        return open_stream(self, factory, args)
 
     def source(self, fn: Callable[..., Any] | None = None) -> str:
         """The text of the wrapper that decorating *fn* makes, or of `execute` if there is none."""
@@ -490,251 +434,17 @@ class Guard(RunBound):
         self, course: Course, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Go on with a call of the fast path whose first attempt failed."""
-        call = _Call(fn, args, kwargs, 0.0)
+        call = Call(self, fn, args, kwargs)
         call.course = course
         call.has_started = True
-        return await self._finish(call)
-
-    # ------------------------------------------------------------ the general path
+        return await call.finish()
 
     async def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """All policies in their order."""
+        """Make a call on the general path from its beginning."""
         self._enter_run()
-        return await self._finish(self._begin(fn, args, kwargs))
-
-    def _begin(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
-        self._counts.calls += 1
-        began = 0.0
-        if self._retry is not None:
-            if self._retry.budget is not None:
-                self._retry.budget._deposit()
-            if self._retry.max_elapsed is not None:
-                began = trio.current_time()
-        return _Call(fn, args, kwargs, began)
-
-    async def _finish(self, call: _Call) -> Any:
-        """Bring *call* to its end, and count it."""
-        try:
-            result = await (self._retrying(call) if self._total_timeout is None else self._limited(call))
-        except Exception as error:
-            if self._fallback is not None:
-                return await self._fall_back(error, call)
-            self._count_end(error, has_started=call.has_started)
-            raise
-        except BaseException as error:
-            self._count_end(error, has_started=call.has_started)
-            raise
-        finally:
-            if call.course is not None:
-                call.course.forget()
-        self._counts.successes += 1
-        return result
-
-    async def _fall_back(self, error: Exception, call: _Call) -> Any:
-        """The fallback's answer to *error*; if it is cancelled or fails, that is how the call ended."""
-        assert self._fallback is not None
-        tree = current_tree()
-        if tree.hooks:
-            emit(tree, FallbackUsed, policy=self.name, error=error)
-        end: BaseException = error
-        try:
-            value = self._fallback(error, *call.args, **call.kwargs)
-            return await value if inspect.isawaitable(value) else value
-        except BaseException as failure:
-            end = failure
-            raise
-        finally:
-            self._count_end(end if not isinstance(end, Exception) else error, has_started=call.has_started)
-            del end
-
-    async def _limited(self, call: _Call) -> Any:
-        """The total timeout."""
-        assert self._total_timeout is not None
-        try:
-            with trio.CancelScope(relative_deadline=self._total_timeout) as call.total:
-                return await self._retrying(call)
-            return self._total_timeout_is_over(call)
-        finally:
-            # Without the error of above: a cut attempt was not cut by us, but by somebody around us.
-            self._settle_cut(call, Outcome.CANCELLED)
-
-    def _total_timeout_is_over(self, call: _Call) -> Any:
-        """The last result if there is one, else raise the real last error, else a `TotalTimeoutError`."""
-        too_long = f"{self.name!r} took longer than total_timeout={self._total_timeout:g} s"
-        if self._repeatable is False and call.has_started:
-            too_long += "; what became of the attempt that was cut off is not known"
-        error = TotalTimeoutError(too_long)
-        self._settle_cut(call, Outcome.NONE if call.has_waited else Outcome.FAILURE, error)
-        course = call.course
-        if course is None:
-            raise error
-        course.end(too_long)
-        if course.last_error is not None:
-            raise course.last_error
-        return course.last_result[0]
-
-    def _settle_cut(self, call: _Call, outcome: Outcome, error: BaseException | None = None) -> None:
-        while call.cut:
-            self._lane.settle(call.cut.pop(), outcome, error)
-
-    async def _retrying(self, call: _Call) -> Any:
-        """The retry: attempts, until one of them is good or nothing is left."""
-        while True:
-            course = call.course
-            if course is not None:
-                call.has_waited = True
-                if not await course.proceed():
-                    return course.last_result[0]
-                if self._must_reconcile(course):
-                    value = await self._ask(call)
-                    if value is not NOT_DONE:
-                        course.succeeded()
-                        return value
-            try:
-                result = await self._attempt(call)
-            except Exception as error:
-                if course is None:
-                    course = call.course = self._make_course(call.since, call.began)
-                if course.failed(error):
-                    if self._must_reconcile(course):
-                        value = await self._ask(call)
-                        if value is not NOT_DONE:
-                            return value
-                    raise
-            else:
-                if self._is_good(result):
-                    if course is not None:
-                        course.succeeded()
-                    return result
-                if course is None:
-                    course = call.course = self._make_course(call.since, call.began)
-                if not course.unsatisfied(result):
-                    return result
-
-    def _is_good(self, result: object) -> bool:
-        dissatisfaction = None if self._retry is None else self._retry._dissatisfaction
-        return dissatisfaction is None or not dissatisfaction.says_yes(result, self.name)
-
-    def _must_reconcile(self, course: Course) -> bool:
-        """True if it is not known what became of the last attempt, and somebody can tell."""
-        if self._reconcile is None or trio.current_effective_deadline() == -float("inf"):
-            return False
-        error = course.last_error
-        if error is None:
-            return (
-                True  # it returned something that is not good enough; whether that was carried out is for others to say
-            )
-        if all(isinstance(leaf, REFUSALS) for leaf in leaves(error)):
-            return False  # nothing was sent
-        return (
-            self._retry is None
-            or course.is_retryable
-            or any(isinstance(leaf, AttemptTimeoutError) for leaf in leaves(error))
-        )
-
-    async def _ask(self, call: _Call) -> Any:
-        assert self._reconcile is not None
-        return await self._reconcile(*call.args, **call.kwargs)
-
-    async def _attempt(self, call: _Call) -> Any:
-        """One attempt: look, wait for its turn, then start it or the race of its copies."""
-        await self._wait_for_turn(call)
-        try:
-            if self._hedge is None:
-                return await self._start(call, 0)
-            call.has_won = False
-            return await self._hedge._call(functools.partial(self._copy, call), name=self.name)
-        finally:
-            self._leave()
-
-    async def _wait_for_turn(self, call: _Call) -> None:
-        """A place in the bulkhead, then a token of the rate limit.
-
-        The token last: it counts calls that begin, so it has to be taken in the step in which this one does.
-        """
-        if self._bulkhead is None and self._rate_limit is None:
-            return
-        self._look()
-        if self._bulkhead is not None and not self._bulkhead._try_enter(self._is_urgent):
-            call.has_waited = True
-            await self._bulkhead._enter(self._is_urgent)
-        try:
-            if self._rate_limit is not None and not self._rate_limit._try_take(self._is_urgent):
-                call.has_waited = True
-                await self._rate_limit._take(self._is_urgent)
-        except BaseException:
-            self._leave()
-            raise
-
-    def _leave(self) -> None:
-        if self._bulkhead is not None:
-            self._bulkhead._leave()
-
-    async def _copy(self, call: _Call, copy: int) -> Any:
-        """One copy of a hedged attempt.  The first one has had its turn; the others take theirs or leave it."""
-        if copy == 0:
-            return await self._start(call, copy)
-        self._look()
-        if self._bulkhead is not None and not self._bulkhead._try_enter(self._is_urgent):
-            raise BulkheadFullError(f"no place for a hedge of {self.name!r}; hedges do not wait for one")
-        try:
-            if self._rate_limit is not None and not self._rate_limit._try_take(self._is_urgent):
-                raise RateLimitedError(
-                    f"no token for a hedge of {self.name!r}; hedges do not wait for one", retry_after=0.0
-                )
-            return await self._start(call, copy)
-        finally:
-            self._leave()
-
-    def _admit(self, call: _Call) -> Permit:
-        """Decide; what was taken from the rate limit in this step goes back if the answer is no."""
-        try:
-            permit = self._decide()
-        except BaseException:
-            if self._rate_limit is not None:
-                self._rate_limit._give_back()
-            raise
-        call.has_started = True
-        return permit
-
-    async def _start(self, call: _Call, copy: int) -> Any:
-        """Decide, and call the function in the same step."""
-        permit = self._admit(call)
-        if copy:
-            self._counts.hedges += 1
-        try:
-            if self._attempt_timeout is None:
-                result = await call.fn(*call.args, **call.kwargs)
-            else:
-                result = None
-                with trio.CancelScope(relative_deadline=self._attempt_timeout) as scope:
-                    result = await call.fn(*call.args, **call.kwargs)
-                if scope.cancelled_caught:
-                    raise self._attempt_timeout_error()
-        except BaseException as error:
-            self._settle_error(call, permit, error)
-            raise
-        outcome = Outcome.NONE if call.has_won else self._outcome_of_result(result)
-        call.has_won = True
-        self._lane.settle(permit, outcome)
-        return result
-
-    def _settle_error(self, call: _Call, permit: Permit, error: BaseException) -> None:
-        outcome = Outcome.NONE if call.has_won else self._outcome(error)
-        if outcome is Outcome.CANCELLED and call.total is not None and call.total.cancel_called:
-            # Whether it was our own total timeout is known when its scope is left, later in this very step.
-            call.cut.append(permit)
-        else:
-            self._lane.settle(permit, outcome, error)
-
-    # ------------------------------------------------------------ streams
-
-    @contextlib.asynccontextmanager
-    async def _connect(
-        self, factory: Callable[..., AbstractAsyncContextManager[Any]], args: tuple[Any, ...]
-    ) -> AsyncIterator[Any]:
-        raise NotImplementedError
-        yield
+        call = Call(self, fn, args, kwargs)
+        call.begin()
+        return await call.finish()
 
 
 def _instance(name: str, value: Any, cls: type[T]) -> T | None:

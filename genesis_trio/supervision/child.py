@@ -631,8 +631,8 @@ class Child:
         saved = self.unopened.pop(mailbox.key, None) if mailbox.keeps_handled else None
         if saved is not None:
             restore_mailbox(mailbox, saved)
-        self.mailboxes[mailbox.key] = mailbox
         self.tree.bus.open(mailbox, restored=saved is not None)
+        self.mailboxes[mailbox.key] = mailbox
         return mailbox
 
     def line_up(self, saved: dict[str, SavedMailbox]) -> None:

@@ -4,7 +4,7 @@ Each function states what a user's code relies on: decorators keep signatures, r
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, assert_type
 
 import trio
@@ -15,6 +15,8 @@ from genesis_trio import (
     Capability,
     CircuitBreaker,
     Event,
+    Guard,
+    GuardStatistics,
     Hold,
     Mode,
     ModeCause,
@@ -68,7 +70,7 @@ async def place(order: int, *, fast: bool = False) -> str:
 
 
 async def policies() -> None:
-    for policy in (Retry(OSError), CircuitBreaker("venue")):
+    for policy in (Retry(OSError), CircuitBreaker("venue"), Guard("venue.orders")):
         assert_type(await policy.execute(place, 1, fast=True), str)
 
         guarded = policy(place)
@@ -82,3 +84,14 @@ async def policies() -> None:
             assert_type(current.number, int)
     assert_type(CircuitBreaker("venue").state, BreakerState)
     assert_type(CircuitBreaker("venue").statistics(), BreakerStatistics)
+    assert_type(Guard("venue").breaker, CircuitBreaker | None)
+    assert_type(Guard("venue").statistics(), GuardStatistics)
+
+
+async def streams() -> None:
+    @asynccontextmanager
+    async def connect(url: str) -> AsyncIterator[bytes]:
+        yield url.encode()
+
+    async with Guard("venue.feed").connect(connect, "ws://localhost") as stream:
+        assert_type(stream, bytes)

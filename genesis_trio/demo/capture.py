@@ -1,0 +1,143 @@
+"""A recorded market: thirty minutes of Bitstamp BTC/USD, every order and every trade.
+
+The recording is the sample data of the package ob-analytics 0.1.0.  It is data to us: found where pip put it,
+read as files, never imported, and no part of genesis_trio, whose licence is another one.
+"""
+
+import csv
+import gzip
+import heapq
+import math
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import attrs
+
+from genesis_trio.demo.messages import Quote, Trade
+
+__all__ = ["HOW_TO_GET_IT", "CaptureError", "Moment", "find_capture", "read_capture"]
+
+PACKAGE, VERSION = "ob-analytics", "0.1.0"
+HOW_TO_GET_IT = f"get it with: pip install --no-deps {PACKAGE}=={VERSION}"
+
+ORDER_COLUMNS = ["id", "timestamp", "exchange_timestamp", "price", "volume", "action", "direction"]
+TRADE_COLUMNS = ["trade_id", "timestamp", "exchange_timestamp", "price", "amount", "buy_order_id", "sell_order_id", "side"]
+
+
+class CaptureError(Exception):
+    """There is no recording, or it cannot be read; the text says what to do."""
+
+
+@attrs.frozen
+class Moment:
+    """What the market said, *at* seconds after the recording began."""
+
+    at: float
+    tick: Quote | Trade
+
+
+def find_capture() -> Path:
+    """The folder of the recording, in whichever environment this is.
+
+    Raises:
+        CaptureError: it is not installed.
+    """
+    try:
+        found = distribution(PACKAGE)
+    except PackageNotFoundError:
+        raise CaptureError(f"the recorded market is not installed; {HOW_TO_GET_IT}") from None
+    folder = Path(str(found.locate_file("ob_analytics/_sample_data")))
+    if found.version != VERSION or not (folder / "trades.csv").exists():
+        raise CaptureError(f"the recorded market is not that of {PACKAGE} {found.version}; {HOW_TO_GET_IT}")
+    return folder
+
+
+def read_capture(folder: Path, minutes: float = math.inf) -> list[Moment]:
+    """Quotes and trades of the first *minutes* of the recording in *folder*, in the order in which they were received.
+
+    Raises:
+        CaptureError: a file is missing, or is something else; or there is no trade in the window.
+    """
+    try:
+        events = sorted(_rows(folder / "orders.csv.gz", ORDER_COLUMNS), key=_received)  # they are stored by exchange time
+        prints = sorted(_rows(folder / "trades.csv", TRADE_COLUMNS), key=_received)
+        if not events:
+            raise ValueError("orders.csv.gz is empty")
+        began = _received(events[0])
+        ends = began + minutes * 60_000
+        moments = [
+            Moment((_received(row) - began) / 1000, Trade(row["trade_id"], row["price"], row["amount"]))
+            for row in prints
+            if _received(row) < ends
+        ]
+        if not moments:
+            raise ValueError(f"there is no trade in its first {minutes:g} minutes")
+        moments.extend(_quotes(events, began, ends))
+    except (OSError, EOFError, ValueError, KeyError, ArithmeticError) as error:
+        raise CaptureError(f"the recording in {folder} cannot be used: {error}") from error
+    moments.sort(key=lambda moment: moment.at)
+    return moments
+
+
+def _received(row: dict[str, str]) -> int:
+    """Milliseconds; when the recorder received it, which is when a desk would have."""
+    return int(row["timestamp"])
+
+
+def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, str]]:
+    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != columns:
+            raise ValueError(f"{path.name} has the columns {reader.fieldnames}, expected {columns}")
+        yield from reader
+
+
+def _quotes(events: list[dict[str, str]], began: int, ends: float) -> Iterator[Moment]:
+    """The best prices, whenever they change and the book is not crossed (which a feed shows for moments)."""
+    sides = {"bid": _Side(-1), "ask": _Side(+1)}
+    last: tuple[str, str] | None = None
+    for row in events:
+        at = _received(row)
+        if at >= ends:
+            return
+        side = sides[row["direction"]]
+        if row["action"] == "deleted":
+            side.remove(row["id"])
+        else:
+            side.put(row["id"], row["price"])
+        bid, ask = sides["bid"].best(), sides["ask"].best()
+        if bid is None or ask is None or (bid, ask) == last or float(bid) >= float(ask):
+            continue
+        last = (bid, ask)
+        yield Moment((at - began) / 1000, Quote(bid, ask))
+
+
+class _Side:
+    """The prices of one side of the book.  A heap that forgets lazily: the best price is asked for after each event."""
+
+    def __init__(self, direction: int) -> None:
+        self._direction = direction
+        self._prices: dict[str, str] = {}  # order to price
+        self._counts: dict[str, int] = {}  # price to orders
+        self._heap: list[tuple[float, str]] = []
+
+    def put(self, order: str, price: str) -> None:
+        if self._prices.get(order) == price:
+            return
+        self.remove(order)
+        self._prices[order] = price
+        self._counts[price] = self._counts.get(price, 0) + 1
+        if self._counts[price] == 1:
+            heapq.heappush(self._heap, (self._direction * float(price), price))
+
+    def remove(self, order: str) -> None:
+        price = self._prices.pop(order, None)
+        if price is not None:
+            self._counts[price] -= 1
+
+    def best(self) -> str | None:
+        heap = self._heap
+        while heap and self._counts[heap[0][1]] == 0:
+            heapq.heappop(heap)
+        return heap[0][1] if heap else None

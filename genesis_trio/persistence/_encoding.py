@@ -1,0 +1,185 @@
+"""`encode` and `decode`, and the plan that is made once for each type."""
+
+from itertools import islice
+from typing import Any, NoReturn
+
+import attrs
+import orjson
+from cattrs import transform_error
+from cattrs.errors import ForbiddenExtraKeysError
+
+from genesis_trio.errors import SchemaError
+from genesis_trio.persistence._explain import MAX_DEPTH, problems_in
+from genesis_trio.persistence._fingerprint import SchemaInfo, info_of
+from genesis_trio.persistence._hooks import Hooks
+from genesis_trio.persistence._scalars import Reader, Refused, Writer, widened
+from genesis_trio.persistence._shapes import Record, Shape, cut_by_subclasses, records_in, shape_of, type_text
+
+__all__ = ["check_type", "decode", "describe", "encode", "parsed", "structured"]
+
+_MANY = 20  # so many problems are told in one message
+
+
+@attrs.frozen(eq=False)
+class _Plan:
+    name: str
+    shape: Shape
+    info: SchemaInfo
+    write: Writer
+    read: Reader
+    recursive: bool
+
+
+# Never emptied: a program has as many types as its source names.
+_plans: dict[Any, _Plan] = {}
+
+
+def encode(value: object, as_type: Any) -> bytes:
+    """The bytes of *value*, whose type is exactly *as_type*.
+
+    Raises:
+        SchemaError: with the JSON path of every value that would not come back as it is: NaN and
+            infinities, naive datetimes, instances of subclasses, a bool as an int, lone
+            surrogates, every other value of a wrong type, and what is nested too deep.
+            Or *as_type* itself cannot be saved.
+
+    Trio checkpoint: never.
+    """
+    plan = _plan(as_type)
+    try:
+        tree = plan.write(value)
+        if not (plan.recursive and _is_too_deep(tree)):
+            return orjson.dumps(tree)
+        error = None
+    except Exception as exc:
+        error = exc
+    return _encode_or_explain(plan, value, error)
+
+
+def _encode_or_explain(plan: _Plan, value: object, error: Exception | None) -> bytes:
+    """Say what is wrong with *value*; if nothing is, it holds an int that the encoder has no room for."""
+    try:
+        problems = list(islice(problems_in(plan.shape, value), _MANY + 1))
+        if not problems:
+            return orjson.dumps(widened(plan.write(value)))
+    except Exception as exc:  # it changed between the first look and the second, or the stack is full
+        error = error or exc
+        problems = [f"{type(exc).__name__}: {exc} (does a thread change it meanwhile?) @ $"]
+    _raise(f"{plan.name} cannot be saved", problems, error)
+
+
+def decode(body: bytes, as_type: Any) -> Any:
+    """The value of type *as_type* whose bytes are *body*.
+
+    Nothing is converted that was not written so: "12" is not 12, 1.9 is not 1.  Nothing is
+    ignored: an unknown field is an error.  A missing one takes its default, if there is one.
+
+    Raises:
+        SchemaError: with every problem and its JSON path.
+
+    Trio checkpoint: never.
+    """
+    plan = _plan(as_type)
+    return _read(plan, parsed(body, plan.name), f"the saved form of {plan.name}")
+
+
+def parsed(body: bytes, name: str) -> Any:
+    """The JSON value in *body*; SchemaError when it is cut, or no JSON at all."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise SchemaError(f"the saved form of {name} ({len(body)} bytes) is not whole JSON: {exc}") from exc
+
+
+def structured(tree: Any, as_type: Any, what: str) -> Any:
+    """As `decode`, from parsed JSON; *what* it is stands in the message."""
+    return _read(_plan(as_type), tree, what)
+
+
+def _read(plan: _Plan, tree: Any, what: str) -> Any:
+    if plan.recursive and _is_too_deep(tree):
+        raise SchemaError(f"{what} is nested deeper than {MAX_DEPTH} levels, which is more than is ever written")
+    try:
+        return plan.read(tree, None)
+    except Exception as exc:
+        _raise(f"{what} cannot be restored as {plan.name}", transform_error(exc, format_exception=_reason), exc)
+
+
+def check_type(as_type: Any) -> None:
+    """Make sure that values of *as_type* survive, before there are any.
+
+    Raises:
+        SchemaError: with every field that would not, the reason, and what to use instead.  A field
+            of a class that has subclasses is one: what a subclass adds would be cut.
+
+    Trio checkpoint: never.
+    """
+    plan = _plan(as_type)
+    problems = cut_by_subclasses(plan.shape)
+    if problems:
+        raise SchemaError(f"{plan.name} cannot be saved: {'; '.join(problems)}")
+
+
+def describe(as_type: Any) -> SchemaInfo:
+    """Name, version, fingerprint and description of the saved form of *as_type*.
+
+    Raises:
+        SchemaError: *as_type* cannot be saved.
+
+    Trio checkpoint: never.
+    """
+    return _plan(as_type).info
+
+
+def _plan(as_type: Any) -> _Plan:
+    try:
+        return _plans[as_type]
+    except KeyError:
+        plan = _plans[as_type] = _make_plan(as_type)
+        return plan
+    except TypeError:  # an Annotated with a list in it, say, has no hash
+        return _make_plan(as_type)
+
+
+def _make_plan(as_type: Any) -> _Plan:
+    shape = shape_of(as_type)
+    hooks = Hooks()
+    return _Plan(
+        type_text(as_type),
+        shape,
+        info_of(as_type, shape),
+        hooks.writer(shape),
+        hooks.reader(shape),
+        any(record.recursive for record in records_in(shape)),
+    )
+
+
+def _is_too_deep(tree: Any) -> bool:
+    # Level by level and not by recursion, which is what it protects from.
+    level = [tree]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            each
+            for node in level
+            for each in (node.values() if node.__class__ is dict else node if node.__class__ is list else ())
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _reason(exc: BaseException, tp: Any) -> str:
+    """The words for one problem; cattrs's own would turn each into "invalid value"."""
+    if isinstance(exc, Refused):
+        return str(exc)
+    if isinstance(exc, ForbiddenExtraKeysError):
+        return f"unknown field {', '.join(map(repr, sorted(exc.extra_fields)))}"
+    if isinstance(exc, KeyError) and tp is not None:
+        return "required field missing"
+    # attrs validators put the attribute, the validator and the value behind their message.
+    return f"{type(exc).__name__}: {exc.args[0] if exc.args else ''}"
+
+
+def _raise(what: str, problems: list[str], cause: Exception | None) -> NoReturn:
+    more = f"; and {len(problems) - _MANY} more" if len(problems) > _MANY else ""
+    raise SchemaError(f"{what}: {'; '.join(problems[:_MANY])}{more}") from cause
