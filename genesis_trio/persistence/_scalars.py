@@ -213,6 +213,7 @@ def read_bytes(value: Any, _: Any = None) -> bytes:
 
 
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def write_decimal(value: Any) -> str:
@@ -242,13 +243,8 @@ def write_uuid(value: Any) -> UUID:
 
 
 def read_uuid(value: Any, _: Any = None) -> UUID:
-    if value.__class__ is str:
-        try:
-            found = UUID(value)
-        except ValueError:
-            found = None
-        if found is not None and str(found) == value:
-            return found
+    if value.__class__ is str and _UUID.fullmatch(value):
+        return UUID(value)
     refuse("a UUID as a string, in lower case with hyphens", value)
 
 
@@ -279,8 +275,12 @@ def read_datetime(value: Any, _: Any = None) -> datetime:
             moment = datetime.fromisoformat(value)
         except ValueError:
             return _read_zoned(value)
-        # fromisoformat() takes forms without a zone, and cuts what is shorter than a microsecond.
-        if moment.tzinfo is not None and (moment.isoformat() == value or _DATETIME.fullmatch(value)):
+        # fromisoformat() takes forms without a zone, and cuts what is shorter than a microsecond.  Written out and in
+        # UTC there is no room for that; everything else pays for the pattern.
+        length = len(value)
+        if moment.tzinfo is not None and (
+            (length == 32 and value[19] == ".") or (length == 25 and value[19] in "+-") or _DATETIME.fullmatch(value)
+        ):
             return moment
     refuse("a datetime with offset in ISO 8601", value)
 
