@@ -1,6 +1,5 @@
 """One guarded call on the general path: every policy, in its order, as ordinary code."""
 
-import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -53,6 +52,7 @@ class Call:
         "_cut",
         "_fn",
         "_guard",
+        "_has_place",
         "_kwargs",
         "_since",
         "course",
@@ -62,15 +62,14 @@ class Call:
         "total",
     )
 
-    def __init__(
-        self, guard: "Guard", fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def __init__(self, guard: "Guard", fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._guard = guard
         self._fn = fn
         self._args = args
         self._kwargs = kwargs
         self._began = 0.0  # only kept for max_elapsed
         self._since = MARKS.made
+        self._has_place = False  # in the bulkhead
         self._cut: list[Permit] = []  # of attempts that the total timeout may have cut
         self.course: Course | None = None
         self.has_started = False
@@ -219,7 +218,9 @@ class Call:
         if all(isinstance(error, REFUSALS) for error in errors):
             return False  # nothing was sent
         return (
-            guard._retry is None or course.is_retryable or any(isinstance(error, AttemptTimeoutError) for error in errors)
+            guard._retry is None
+            or course.is_retryable
+            or any(isinstance(error, AttemptTimeoutError) for error in errors)
         )
 
     async def _reconcile(self) -> Any:
@@ -231,14 +232,14 @@ class Call:
     async def _attempt(self) -> Any:
         """One attempt: look, wait for its turn, then start it, or the race of its copies."""
         hedge = self._guard._hedge
-        await self.wait_for_turn()
         try:
+            await self.wait_for_turn()
             if hedge is None:
                 return await self._start(0)
             self.has_won = False
             return await hedge._call(self._copy, name=self._guard.name)
         finally:
-            self._guard._leave()
+            self.leave()
 
     async def wait_for_turn(self) -> None:
         """A place in the bulkhead, then a token of the rate limit.
@@ -250,16 +251,20 @@ class Call:
         if bulkhead is None and rate_limit is None:
             return
         guard._look()
-        if bulkhead is not None and not bulkhead._try_enter(is_urgent):
-            self.has_waited = True
-            await bulkhead._enter(is_urgent)
-        try:
-            if rate_limit is not None and not rate_limit._try_take(is_urgent):
+        if bulkhead is not None:
+            if not bulkhead._try_enter(is_urgent):
                 self.has_waited = True
-                await rate_limit._take(is_urgent)
-        except BaseException:
-            guard._leave()
-            raise
+                await bulkhead._enter(is_urgent)
+            self._has_place = True
+        if rate_limit is not None and not rate_limit._try_take(is_urgent):
+            self.has_waited = True
+            await rate_limit._take(is_urgent)
+
+    def leave(self) -> None:
+        """Give the place in the bulkhead back, if there is one."""
+        if self._has_place and self._guard._bulkhead is not None:
+            self._has_place = False
+            self._guard._bulkhead._leave()
 
     async def _copy(self, copy: int) -> Any:
         """One copy of a hedged attempt.  The first one has had its turn; the others get one at once, or are not made."""
@@ -276,7 +281,8 @@ class Call:
                 )
             return await self._start(copy)
         finally:
-            guard._leave()
+            if guard._bulkhead is not None:
+                guard._bulkhead._leave()
 
     # ------------------------------------------------------------ decision, attempt timeout, the call itself
 

@@ -10,6 +10,7 @@ import trio
 
 from genesis_trio.policies._call import Call
 from genesis_trio.policies._lane import Permit
+from genesis_trio.policies._outcome import Outcome
 
 if TYPE_CHECKING:
     from genesis_trio.policies.guard import Guard
@@ -33,40 +34,83 @@ class Stream(Call):
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Any]:
-        """The total timeout around the retry."""
-        total_timeout = self._guard._total_timeout
+        """Total timeout, retry, and what an attempt has around it; then the block."""
+        guard = self._guard
         try:
-            with trio.CancelScope(relative_deadline=math.inf if total_timeout is None else total_timeout) as self.total:
+            with _limit(guard._total_timeout) as self.total:
                 while True:
                     if self.course is not None:
                         self.has_waited = True
                         await self.course.proceed()
+                    permit: Permit | None = None
                     try:
-                        async with self._attempted() as value:
-                            yield value
-                        return
-                    except Exception as error:
-                        if self.has_entered or self.make_course().failed(error):
+                        await self.wait_for_turn()
+                        with _limit(guard._attempt_timeout) as attempt:
+                            permit = self.admit()
+                            async with self._factory(*self._manager_args) as value:
+                                await self._enter(permit, attempt)
+                                yield value
+                        if attempt.cancelled_caught:
+                            raise guard._attempt_timeout_error()
+                    except BaseException as error:
+                        if permit is not None:
+                            self.settle_error(permit, error)
+                        if self.has_entered or not isinstance(error, Exception) or self.make_course().failed(error):
                             raise
+                    else:
+                        assert permit is not None
+                        if self.course is not None:
+                            self.course.succeeded()
+                        guard._lane.settle(permit, Outcome.SUCCESS)
+                        return
+                    finally:
+                        self.leave()
             self.total_timeout_is_over()
         finally:
-            self.settle_cut_as_cancelled()
+            self.settle_cut(Outcome.CANCELLED)
 
-    @contextlib.asynccontextmanager
-    async def _attempted(self) -> AsyncIterator[Any]:
-        """One attempt, with the place in the bulkhead held until it has entered."""
-        await self.wait_for_turn()
-        try:
-            permit = self.admit()
-        except BaseException:
-            self._guard._leave()
+    async def _enter(self, permit: Permit, attempt: trio.CancelScope) -> None:
+        """The stream is open: what limited that ends here."""
+        assert self.total is not None
+        attempt.deadline = self.total.deadline = math.inf
+        if attempt.cancel_called or self.total.cancel_called:
+            # One of them had fired already, and nothing has noticed yet.
+            await trio.lowlevel.checkpoint()
+        self.leave()
+        if self._guard.breaker is not None:
+            self._guard.breaker._entered(permit)
+        self.has_entered = True
+
+
+def _limit(seconds: float | None) -> trio.CancelScope:
+    return trio.CancelScope(relative_deadline=math.inf if seconds is None else seconds)
+
+
+@contextlib.asynccontextmanager
+async def open_stream(
+    guard: "Guard", factory: Callable[..., AbstractAsyncContextManager[Any]], args: tuple[Any, ...]
+) -> AsyncIterator[Any]:
+    """The block of ``guard.connect(factory, *args)``, counted, with the fallback's answer where it does not open."""
+    guard._enter_run()
+    stream = Stream(guard, factory, args)
+    stream.begin()
+    failure: Exception | None = None
+    try:
+        async with stream.opened() as value:
+            yield value
+    except BaseException as error:
+        if guard._fallback is None or stream.has_entered or not isinstance(error, Exception):
+            guard._count_end(error, has_started=stream.has_started)
             raise
+        failure = error
+    else:
+        guard._counts.successes += 1
+    finally:
+        stream.forget()
+    # Not in the handler: the block's own errors have nothing to do with this one.
+    if failure is not None:
         try:
-            async with self._entered(permit) as value:
-                yield value
-        except BaseException as error:
-            self.settle_error(permit, error)
-            raise
+            value = await stream.fall_back(failure)
         finally:
-            if not self.has_entered:
-                self._guard._leave()
+            del failure
+        yield value

@@ -1,10 +1,9 @@
 """Guards: all policies of one kind of call to the outside, composed in a fixed order."""
 
-import contextlib
 import functools
 import inspect
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
@@ -13,27 +12,26 @@ import attrs
 import trio
 
 from genesis_trio._runtime import Run, RunBound, current_tree
-from genesis_trio.errors import (
-    AttemptTimeoutError,
-    BulkheadFullError,
-    RateLimitedError,
-    TotalTimeoutError,
-)
-from genesis_trio.events import CallRejected, FallbackUsed, Registry, emit
+from genesis_trio.errors import AttemptTimeoutError
+from genesis_trio.events import CallRejected, Registry, emit
 from genesis_trio.modes import _SCOPE, Capability, current_scope, root_scope
 from genesis_trio.policies import _check
+from genesis_trio.policies._call import NOT_DONE, Call
 from genesis_trio.policies._course import Course, RetryCounts
 from genesis_trio.policies._explain import attempts_of, explain
 from genesis_trio.policies._generate import EXECUTE, Features, Shape, compile_wrapper, shape_of, write
 from genesis_trio.policies._given_up import MARKS
 from genesis_trio.policies._lane import NOWHERE, Lane, Permit, open_without_breaker
-from genesis_trio.policies._outcome import REFUSALS, Outcome, leaves
+from genesis_trio.policies._outcome import REFUSALS, Outcome
+from genesis_trio.policies._stream import open_stream
 from genesis_trio.policies._wrapping import check_name, require_async_function
 from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.policies.bulkhead import Bulkhead
 from genesis_trio.policies.hedge import Hedge
 from genesis_trio.policies.rate_limit import RateLimit
 from genesis_trio.policies.retry import Retry
+
+__all__ = ["GUARDS", "NOT_DONE", "Guard", "GuardStatistics"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -262,18 +260,19 @@ class Guard(RunBound):
         The policies apply to entering: each attempt makes a new context manager, and timeouts, the place in a
         bulkhead and the lease of a probe end when it is entered.  The end of the block is the one outcome: an error is a
         failure, a cancellation none, anything else a success.  Nothing in the block is tried again.  A *fallback*
-        (or *reconcile*) gives the value of the block.
+        gives the value of a block that could not be entered.
 
         Raises:
-            ValueError: the guard has a hedge; of two streams one would have to be thrown away.
+            ValueError: the guard has a hedge, or reconcile: of two streams one would be thrown away.
 
         Trio checkpoint: those of entering and leaving; see `execute`.
         Cancellation: passes through at once and is no outcome.
         """
-        if self._hedge is not None:
-            raise ValueError(
-                f"guard {self.name!r} has a hedge, which cannot be used for a stream: make a guard without"
-            )
+        for name, policy in (("hedge", self._hedge), ("reconcile", self._reconcile)):
+            if policy is not None:
+                raise ValueError(
+                    f"guard {self.name!r} has {name}=, which has no meaning for a stream; make one without"
+                )
         return open_stream(self, factory, args)
 
     def source(self, fn: Callable[..., Any] | None = None) -> str:
