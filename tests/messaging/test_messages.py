@@ -534,6 +534,7 @@ async def test_stopping_ends_iteration_after_the_message_in_hand(autojump_clock)
         assert trio.current_time() == 1
         assert ended == [1]
         assert child.last_error is None
+        await desk.stop()
 
 
 async def test_two_tasks_on_one_subscription_are_refused(autojump_clock):

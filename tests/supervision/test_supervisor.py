@@ -154,7 +154,9 @@ async def test_start_all_starts_levels_in_parallel(autojump_clock):
                 ChildSpec(taking(3), name="ledger"),
             ]
         )
-        assert log == [("start", "feed", 0), ("start", "ledger", 0), ("start", "strategy", 3)]
+        # Which of one level begins first in a scheduler step is Trio's choice.
+        assert sorted(log[:2]) == [("start", "feed", 0), ("start", "ledger", 0)]
+        assert log[2:] == [("start", "strategy", 3)]
         assert list(desk.children) == ["feed", "ledger", "strategy"]
         await desk.stop()
 
