@@ -1,7 +1,7 @@
 """`encode` and `decode`, and the plan that is made once for each type."""
 
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 import orjson
@@ -12,8 +12,9 @@ from genesis_trio.errors import SchemaError
 from genesis_trio.persistence._explain import MAX_DEPTH, problems_in
 from genesis_trio.persistence._fingerprint import SchemaInfo, info_of
 from genesis_trio.persistence._hooks import Hooks
-from genesis_trio.persistence._scalars import Reader, Refused, Writer, widened
-from genesis_trio.persistence._shapes import Record, Shape, cut_by_subclasses, records_in, shape_of, type_text
+from genesis_trio.persistence._scalars import Reader, RefusedError, Writer, widened
+from genesis_trio.persistence._shape_of import shape_of
+from genesis_trio.persistence._shapes import Shape, cut_by_subclasses, records_in, type_text
 
 __all__ = ["check_type", "decode", "describe", "encode", "parsed", "structured"]
 
@@ -65,7 +66,7 @@ def _encode_or_explain(plan: _Plan, value: object, error: Exception | None) -> b
     except Exception as exc:  # it changed between the first look and the second, or the stack is full
         error = error or exc
         problems = [f"{type(exc).__name__}: {exc} (does a thread change it meanwhile?) @ $"]
-    _raise(f"{plan.name} cannot be saved", problems, error)
+    raise _error(f"{plan.name} cannot be saved", problems) from error
 
 
 def decode(body: bytes, as_type: Any) -> Any:
@@ -102,7 +103,9 @@ def _read(plan: _Plan, tree: Any, what: str) -> Any:
     try:
         return plan.read(tree, None)
     except Exception as exc:
-        _raise(f"{what} cannot be restored as {plan.name}", transform_error(exc, format_exception=_reason), exc)
+        raise _error(
+            f"{what} cannot be restored as {plan.name}", transform_error(exc, format_exception=_reason)
+        ) from exc
 
 
 def check_type(as_type: Any) -> None:
@@ -170,7 +173,7 @@ def _is_too_deep(tree: Any) -> bool:
 
 def _reason(exc: BaseException, tp: Any) -> str:
     """The words for one problem; cattrs's own would turn each into "invalid value"."""
-    if isinstance(exc, Refused):
+    if isinstance(exc, RefusedError):
         return str(exc)
     if isinstance(exc, ForbiddenExtraKeysError):
         return f"unknown field {', '.join(map(repr, sorted(exc.extra_fields)))}"
@@ -180,6 +183,6 @@ def _reason(exc: BaseException, tp: Any) -> str:
     return f"{type(exc).__name__}: {exc.args[0] if exc.args else ''}"
 
 
-def _raise(what: str, problems: list[str], cause: Exception | None) -> NoReturn:
+def _error(what: str, problems: list[str]) -> SchemaError:
     more = f"; and {len(problems) - _MANY} more" if len(problems) > _MANY else ""
-    raise SchemaError(f"{what}: {'; '.join(problems[:_MANY])}{more}") from cause
+    return SchemaError(f"{what}: {'; '.join(problems[:_MANY])}{more}")

@@ -10,8 +10,9 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any
 
-from genesis_trio.persistence._hooks import key_writer, leaf_writer, refuse_class, union_table, union_text
-from genesis_trio.persistence._scalars import Refused, refuse
+from genesis_trio.persistence._hooks import class_refusal
+from genesis_trio.persistence._leaves import key_writer, leaf_writer
+from genesis_trio.persistence._scalars import RefusedError, refusal
 from genesis_trio.persistence._shapes import (
     Deque,
     Enumeration,
@@ -24,6 +25,7 @@ from genesis_trio.persistence._shapes import (
     UnionOf,
     type_text,
 )
+from genesis_trio.persistence._unions import union_table, union_text
 
 __all__ = ["MAX_DEPTH", "problems_in"]
 
@@ -43,12 +45,15 @@ def problems_in(shape: Shape, value: Any) -> Iterator[str]:
 def _walk(shape: Shape, value: Any, path: str, depth: int, shown: bool) -> Iterator[tuple[str, str]]:
     try:
         parts = _parts(shape, value, path)
-    except Refused as exc:
+    except RefusedError as exc:
         exc.hidden = not shown
         yield str(exc), path
         return
     if parts and depth >= MAX_DEPTH:
-        yield f"nested deeper than {MAX_DEPTH} levels, or in itself; keep the nodes in a dict and refer to them by key", path
+        yield (
+            f"nested deeper than {MAX_DEPTH} levels, or in itself; keep the nodes in a dict and refer to them by key",
+            path,
+        )
         return
     for part, item, at, visible in parts:
         if isinstance(part, str):
@@ -57,18 +62,18 @@ def _walk(shape: Shape, value: Any, path: str, depth: int, shown: bool) -> Itera
             yield from _walk(part, item, at, depth + 1, shown and visible)
 
 
-Part = tuple[Shape | str, Any, str, bool]
+Part = tuple["Shape | str", Any, str, bool]
 
 
 def _parts(shape: Shape, value: Any, path: str) -> list[Part]:
-    """What *value* consists of; raises `Refused` for its own sake."""
+    """What *value* consists of; raises `RefusedError` for its own sake."""
     if isinstance(shape, Scalar | Enumeration | Literals):
         leaf_writer(shape, thorough=True)(value)
         return []
     if isinstance(shape, UnionOf):
         member = union_table(shape).get(type(value))
         if member is None:
-            raise Refused(f"expected {' or '.join(union_text(shape))}", value)
+            raise RefusedError(f"expected {' or '.join(union_text(shape))}", value)
         return _parts(member, value, path)
     if isinstance(shape, Record):
         return _fields(shape, value, path)
@@ -76,13 +81,15 @@ def _parts(shape: Shape, value: Any, path: str) -> list[Part]:
         return _entries(shape, value, path)
     if isinstance(shape, FixedTuple):
         if type(value) is not tuple:
-            refuse("tuple", value)
+            raise refusal("tuple", value)
         if len(value) != len(shape.items):
-            raise Refused(f"expected a tuple of {len(shape.items)}", value)
-        return [(item, each, f"{path}[{i}]", True) for i, (item, each) in enumerate(zip(shape.items, value, strict=True))]
-    cls = collections.deque if isinstance(shape, Deque) else shape.cls
+            raise RefusedError(f"expected a tuple of {len(shape.items)}", value)
+        return [
+            (item, each, f"{path}[{i}]", True) for i, (item, each) in enumerate(zip(shape.items, value, strict=True))
+        ]
+    cls: Any = collections.deque if isinstance(shape, Deque) else shape.cls
     if type(value) is not cls:
-        refuse(cls.__name__, value)
+        raise refusal(cls.__name__, value)
     if cls is set or cls is frozenset:  # they have no order to count by
         return [(shape.item, each, f"{path}[{_short.repr(each)}]", True) for each in value]
     return [(shape.item, each, f"{path}[{index}]", True) for index, each in enumerate(value)]
@@ -90,26 +97,28 @@ def _parts(shape: Shape, value: Any, path: str) -> list[Part]:
 
 def _fields(record: Record, value: Any, path: str) -> list[Part]:
     if type(value) is not record.cls:
-        refuse_class(record, value)
+        raise class_refusal(record, value)
     parts: list[Part] = []
     for field in record.fields:
         at = f"{path}.{field.name}"
         try:
             parts.append((field.shape, getattr(value, field.name), at, field.shown))
         except AttributeError:
-            parts.append((f"{type_text(record.cls)} has no value for this field; set it before it is saved", None, at, True))
+            parts.append(
+                (f"{type_text(record.cls)} has no value for this field; set it before it is saved", None, at, True)
+            )
     return parts
 
 
 def _entries(mapping: Mapping, value: Any, path: str) -> list[Part]:
     if type(value) is not dict:
-        refuse("dict", value)
+        raise refusal("dict", value)
     write_key = key_writer(mapping.key, thorough=True)
     parts: list[Part] = []
     for key, item in value.items():
         try:
             text = write_key(key)
-        except Refused as exc:
+        except RefusedError as exc:
             parts.append((f"as a key: {exc}", None, f"{path}[{key!r}]", True))
         else:
             parts.append((mapping.value, item, f"{path}[{text!r}]", True))

@@ -76,7 +76,8 @@ def changes(before: str, after: str) -> list[str]:
 
 
 def _parsed(text: str) -> dict[str, str]:
-    return dict(line.partition(": ")[::2] for line in text.splitlines())
+    parts = (line.partition(": ") for line in text.splitlines())
+    return {path: words for path, _, words in parts}
 
 
 def _lines(root: Shape) -> Iterator[str]:

@@ -27,16 +27,16 @@ import reprlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-__all__ = ["KEYS", "SCALARS", "Reader", "Refused", "Writer", "int_text", "narrowed", "widened"]
+__all__ = ["KEYS", "SCALARS", "WIDE", "Reader", "RefusedError", "refusal", "Writer", "int_text", "narrowed", "widened"]
 
 Writer = Callable[[Any], Any]
 Reader = Callable[[Any, Any], Any]  # cattrs calls its hooks with the type as a second argument
 
-_WIDE = "$int"
+WIDE = "$int"
 _MIN, _MAX = -(2**63), 2**63 - 1
 # Within the smallest limit that sys.set_int_max_str_digits accepts (640 digits): str() never refuses it.
 _DECIMAL_LIMIT = 10**600
@@ -45,7 +45,7 @@ _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = 60
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """A value that its type does not admit; where it stands is known to the caller."""
 
     def __init__(self, reason: str, value: object, *, named: bool = True) -> None:
@@ -64,12 +64,12 @@ class Refused(ValueError):
         return f"{self.reason}, got {kind} {_shown.repr(self.value)}"
 
 
-def refuse(expected: str, value: object) -> NoReturn:
+def refusal(expected: str, value: object) -> RefusedError:
     """Say that *value* has the wrong type, with the word for the one that would be right."""
     for base in type(value).__mro__[1:-1]:
         if base.__name__ == expected and not isinstance(value, bool):
-            raise Refused(f"expected exactly {expected}: a subclass would come back as its base", value)
-    raise Refused(f"expected {expected}", value)
+            return RefusedError(f"expected exactly {expected}: a subclass would come back as its base", value)
+    return RefusedError(f"expected {expected}", value)
 
 
 # ---------------------------------------------------------------- None, bool, int, float, str
@@ -77,18 +77,18 @@ def refuse(expected: str, value: object) -> NoReturn:
 
 def write_none(value: Any) -> None:
     if value is not None:
-        refuse("None", value)
+        raise refusal("None", value)
 
 
 def read_none(value: Any, _: Any = None) -> None:
     if value is not None:
-        refuse("null", value)
+        raise refusal("null", value)
 
 
 def write_bool(value: Any) -> Any:
     if value is True or value is False:
         return value
-    refuse("bool", value)
+    raise refusal("bool", value)
 
 
 def read_bool(value: Any, _: Any = None) -> Any:
@@ -98,15 +98,15 @@ def read_bool(value: Any, _: Any = None) -> Any:
 def write_int(value: Any) -> Any:
     if value.__class__ is int:
         return value  # one that is too long for the encoder is found when it refuses it, see widened()
-    refuse("int", value)
+    raise refusal("int", value)
 
 
 def read_int(value: Any, _: Any = None) -> int:
     if value.__class__ is int:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is dict and (number := _wide(value)) is not None:
         return number
-    refuse("int", value)
+    raise refusal("int", value)
 
 
 def write_float(value: Any) -> Any:
@@ -114,10 +114,10 @@ def write_float(value: Any) -> Any:
     if kind is float:
         if math.isfinite(value):
             return value
-        raise Refused("expected a finite number", value)
+        raise RefusedError("expected a finite number", value)
     if kind is int:
         return value
-    refuse("float", value)
+    raise refusal("float", value)
 
 
 def read_float(value: Any, _: Any = None) -> Any:
@@ -126,13 +126,13 @@ def read_float(value: Any, _: Any = None) -> Any:
         return value
     if kind is dict and (number := _wide(value)) is not None:
         return number
-    refuse("float", value)
+    raise refusal("float", value)
 
 
 def write_str(value: Any) -> Any:
     if value.__class__ is str:
         return value  # a lone surrogate is found when the encoder refuses it
-    refuse("str", value)
+    raise refusal("str", value)
 
 
 def check_str(value: Any) -> Any:
@@ -141,12 +141,17 @@ def check_str(value: Any) -> Any:
     try:
         value.encode()
     except UnicodeEncodeError as exc:
-        raise Refused(f"expected a str without lone surrogates (index {exc.start})", value) from None
+        raise RefusedError(f"expected a str without lone surrogates (index {exc.start})", value) from None
     return value
 
 
 def read_str(value: Any, _: Any = None) -> Any:
     return write_str(value)
+
+
+def fits(number: int) -> bool:
+    """Whether every JSON reader keeps it."""
+    return _MIN <= number <= _MAX
 
 
 def int_text(value: int) -> str:
@@ -164,17 +169,18 @@ def int_of(text: str) -> int | None:
 
 
 def _wide(value: dict[str, Any]) -> int | None:
-    if len(value) != 1 or (text := value.get(_WIDE)).__class__ is not str:
+    text = value.get(WIDE) if len(value) == 1 else None
+    if not isinstance(text, str):
         return None
     number = int_of(text)
-    return number if number is not None and not _MIN <= number <= _MAX else None
+    return number if number is not None and not fits(number) else None
 
 
 def widened(tree: Any) -> Any:
     """*tree* with each int that 64 bits cannot hold in its ``{"$int": "…"}`` form."""
     kind = tree.__class__
     if kind is int:
-        return tree if _MIN <= tree <= _MAX else {_WIDE: int_text(tree)}
+        return tree if fits(tree) else {WIDE: int_text(tree)}
     if kind is dict:
         return {key: widened(value) for key, value in tree.items()}
     if kind is list or kind is tuple:
@@ -198,7 +204,7 @@ def narrowed(tree: Any) -> Any:
 def write_bytes(value: Any) -> str:
     if value.__class__ is bytes:
         return binascii.b2a_base64(value, newline=False).decode()
-    refuse("bytes", value)
+    raise refusal("bytes", value)
 
 
 def read_bytes(value: Any, _: Any = None) -> bytes:
@@ -209,7 +215,7 @@ def read_bytes(value: Any, _: Any = None) -> bytes:
             data = None
         if data is not None and write_bytes(data) == value:
             return data
-    refuse("bytes as base 64", value)
+    raise refusal("bytes as base 64", value)
 
 
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -220,8 +226,8 @@ def write_decimal(value: Any) -> str:
     if value.__class__ is Decimal:
         if value.is_finite():
             return str(value)
-        raise Refused("expected a finite Decimal", value)
-    refuse("Decimal", value)
+        raise RefusedError("expected a finite Decimal", value)
+    raise refusal("Decimal", value)
 
 
 def read_decimal(value: Any, _: Any = None) -> Decimal:
@@ -233,19 +239,19 @@ def read_decimal(value: Any, _: Any = None) -> Decimal:
         # str() first: it is what a writer wrote, and faster than the pattern for what a hand wrote.
         if number is not None and number.is_finite() and (str(number) == value or _DECIMAL.fullmatch(value)):
             return number
-    refuse("a finite Decimal as a string", value)
+    raise refusal("a finite Decimal as a string", value)
 
 
 def write_uuid(value: Any) -> UUID:
     if value.__class__ is UUID:
-        return value  # type: ignore[no-any-return]  # the encoder knows it, and is faster than str()
-    refuse("UUID", value)
+        return value  # the encoder knows it, and is faster than str()
+    raise refusal("UUID", value)
 
 
 def read_uuid(value: Any, _: Any = None) -> UUID:
     if value.__class__ is str and _UUID.fullmatch(value):
         return UUID(value)
-    refuse("a UUID as a string, in lower case with hyphens", value)
+    raise refusal("a UUID as a string, in lower case with hyphens", value)
 
 
 # ---------------------------------------------------------------- points and spans of time
@@ -259,12 +265,12 @@ _SPAN = re.compile(r"(-?)PT(\d{1,14})(?:\.(\d{6}))?S", re.ASCII)
 
 def write_datetime(value: Any) -> Any:
     if value.__class__ is not datetime:
-        refuse("datetime", value)
+        raise refusal("datetime", value)
     zone = value.tzinfo
     if zone is UTC:
         return value  # the encoder writes the same text as isoformat()
     if value.utcoffset() is None:
-        raise Refused("expected a datetime with a time zone", value)
+        raise RefusedError("expected a datetime with a time zone", value)
     text = value.isoformat()
     return f"{text}[{zone.key}]" if zone.__class__ is ZoneInfo and zone.key is not None else text
 
@@ -282,23 +288,23 @@ def read_datetime(value: Any, _: Any = None) -> datetime:
             (length == 32 and value[19] == ".") or (length == 25 and value[19] in "+-") or _DATETIME.fullmatch(value)
         ):
             return moment
-    refuse("a datetime with offset in ISO 8601", value)
+    raise refusal("a datetime with offset in ISO 8601", value)
 
 
 def _read_zoned(value: str) -> datetime:
     match = _DATETIME.fullmatch(value)
     if match is None or match["zone"] is None:
-        refuse("a datetime with offset in ISO 8601", value)
+        raise refusal("a datetime with offset in ISO 8601", value)
     try:
         zone = ZoneInfo(match["zone"])
     except (OSError, ValueError, LookupError):
-        raise Refused(
+        raise RefusedError(
             f"expected a datetime; this machine does not know the time zone {match['zone']!r}", value
         ) from None
     try:
         moment = datetime.fromisoformat(value[: match.start("zone") - 1])
     except ValueError:
-        refuse("a datetime with offset in ISO 8601", value)
+        raise refusal("a datetime with offset in ISO 8601", value) from None
     # Both sides of the hour that a change of the clocks repeats or skips, so that a time in it comes back as it was.
     for fold in (0, 1):
         local = moment.replace(tzinfo=zone, fold=fold)
@@ -309,8 +315,8 @@ def _read_zoned(value: str) -> datetime:
 
 def write_date(value: Any) -> str:
     if value.__class__ is date:
-        return value.isoformat()  # type: ignore[no-any-return]
-    refuse("date", value)
+        return value.isoformat()
+    raise refusal("date", value)
 
 
 def read_date(value: Any, _: Any = None) -> date:
@@ -321,15 +327,15 @@ def read_date(value: Any, _: Any = None) -> date:
             day = None
         if day is not None and day.isoformat() == value:
             return day
-    refuse("a date as YYYY-MM-DD", value)
+    raise refusal("a date as YYYY-MM-DD", value)
 
 
 def write_time(value: Any) -> str:
     if value.__class__ is not time:
-        refuse("time", value)
+        raise refusal("time", value)
     if value.tzinfo is not None and value.tzinfo.__class__ is not timezone:
-        raise Refused("expected a time without a zone or with a fixed offset", value)
-    return value.isoformat()  # type: ignore[no-any-return]
+        raise RefusedError("expected a time without a zone or with a fixed offset", value)
+    return value.isoformat()
 
 
 def read_time(value: Any, _: Any = None) -> time:
@@ -340,12 +346,12 @@ def read_time(value: Any, _: Any = None) -> time:
             found = None
         if found is not None and found.isoformat() == value:
             return found
-    refuse("a time as HH:MM:SS", value)
+    raise refusal("a time as HH:MM:SS", value)
 
 
 def write_timedelta(value: Any) -> str:
     if value.__class__ is not timedelta:
-        refuse("timedelta", value)
+        raise refusal("timedelta", value)
     micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
     seconds, rest = divmod(abs(micros), 1_000_000)
     return f"{'-' if micros < 0 else ''}PT{seconds}{f'.{rest:06}' if rest else ''}S"
@@ -359,7 +365,7 @@ def read_timedelta(value: Any, _: Any = None) -> timedelta:
             return -span if sign else span
         except OverflowError:
             pass
-    refuse("a timedelta as PT…S", value)
+    raise refusal("a timedelta as PT…S", value)
 
 
 # ---------------------------------------------------------------- the tables
@@ -372,7 +378,7 @@ def write_int_key(value: Any) -> str:
 def read_int_key(value: Any, _: Any = None) -> int:
     number = int_of(value)
     if number is None:
-        refuse("an int as a key", value)
+        raise refusal("an int as a key", value)
     return number
 
 
@@ -382,7 +388,7 @@ def write_uuid_key(value: Any) -> str:
 
 def write_datetime_key(value: Any) -> str:
     text = write_datetime(value)
-    return text if text.__class__ is str else text.isoformat()  # type: ignore[no-any-return]
+    return text if text.__class__ is str else text.isoformat()
 
 
 SCALARS: dict[type, tuple[str, Writer, Reader]] = {

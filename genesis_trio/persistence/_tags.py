@@ -50,7 +50,11 @@ def event_class(tag: str, candidates: Any = ()) -> type:
     """
     name, version = _split(tag)
     named = [cls for cls in _flat(candidates) if name_and_version(cls)[0] == name]
-    cls = max(named, key=lambda each: name_and_version(each)[1]) if named else registered_class(name) or _SCALARS.get(name)
+    cls = (
+        max(named, key=lambda each: name_and_version(each)[1])
+        if named
+        else registered_class(name) or _SCALARS.get(name)
+    )
     if cls is None:
         raise SchemaError(
             f"no class is known for journal events tagged {tag!r}; import the module that has its "

@@ -59,7 +59,9 @@ def migrated(body: bytes, name: str, version: int, as_type: Any) -> Any:
         except Exception as exc:
             raise SchemaError(f"the migration {migration} failed: {type(exc).__name__}: {exc}") from exc
         if type(tree) is not dict:
-            raise SchemaError(f"the migration {migration} returned {type(tree).__name__}; it must return the dict of fields")
+            raise SchemaError(
+                f"the migration {migration} returned {type(tree).__name__}; it must return the dict of fields"
+            )
         what = f"what the migration {migration} returned"
     return structured(tree, as_type, what)
 

@@ -151,9 +151,9 @@ def registered_class(name: str) -> type | None:
     if not alive:
         return None
     newest = max(name_and_version(cls)[1] for cls in alive)
-    return _choose(
-        f"classes have @schema({name!r}, version={newest})", [c for c in alive if name_and_version(c)[1] == newest]
-    )
+    same = [cls for cls in alive if name_and_version(cls)[1] == newest]
+    chosen: type = _choose(f"classes have @schema({name!r}, version={newest})", same)
+    return chosen
 
 
 def find_migration(name: str, version: int, *, near: str) -> Migration | None:
