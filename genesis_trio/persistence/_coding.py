@@ -25,7 +25,7 @@ def pack_event(event: object, key: str | None) -> NewEvent:
 def decode_entry(entry: Entry, candidates: tuple[type, ...]) -> Any:
     """The event in *entry*, of one of *candidates* or of the class with its tag."""
     try:
-        return codec.decode(entry.body, codec.event_class(entry.tag, candidates))
+        return codec.decode_event(entry.body, entry.tag, candidates)
     except SchemaError as error:
         error.add_note(f"in record {entry.sequence} of the journal, tagged {entry.tag!r}")
         raise

@@ -1,14 +1,22 @@
 """The journal: durable, in order, gapless, and nothing twice."""
 
+import attrs
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from genesis_trio import open_store
 from genesis_trio.errors import SchemaError, StoreError
-from persistence.desk import Fee, Fill, Ledger, Note, ThreadedEngine, book, open_faulty
+from persistence.desk import Fee, Fill, Ledger, ThreadedEngine, book, open_faulty
 
 A = "desk/ledger"
+
+
+@attrs.frozen
+class Unnamed:
+    """An event without a @schema: it is found by the classes that are asked for, and by nothing else."""
+
+    number: int
 
 
 async def replayed(store, component=A, event_type=Fill | Fee, after=0):
@@ -107,9 +115,9 @@ async def test_journal_replay_wants_classes(url):
 async def test_journal_unknown_event_is_a_schema_error_after_all_before_it(url):
     """An event that fits no class ends the replay with its place; what comes before it is given."""
     async with open_store(url) as store:
-        await store.append(A, [Fill(1), Fee(2), Fill(3)])
+        await store.append(A, [Fill(1), Unnamed(2), Fill(3)])
         seen = []
-        async with store.replay(A, Note) as records:
+        async with store.replay(A, Fill, after=1) as records:
             with pytest.raises(SchemaError):
                 await anext(records)
             with pytest.raises(SchemaError):
@@ -119,7 +127,7 @@ async def test_journal_unknown_event_is_a_schema_error_after_all_before_it(url):
                 async for record in records:
                     seen.append(record)
 
-    assert seen in ([(1, Fill(1))], [(1, Fill(1)), (2, Fee(2)), (3, Fill(3))][:1])
+    assert seen == [(1, Fill(1))]
     assert any("record 2" in note for note in caught.value.__notes__)
 
 
@@ -324,7 +332,7 @@ async def test_load_applies_page_by_page(url):
 async def test_load_event_that_no_longer_fits_is_a_schema_error(url):
     """An event which apply() no longer takes stops the component from starting."""
     async with open_store(url) as store:
-        await store.append(A, [Note("not for a ledger")])
+        await store.append(A, [Unnamed(1)])
 
         with pytest.raises(SchemaError):
             await store.load(A, Ledger, make=Ledger)
@@ -385,4 +393,4 @@ async def test_journal_of_another_component_is_refused_a_bad_name(url):
         with pytest.raises(ValueError, match="cannot be empty"):
             await store.append("", [Fill(1)])
         with pytest.raises(StoreError):
-            await store.restore("nothing", "a", Note)
+            await store.restore("nothing", "a", Ledger)
