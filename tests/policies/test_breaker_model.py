@@ -6,7 +6,6 @@ from collections import deque
 import attrs
 import trio
 import trio.testing
-from genesis_trio.policies.breaker import BreakerState, CircuitBreaker, Window
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,9 +17,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from policies.venue import Middle
 
 from genesis_trio.errors import BreakerOpenError, BulkheadFullError
+from genesis_trio.policies.breaker import BreakerState, CircuitBreaker, Window
+from policies.venue import Middle
 
 
 @attrs.define

@@ -11,10 +11,6 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
-from genesis_trio.policies.guard import NOT_DONE, Guard
-from genesis_trio.policies.retry import Retry
-from policies.venue import Middle, Venue, notes
 
 from genesis_trio.errors import (
     AttemptTimeoutError,
@@ -27,10 +23,14 @@ from genesis_trio.errors import (
 )
 from genesis_trio.events import CallRejected, FallbackUsed, observe
 from genesis_trio.modes import Capability, Mode, current_scope, mode_scope
+from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 from genesis_trio.policies.budget import RetryBudget
 from genesis_trio.policies.bulkhead import Bulkhead
+from genesis_trio.policies.guard import NOT_DONE, Guard
 from genesis_trio.policies.hedge import Hedge
 from genesis_trio.policies.rate_limit import RateLimit
+from genesis_trio.policies.retry import Retry
+from policies.venue import Middle, Venue, notes
 
 
 def exact(on=OSError, **settings) -> Retry:

@@ -8,8 +8,6 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from genesis_trio.policies.breaker import BreakerState, CircuitBreaker, Window
-from policies.venue import Middle, Venue
 
 from genesis_trio.errors import (
     AttemptTimeoutError,
@@ -20,6 +18,8 @@ from genesis_trio.errors import (
 )
 from genesis_trio.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Severity, observe
 from genesis_trio.modes import Capability, Mode
+from genesis_trio.policies.breaker import BreakerState, CircuitBreaker, Window
+from policies.venue import Middle, Venue
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 

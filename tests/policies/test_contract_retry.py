@@ -8,12 +8,8 @@ import random
 import pytest
 import trio
 import trio.testing
-from genesis_trio.policies.breaker import CircuitBreaker
-from genesis_trio.policies.guard import Guard
-from genesis_trio.policies.retry import Retry, with_retry
 from hypothesis import given
 from hypothesis import strategies as st
-from policies.venue import Middle, ServerBusy, Venue, notes
 
 from genesis_trio.errors import (
     AttemptTimeoutError,
@@ -26,7 +22,11 @@ from genesis_trio.errors import (
     TotalTimeoutError,
 )
 from genesis_trio.events import RetriesExhausted, RetryScheduled, Severity, observe
+from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.policies.budget import RetryBudget
+from genesis_trio.policies.guard import Guard
+from genesis_trio.policies.retry import Retry, with_retry
+from policies.venue import Middle, ServerBusy, Venue, notes
 
 KINDS = ["none", "additive", "full", "equal", "decorrelated"]
 
