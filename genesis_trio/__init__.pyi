@@ -77,6 +77,9 @@ from genesis_trio.persistence.store import (
 from genesis_trio.policies._backoff import (
     JitterKind,
 )
+from genesis_trio.policies._call import (
+    NOT_DONE,
+)
 from genesis_trio.policies._outcome import (
     RetryRule,
 )
@@ -96,7 +99,6 @@ from genesis_trio.policies.bulkhead import (
     Bulkhead,
 )
 from genesis_trio.policies.guard import (
-    NOT_DONE,
     Guard,
     GuardStatistics,
 )
