@@ -65,7 +65,7 @@ async def run_once(
     rule = Rule(not_sent, "once", "not_sent") if not_sent is not None else None
     path = incarnation.child.path
     effect = await store.begin_effect(path, key)
-    if effect.status is EffectStatus.DONE:
+    if effect.result is not None:
         return cast("T", codec.decode(effect.result, as_type))
     if effect.failure is not None:
         raise EffectFailedError(f"{key!r} of {path!r} was run and failed with {effect.failure[0]}: {effect.failure[1]}")

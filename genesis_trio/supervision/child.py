@@ -237,6 +237,7 @@ class Child:
         await self.supervisor.stop_child(self, trio.current_time() + self.supervisor.shutdown_timeout)
         if self.finished.is_set():
             self.tree.scope.clear_owned(self.path, "stopped by hand")
+            await self._save("stop")
             for mailbox in self.mailboxes.values():
                 self.tree.bus.close(mailbox)
             self.mailboxes.clear()

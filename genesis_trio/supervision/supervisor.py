@@ -95,7 +95,7 @@ class Supervisor:
         self._all_finished = trio.Event()
         self._all_finished.set()
         self._stopping = False
-        self._stopped = trio.Event()
+        self._saved_at_stop = False
         self._fatal: BaseException | None = None
         self._groups = Groups(self, strategy)
         self._mode_watch = ModeWatch(self, mode_policy) if mode_policy is not None else None
@@ -310,7 +310,10 @@ class Supervisor:
         for child in reversed(list(self._children.values())):
             if not child.finished.is_set():
                 await self.stop_child(child, deadline)
-        self._stopped.set()
+        if not self._saved_at_stop:
+            self._saved_at_stop = True
+            if self.tree.saver is not None:
+                await self.tree.saver.save("stop")
 
     def hurry(self) -> None:
         """Cancel every child that is still running: somebody asked a second time."""
@@ -328,12 +331,10 @@ class Supervisor:
         while not self._all_finished.is_set():
             await self._all_finished.wait()
 
-    async def close(self, *, crashed: bool) -> None:
-        """Stop what still runs, save the last cut, end the services.  Runs shielded, bounded by the times it keeps."""
+    async def close(self) -> None:
+        """Stop what still runs, with the last cut saved, and end the services.  Runs shielded, bounded by the times it keeps."""
         await self._stop(trio.current_time() + self.shutdown_timeout)
         await self.wait_finished()
-        if self.tree.saver is not None:
-            await self.tree.saver.save("stop")
         if self.tree.latches is not None and self._host is None:
             await self.tree.latches.settled()
         for scope in list(self._services):
@@ -516,7 +517,7 @@ async def open_supervisor(
             _SCOPE.reset(scope_token)
             _TREE.reset(tree_token)
         with trio.CancelScope(shield=True):
-            await supervisor.close(crashed=error is not None)
+            await supervisor.close()
         fatal = supervisor._fatal
     if fatal is not None:
         raise fatal
