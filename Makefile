@@ -30,7 +30,9 @@ help:
 	$(info $(HELP))
 	@:
 
+# The recorded market is data to us: no dependency, and never imported.
 demo:
+	-$(RUN) core -m pip install --quiet --disable-pip-version-check --no-deps ob-analytics==0.1.0
 	$(RUN) core -m genesis_trio.demo $(ARGS)
 
 test:

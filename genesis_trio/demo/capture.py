@@ -8,6 +8,7 @@ import csv
 import gzip
 import heapq
 import math
+from collections import deque
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -22,7 +23,16 @@ PACKAGE, VERSION = "ob-analytics", "0.1.0"
 HOW_TO_GET_IT = f"get it with: pip install --no-deps {PACKAGE}=={VERSION}"
 
 ORDER_COLUMNS = ["id", "timestamp", "exchange_timestamp", "price", "volume", "action", "direction"]
-TRADE_COLUMNS = ["trade_id", "timestamp", "exchange_timestamp", "price", "amount", "buy_order_id", "sell_order_id", "side"]
+TRADE_COLUMNS = [
+    "trade_id",
+    "timestamp",
+    "exchange_timestamp",
+    "price",
+    "amount",
+    "buy_order_id",
+    "sell_order_id",
+    "side",
+]
 
 
 class CaptureError(Exception):
@@ -54,35 +64,36 @@ def find_capture() -> Path:
 
 
 def read_capture(folder: Path, minutes: float = math.inf) -> list[Moment]:
-    """Quotes and trades of the first *minutes* of the recording in *folder*, in the order in which they were received.
+    """Quotes and trades of the first *minutes* of the recording in *folder*, by the exchange's time.
 
     Raises:
         CaptureError: a file is missing, or is something else; or there is no trade in the window.
     """
     try:
-        events = sorted(_rows(folder / "orders.csv.gz", ORDER_COLUMNS), key=_received)  # they are stored by exchange time
-        prints = sorted(_rows(folder / "trades.csv", TRADE_COLUMNS), key=_received)
+        # By the exchange's time: the snapshot that begins the recording was received after events that follow it.
+        events = sorted(_rows(folder / "orders.csv.gz", ORDER_COLUMNS), key=_time)
+        prints = sorted(_rows(folder / "trades.csv", TRADE_COLUMNS), key=_time)
         if not events:
             raise ValueError("orders.csv.gz is empty")
-        began = _received(events[0])
+        began = _time(events[0])
         ends = began + minutes * 60_000
         moments = [
-            Moment((_received(row) - began) / 1000, Trade(row["trade_id"], row["price"], row["amount"]))
+            Moment((_time(row) - began) / 1000, Trade(row["trade_id"], row["price"], row["amount"]))
             for row in prints
-            if _received(row) < ends
+            if _time(row) < ends
         ]
         if not moments:
             raise ValueError(f"there is no trade in its first {minutes:g} minutes")
-        moments.extend(_quotes(events, began, ends))
+        moments.extend(_quotes(events, prints, began, ends))
     except (OSError, EOFError, ValueError, KeyError, ArithmeticError) as error:
         raise CaptureError(f"the recording in {folder} cannot be used: {error}") from error
     moments.sort(key=lambda moment: moment.at)
     return moments
 
 
-def _received(row: dict[str, str]) -> int:
-    """Milliseconds; when the recorder received it, which is when a desk would have."""
-    return int(row["timestamp"])
+def _time(row: dict[str, str]) -> int:
+    """Milliseconds, of the exchange."""
+    return int(row["exchange_timestamp"])
 
 
 def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, str]]:
@@ -93,14 +104,20 @@ def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, str]]:
         yield from reader
 
 
-def _quotes(events: list[dict[str, str]], began: int, ends: float) -> Iterator[Moment]:
+def _quotes(events: list[dict[str, str]], prints: list[dict[str, str]], began: int, ends: float) -> Iterator[Moment]:
     """The best prices, whenever they change and the book is not crossed (which a feed shows for moments)."""
     sides = {"bid": _Side(-1), "ask": _Side(+1)}
     last: tuple[str, str] | None = None
+    trades = deque(prints)
     for row in events:
-        at = _received(row)
+        at = _time(row)
         if at >= ends:
             return
+        while trades and _time(trades[0]) < at:
+            # Orders whose end was never recorded: what trades go through is not there.
+            price = float(trades.popleft()["price"])
+            for side in sides.values():
+                side.trade(price)
         side = sides[row["direction"]]
         if row["action"] == "deleted":
             side.remove(row["id"])
@@ -133,8 +150,13 @@ class _Side:
 
     def remove(self, order: str) -> None:
         price = self._prices.pop(order, None)
-        if price is not None:
+        if price is not None and self._counts[price]:
             self._counts[price] -= 1
+
+    def trade(self, price: float) -> None:
+        """Forget what is better than *price*: a trade takes the best first."""
+        while self._heap and self._heap[0][0] < self._direction * price:
+            self._counts[heapq.heappop(self._heap)[1]] = 0
 
     def best(self) -> str | None:
         heap = self._heap

@@ -13,16 +13,24 @@ starts it again, and it goes on from the state that was saved.
 from decimal import Decimal
 
 import attrs
-import trio
 
-from genesis_trio import Capability, Criticality, ModeRefusedError
+from genesis_trio import (
+    NOT_DONE,
+    AttemptTimeoutError,
+    Capability,
+    ChildSpec,
+    Component,
+    Context,
+    Criticality,
+    Guard,
+    ModeRefusedError,
+    Overflow,
+    Retry,
+    Topic,
+    schema,
+)
 from genesis_trio.demo.link import VenueLink
 from genesis_trio.demo.messages import Answer, Fill, Order, Ping, Position, Quote, Trade
-from genesis_trio.messaging.topic import Overflow, Topic
-from genesis_trio.persistence.schema import schema
-from genesis_trio.policies.retry import Retry
-from genesis_trio.supervision.component import ChildSpec, Component
-from genesis_trio.supervision.context import Context
 
 __all__ = ["Execution", "ExecutionState", "Ledger", "LedgerState", "Strategy", "StrategyState", "make_desk"]
 
@@ -67,7 +75,7 @@ class StrategyState:
 
 
 class Strategy(Component[StrategyState]):
-    """Buy below the average of the last trades, sell above it, and never hold more than a little."""
+    """Buy below the average of the last trades, sell above it, and hold only a little."""
 
     def __init__(self) -> None:
         self.quote: Quote | None = None
@@ -88,7 +96,7 @@ class Strategy(Component[StrategyState]):
                             await ctx.send(ORDERS, order)
 
     def decide(self, trade: Trade) -> Order | None:
-        """The order that *trade* calls for, if any."""
+        """The order that *trade* calls for, if any.  Orders that wait for their fill are not counted as position."""
         state, price = self.state, float(trade.price)
         average = price if state.average is None else state.average
         state.average = 0.9 * average + 0.1 * price
@@ -132,13 +140,20 @@ class Execution(Component[ExecutionState]):
 
     def __init__(self, venue: VenueLink) -> None:
         self.venue = venue
-        self.retry = Retry(on=(OSError, trio.TooSlowError), max_retries=4, base_delay=0.05, max_delay=0.5)
+        # No answer is not a no: before another attempt, the venue is asked whether it has the order.
+        self.place = Guard(
+            "venue.orders",
+            retry=Retry(on=(OSError, AttemptTimeoutError), max_retries=4, base_delay=0.05, max_delay=0.5),
+            attempt_timeout=0.5,
+            repeatable=False,
+            reconcile=self.find,
+        )
 
     async def run(self, ctx: Context) -> None:
         # First of all: what was meant before we died, and never answered.
         for order in list(self.state.orders.values()):
             if order.client_id not in self.state.answers:
-                if await self.retry.execute(self.find, order):
+                if await self.venue.find(order.client_id):
                     await self.answer(ctx, order, accepted=True)
                 else:
                     await self.send(ctx, order)
@@ -153,20 +168,16 @@ class Execution(Component[ExecutionState]):
         try:
             ctx.scope.require(needs(order))
         except ModeRefusedError:
-            await self.answer(ctx, order, accepted=False)  # and it was never sent
+            accepted = False  # and it was never sent
         else:
-            await self.answer(ctx, order, accepted=await self.retry.execute(self.place, order))
+            accepted = await self.place.execute(self.venue.place, order)
+        await self.answer(ctx, order, accepted=accepted)
+
+    async def find(self, order: Order) -> object:
+        return True if await self.venue.find(order.client_id) else NOT_DONE
 
     async def answer(self, ctx: Context, order: Order, *, accepted: bool) -> None:
         await ctx.record(Answer(order.client_id, accepted), key=f"{order.client_id}: answer")
-
-    async def place(self, order: Order) -> bool:
-        with trio.fail_after(0.5):
-            return await self.venue.place(order)
-
-    async def find(self, order: Order) -> bool:
-        with trio.fail_after(0.5):
-            return await self.venue.find(order.client_id)
 
 
 # ------------------------------------------------------------------ ledger

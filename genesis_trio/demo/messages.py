@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from genesis_trio.persistence.schema import schema
+from genesis_trio import schema
 
 __all__ = ["Answer", "Fill", "Order", "Ping", "Position", "Quote", "Trade", "from_wire", "to_wire"]
 

@@ -35,6 +35,4 @@ def make_plan(seed: int, *, window: float, kills: int) -> tuple[Fault, ...]:
     kinds = [kind for kind in FaultKind if kind is not FaultKind.KILL] + [FaultKind.KILL] * kills
     rng.shuffle(kinds)
     width = (LAST - FIRST) * window / len(kinds)
-    return tuple(
-        Fault(FIRST * window + width * (number + rng.random() / 2), kind) for number, kind in enumerate(kinds)
-    )
+    return tuple(Fault(FIRST * window + width * (number + rng.random() / 2), kind) for number, kind in enumerate(kinds))

@@ -49,7 +49,9 @@ class Book:
     def trade(self, price: Decimal) -> bool:
         """Fill what a trade at *price* crosses; True if there was any."""
         crossed = [
-            order for order in self._open.values() if (price <= order.price if order.quantity > 0 else price >= order.price)
+            order
+            for order in self._open.values()
+            if (price <= order.price if order.quantity > 0 else price >= order.price)
         ]
         for order in crossed:
             del self._open[order.client_id]
@@ -137,7 +139,7 @@ class Venue:
 
     # ------------------------------------------------------------ the wire
 
-    async def serve(self, address: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, address: str, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen at the Unix socket *address*, for ever."""
         socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         await socket.bind(address)
