@@ -139,12 +139,13 @@ class Venue:
 
     # ------------------------------------------------------------ the wire
 
-    async def serve(self, address: str, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, address: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen at the Unix socket *address*, for ever."""
         socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         await socket.bind(address)
         socket.listen()
-        await trio.serve_listeners(self._converse, [trio.SocketListener(socket)], task_status=task_status)
+        task_status.started()
+        await trio.serve_listeners(self._converse, [trio.SocketListener(socket)])
 
     async def _converse(self, stream: trio.SocketStream) -> None:
         if self._is_down:
@@ -195,12 +196,11 @@ class Venue:
         self._subscribers[send] = None
         try:
             while True:
+                message: dict[str, Any] = {"kind": "ping"}
                 with trio.move_on_after(PING_EVERY) as waited:
                     message = await receive.receive()
-                if waited.cancelled_caught:
-                    if send not in self._subscribers:
-                        await lines.receive()  # silent, until the other side has had enough and hangs up
-                    message = {"kind": "ping"}
+                if waited.cancelled_caught and send not in self._subscribers:
+                    await lines.receive()  # silent, until the other side has had enough and hangs up
                 await lines.send(message)
         finally:
             self._subscribers.pop(send, None)
