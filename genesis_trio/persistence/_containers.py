@@ -77,12 +77,10 @@ def _items(values: Iterable[Any], read: Reader, what: str) -> list[Any]:
         try:
             items.append(read(value, None))
         except Exception as exc:
-            where = f"{what} @ index {index}"
-            note = IterableValidationNote(where, index, None)  # pyright: ignore[reportCallIssue]
-            exc.add_note(note)
+            exc.add_note(IterableValidationNote(f"{what} @ index {index}", index, None))
             errors.append(exc)
     if errors:
-        raise IterableValidationError(f"while reading {what}", errors, list)
+        raise IterableValidationError(f"while reading {what}", errors, list)  # pyright: ignore[reportCallIssue]
     return items
 
 
@@ -153,14 +151,12 @@ def mapping_reader(read_key: Reader, read: Reader) -> Reader:
             try:
                 whole[read_key(key, None)] = read(item, None)
             except Exception as exc:
-                where = f"a dict @ key {key!r}"
-                note = IterableValidationNote(where, key, None)  # pyright: ignore[reportCallIssue]
-                exc.add_note(note)
+                exc.add_note(IterableValidationNote(f"a dict @ key {key!r}", key, None))
                 errors.append(exc)
         if not errors and len(whole) != len(value):
             errors.append(RefusedError("expected different keys; two of them mean the same", value, named=False))
         if errors:
-            raise IterableValidationError("while reading a dict", errors, dict)
+            raise IterableValidationError("while reading a dict", errors, dict)  # pyright: ignore[reportCallIssue]
         return whole
 
     return read_mapping

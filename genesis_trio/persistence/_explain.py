@@ -10,7 +10,6 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any
 
-from genesis_trio.persistence._hooks import class_refusal
 from genesis_trio.persistence._leaves import key_writer, leaf_writer
 from genesis_trio.persistence._scalars import RefusedError, refusal
 from genesis_trio.persistence._shapes import (
@@ -25,7 +24,7 @@ from genesis_trio.persistence._shapes import (
     UnionOf,
     type_text,
 )
-from genesis_trio.persistence._unions import union_table, union_text
+from genesis_trio.persistence._unions import class_refusal, union_refusal, union_table
 
 __all__ = ["MAX_DEPTH", "problems_in"]
 
@@ -73,7 +72,7 @@ def _parts(shape: Shape, value: Any, path: str) -> list[Part]:
     if isinstance(shape, UnionOf):
         member = union_table(shape).get(type(value))
         if member is None:
-            raise RefusedError(f"expected {' or '.join(union_text(shape))}", value)
+            raise union_refusal(shape, value)
         return _parts(member, value, path)
     if isinstance(shape, Record):
         return _fields(shape, value, path)

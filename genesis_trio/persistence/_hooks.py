@@ -39,9 +39,18 @@ from genesis_trio.persistence._shapes import (
     UnionOf,
     type_text,
 )
-from genesis_trio.persistence._unions import json_kinds, tagged_reader, tagged_writer, union_table, union_text, wide_or
+from genesis_trio.persistence._unions import (
+    class_refusal,
+    json_kinds,
+    tagged_reader,
+    tagged_writer,
+    union_refusal,
+    union_table,
+    union_text,
+    wide_or,
+)
 
-__all__ = ["Hooks", "class_refusal"]
+__all__ = ["Hooks"]
 
 # Only its settings are used: each field gets its hook by hand, by the declared type.  A converter's own
 # dispatch goes by the class of the value, and lets subclasses through.
@@ -110,12 +119,11 @@ class Hooks:
             write = self.writer(member)
             writers[id(member)] = tagged_writer(member.tag, write) if tagged and isinstance(member, Record) else write
         table = {cls: writers[id(member)] for cls, member in union_table(union).items()}
-        expected = " or ".join(union_text(union))
 
         def write_union(value: Any) -> Any:
             write = table.get(value.__class__)
             if write is None:
-                raise RefusedError(f"expected {expected}", value)
+                raise union_refusal(union, value)
             return write(value)
 
         return write_union
@@ -204,17 +212,6 @@ class Hooks:
 # ---------------------------------------------------------------- objects
 
 
-def class_refusal(record: Record, value: Any) -> RefusedError:
-    name, got = type_text(record.cls), type_text(value.__class__)
-    if isinstance(value, record.cls):
-        raise RefusedError(
-            f"expected exactly {name}: what {got} adds to it would be cut; declare the field as {name} | {got}",
-            value,
-            named=False,
-        )
-    raise RefusedError(f"expected {name}, got {got}", value, named=False)
-
-
 def _late_reader(record: Record, read: Reader, late: list[tuple[Field, Reader]]) -> Reader:
     """Restore ``init=False`` fields after the instance is made.
 
@@ -242,12 +239,10 @@ def _late_reader(record: Record, read: Reader, late: list[tuple[Field, Reader]])
                 elif not field.has_default:
                     raise RefusedError("required field missing", None, named=False)
             except Exception as exc:
-                where = f"{type_text(record.cls)}.{field.name}"
-                note = AttributeValidationNote(where, field.name, None)  # pyright: ignore[reportCallIssue]
-                exc.add_note(note)
+                exc.add_note(AttributeValidationNote(f"{type_text(record.cls)}.{field.name}", field.name, None))
                 errors.append(exc)
         if errors:
-            raise ClassValidationError(f"while reading {type_text(record.cls)}", errors, record.cls)
+            raise ClassValidationError(f"while reading {type_text(record.cls)}", errors, record.cls)  # pyright: ignore[reportCallIssue]
         return instance
 
     return read_late

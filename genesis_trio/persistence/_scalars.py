@@ -56,7 +56,7 @@ class RefusedError(ValueError):
         self.hidden = False
 
     def __str__(self) -> str:
-        kind = type(self.value).__qualname__
+        kind = type(self.value).__qualname__.rpartition("<locals>.")[2]
         if not self.named:
             return self.reason
         if self.hidden or self.value is None:

@@ -18,7 +18,18 @@ from genesis_trio.persistence._shapes import (
     type_text,
 )
 
-__all__ = ["TAG", "clash", "json_kinds", "tagged_reader", "tagged_writer", "union_table", "union_text", "wide_or"]
+__all__ = [
+    "TAG",
+    "class_refusal",
+    "clash",
+    "json_kinds",
+    "tagged_reader",
+    "tagged_writer",
+    "union_refusal",
+    "union_table",
+    "union_text",
+    "wide_or",
+]
 
 TAG = "$type"  # no attrs field can have this name
 
@@ -42,6 +53,25 @@ def union_text(union: UnionOf) -> list[str]:
         else:
             names.extend(type_text(cls) for cls in union_classes(member))
     return names
+
+
+def class_refusal(record: Record, value: Any) -> RefusedError:
+    name, got = type_text(record.cls), type_text(value.__class__)
+    if isinstance(value, record.cls):
+        raise RefusedError(
+            f"expected exactly {name}: what {got} adds to it would be cut; declare the field as {name} | {got}",
+            value,
+            named=False,
+        )
+    raise RefusedError(f"expected {name}, got {got}", value, named=False)
+
+
+def union_refusal(union: UnionOf, value: object) -> RefusedError:
+    """Why *value* belongs to no member of *union*."""
+    for record in union.records:
+        if isinstance(value, record.cls):
+            return class_refusal(record, value)
+    return RefusedError(f"expected {' or '.join(union_text(union))}", value)
 
 
 def union_classes(member: Shape) -> set[type]:
