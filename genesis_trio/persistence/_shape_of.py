@@ -158,13 +158,14 @@ class _Builder:
         if not args and origin is not tuple:
             return self.refuse(where, f"{type_text(origin)} does not say what is in it; use {_BARE[origin]}")
         if origin is dict:
-            key, value = self.build(args[0], f"{where} (key)"), self.build(args[1], where)
-            if not is_key(key):
+            known = len(self.problems)
+            key = self.build(args[0], f"{where} (key)")
+            if not is_key(key) and len(self.problems) == known:
                 self.refuse(
                     f"{where} (key)",
                     f"{type_text(args[0])} cannot be the key of a JSON object; use str, int, an enum, UUID, Decimal, date or datetime",
                 )
-            return Mapping(key, value)
+            return Mapping(key, self.build(args[1], where))
         if origin is collections.deque:
             return Deque(self.build(args[0], where))
         if origin is tuple and not (len(args) == 2 and args[1] is ...):

@@ -138,7 +138,7 @@ def type_text(tp: Any) -> str:
 
 def is_key(shape: Shape) -> bool:
     if isinstance(shape, Scalar):
-        return shape.cls in KEYS or shape.cls is type(None)  # None stands in for what has been refused already
+        return shape.cls in KEYS
     if isinstance(shape, Literals):
         return all(type(text) is str for _, text in shape.values)
     return isinstance(shape, Enumeration) and not issubclass(shape.cls, enum.Flag)
