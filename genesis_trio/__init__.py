@@ -51,6 +51,7 @@ _ROOMS = {
     "genesis_trio.supervision.component": "ChildSpec Component Lifecycle Restart Strategy",
     "genesis_trio.supervision.context": "Context",
     "genesis_trio.supervision.supervisor": "Supervisor SupervisorStatistics open_supervisor",
+    "genesis_trio.service.running": "Service run run_service",
 }
 _WHERE = {name: module for module, names in _ROOMS.items() for name in names.split()}
 

@@ -113,6 +113,9 @@ from genesis_trio.policies.retry import (
     Retry,
     with_retry,
 )
+from genesis_trio.service.running import Service as Service
+from genesis_trio.service.running import run as run
+from genesis_trio.service.running import run_service as run_service
 from genesis_trio.supervision.backoff import (
     Backoff,
 )
@@ -188,6 +191,7 @@ __all__ = [
     "RetryBudgetExhaustedError",
     "RetryRule",
     "SchemaError",
+    "Service",
     "Severity",
     "StartTimeoutError",
     "Store",
@@ -212,6 +216,8 @@ __all__ = [
     "open_store",
     "open_supervisor",
     "require",
+    "run",
+    "run_service",
     "schema",
     "with_retry",
 ]

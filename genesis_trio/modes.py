@@ -351,9 +351,9 @@ class ModeScope:
             yield scope
             scope = scope.parent
 
-    def _downwards(self) -> Iterator["ModeScope"]:
+    def walk(self) -> Iterator["ModeScope"]:
         """This scope and all below, parents first, in the order in which they were made."""
-        waiting = [self]
+        waiting: list[ModeScope] = [self]
         while waiting:
             scope = waiting.pop()
             yield scope
@@ -489,7 +489,7 @@ class ModeScope:
 
     def clear_owned(self, owner: str, by: str) -> None:
         """Clear what *owner* holds here and below, but for latched causes: it ended well or was stopped by hand."""
-        for scope in list(self._downwards()):
+        for scope in list(self.walk()):
             for hold in list(scope._holds.values()):
                 if hold.owner == owner and not hold.latched:
                     hold.cleared(by)
@@ -509,7 +509,7 @@ class ModeScope:
     def _cascade(self) -> None:
         """Push the effective mode and mask down.  First everything changes, then everybody is told: no reader sees half."""
         changed: list[tuple[ModeScope, Mode]] = []
-        waiting = [self]
+        waiting: list[ModeScope] = [self]
         while waiting:
             scope = waiting.pop()
             mode = scope.parent._mode if scope.parent is not None else Mode.NORMAL

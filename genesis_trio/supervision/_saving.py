@@ -32,6 +32,7 @@ class Saver:
     def __init__(self, tree: "ServiceTree", store: "Store", policy: CheckpointPolicy) -> None:
         self.policy = policy
         self.last: CheckpointInfo | None = None
+        self.saved = 0
         self._tree = tree
         self._store = store
         self._lock = trio.Lock()
@@ -112,6 +113,7 @@ class Saver:
             self._failed(reason, error)
             return None
         self.last = info
+        self.saved += 1
         if self._tree.hooks:
             emit(
                 self._tree,

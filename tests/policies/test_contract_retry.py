@@ -653,7 +653,9 @@ async def test_retry_named_delay_beyond_max_delay_and_deadline_gives_up(autojump
     assert trio.current_time() == 0.0
 
 
-@pytest.mark.parametrize("named", ["soon", None, math.nan, -5.0, object(), True], ids=repr)
+@pytest.mark.parametrize(
+    "named", ["soon", None, math.nan, -5.0, pytest.param(object(), id="an object"), True], ids=repr
+)
 async def test_retry_named_delay_that_makes_no_sense_does_no_harm(named, autojump_clock):
     """A foreign attribute that is no usable number never turns into another error, or into no wait at all."""
     venue = Venue(ServerBusy(named), "ack")

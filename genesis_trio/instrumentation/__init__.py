@@ -1,0 +1,1 @@
+"""What happens, for other systems: one leaf module each."""
