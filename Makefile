@@ -30,10 +30,8 @@ help:
 	$(info $(HELP))
 	@:
 
-# The recorded market is data to us: no dependency, and never imported.
 demo:
-	-$(RUN) core -m pip install --quiet --disable-pip-version-check --no-deps ob-analytics==0.1.0
-	$(RUN) core -m genesis_trio.demo $(ARGS)
+	$(RUN) data -m genesis_trio.demo $(ARGS)
 
 test:
 	$(RUN) dev -m pytest --numprocesses=auto --cov --cov-report=term:skip-covered $(ARGS)

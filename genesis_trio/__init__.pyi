@@ -113,9 +113,11 @@ from genesis_trio.policies.retry import (
     Retry,
     with_retry,
 )
-from genesis_trio.service.running import Service as Service
-from genesis_trio.service.running import run as run
-from genesis_trio.service.running import run_service as run_service
+from genesis_trio.service.running import (
+    Service,
+    run,
+    run_service,
+)
 from genesis_trio.supervision.backoff import (
     Backoff,
 )

@@ -22,11 +22,12 @@ class Pip:
     def __init__(self) -> None:
         self.installed: list[str] = []
         self.status = 0
+        self.unreachable: set[str] = set()
 
     def run(self, command: list[Any], **options: Any) -> subprocess.CompletedProcess[str]:
         if "install" in command:
             self.installed.append(str(command[-1]))
-            return subprocess.CompletedProcess(command, self.status)
+            return subprocess.CompletedProcess(command, int(command[-1] in self.unreachable) or self.status)
         return subprocess.CompletedProcess(command, 0)
 
 
@@ -127,6 +128,36 @@ def test_bootstrap_failed_installation_is_tried_again(bootstrap: ModuleType, pip
 
     assert len(pip.installed) == 2
     assert len(became) == 1
+
+
+def test_bootstrap_data_is_installed_beside_the_project(
+    bootstrap: ModuleType, pip: Pip, became: list[list[str]], tmp_path: Path
+) -> None:
+    """`data` is no extra of the project but a list of packages whose files are read; once is enough."""
+    (tmp_path / "pyproject.toml").write_text("[tool.bootstrap]\ndata = ['prices==1']\n")
+
+    bootstrap.main("data", "genesis")
+    bootstrap.main("data", "genesis")
+
+    assert pip.installed == [str(tmp_path), "prices==1"]
+
+
+def test_bootstrap_data_that_cannot_be_had_does_not_stop_the_command(
+    bootstrap: ModuleType, pip: Pip, became: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command runs without it, and the next start tries again."""
+    (tmp_path / "pyproject.toml").write_text("[tool.bootstrap]\ndata = ['prices==1']\n")
+    pip.unreachable = {"prices==1"}
+
+    bootstrap.main("data", "genesis")
+
+    assert became == [["genesis", "genesis"]]
+    assert "going on without prices==1; the next start tries again" in capsys.readouterr().err
+
+    pip.unreachable = set()
+    bootstrap.main("data", "genesis")
+
+    assert pip.installed == [str(tmp_path), "prices==1"] * 2
 
 
 def test_bootstrap_moved_folder_makes_the_environment_anew(

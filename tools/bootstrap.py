@@ -2,8 +2,10 @@
 
     python3 tools/bootstrap.py EXTRAS COMMAND [ARGUMENT ...]
 
-EXTRAS are extras of pyproject.toml, joined by commas, or ``core`` for none.  A COMMAND that
-begins with a dash is given to Python (``-m pytest``); any other is looked up in the environment.
+EXTRAS are extras of pyproject.toml, joined by commas, or ``core`` for none.  ``data`` is a special
+one: the packages under ``[tool.bootstrap]``, installed without what they depend on, because only
+their files are read; without them the command runs all the same.  A COMMAND that begins with a
+dash is given to Python (``-m pytest``); any other is looked up in the environment.
 
 Only the standard library is used, so a machine with Python and pip is enough.  Packages are
 installed again only when pyproject.toml, the Python or the folder has changed; otherwise the
@@ -26,6 +28,7 @@ import hashlib
 import json
 import os
 import subprocess
+import tomllib
 import venv
 from pathlib import Path
 
@@ -106,13 +109,18 @@ def install(environment: Path, wanted: list[str]) -> None:
             sys.exit(f"{sys.executable} could not make a virtual environment; on Debian: apt install python3-venv")
     elif subprocess.run([python, "-c", "import pip"], stderr=subprocess.DEVNULL).returncode:
         subprocess.run([python, "-m", "ensurepip"], stdout=subprocess.DEVNULL, check=True)  # uv makes it without pip
-    target = str(ROOT) + (f"[{','.join(extras)}]" if extras else "")
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", target]
-    status = subprocess.run(pip).returncode
-    if status:
+    of_project = [extra for extra in extras if extra != "data"]
+    target = str(ROOT) + (f"[{','.join(of_project)}]" if of_project else "")
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if subprocess.run([*pip, "--editable", target]).returncode:
         sys.exit(
             f"pip could not install genesis_trio (its words are above); the next start tries again in {environment}"
         )
+    if "data" in extras:
+        packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["bootstrap"]["data"]
+        if subprocess.run([*pip, "--no-deps", *packages]).returncode:
+            print(f"going on without {', '.join(packages)}; the next start tries again", file=sys.stderr, flush=True)
+            extras.remove("data")
     (environment / "genesis-stamp.json").write_text(json.dumps({**now, "extras": extras}), encoding="utf-8")
 
 
