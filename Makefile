@@ -10,7 +10,8 @@ RUN = @$(PYTHON) tools/bootstrap.py
 ASYNC_FILES = $(shell find genesis_trio -name '*.py')
 # ASYNC109: `timeout=` is part of the public contract, and our own scopes carry it out.
 # ASYNC9xx want a Trio checkpoint on every path of every function; we promise them for public ones, and test them.
-ASYNC_IGNORED = ASYNC109,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
+# ASYNC114 wants every startable function named for a rule about nurseries in context managers, which we do not use.
+ASYNC_IGNORED = ASYNC109,ASYNC114,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
 .PHONY: help demo test check check-format check-lint check-async check-mypy check-pyright bench docs format clean
 

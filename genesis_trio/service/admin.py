@@ -3,11 +3,13 @@
 One JSON object a line in each direction: ``{"do": "status"}`` gives ``{"ok": ...}`` or ``{"error": "..."}``.
 """
 
+import contextlib
 import json
 import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -15,6 +17,7 @@ import trio
 from genesis_trio.errors import ConfigError
 from genesis_trio.events import describe_error
 from genesis_trio.modes import Mode, ModeScope
+from genesis_trio.policies.breaker import BREAKERS, CircuitBreaker
 from genesis_trio.supervision.child import Child
 from genesis_trio.supervision.supervisor import Supervisor
 
@@ -35,6 +38,13 @@ def _find_child(supervisor: Supervisor, path: str) -> Child:
     if path not in children:
         raise LookupError(f"there is no child {path!r}; there are: {', '.join(children) or 'none'}")
     return children[path]
+
+
+def _find_breakers(name: str) -> list[CircuitBreaker]:
+    known = BREAKERS.by_name()
+    if name not in known:
+        raise LookupError(f"there is no circuit breaker {name!r}; there are: {', '.join(known) or 'none'}")
+    return known[name]
 
 
 class Orders:
@@ -91,6 +101,20 @@ class Orders:
         await child.restart()
         return child.why()
 
+    async def stop(self) -> str:
+        self._supervisor.start_service(self._supervisor.stop)
+        return "stopping its children in the reverse order of their start"
+
+    async def trip(self, breaker: str) -> str:
+        for one in _find_breakers(breaker):
+            one.trip()
+        return f"circuit breaker {breaker!r} is open"
+
+    async def reset(self, breaker: str) -> str:
+        for one in _find_breakers(breaker):
+            one.reset()
+        return f"circuit breaker {breaker!r} is closed"
+
     async def checkpoint(self, label: str | None = None) -> str:
         return (await self._supervisor.create_checkpoint(label=label)).id
 
@@ -111,7 +135,7 @@ class AdminServer:
             ConfigError: another service answers there, or the path cannot be used.
         """
         try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: ASYNC240 - one look at start, not worth a thread
+            if stat.S_ISSOCK(os.stat(path).st_mode):
                 await self._replace_stale(path)
         except FileNotFoundError:
             pass
@@ -143,18 +167,16 @@ class AdminServer:
         orders = Orders(supervisor)
         try:
             async with trio.open_nursery() as nursery:
-                await trio.serve_listeners(
-                    lambda stream: _converse(stream, orders), [listener], handler_nursery=nursery
-                )
+                await trio.serve_listeners(partial(_converse, orders=orders), [listener], handler_nursery=nursery)
         finally:
-            if os.path.exists(path):  # noqa: ASYNC240 - at the end, and local
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
 
 serve_admin = AdminServer()
 
 
-async def _converse(stream: trio.SocketStream, orders: Orders) -> None:
+async def _converse(stream: trio.SocketStream, *, orders: Orders) -> None:
     received = b""
     try:
         async with stream:

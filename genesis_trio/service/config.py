@@ -25,13 +25,17 @@
 
 import difflib
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from genesis_trio.errors import ConfigError
-from genesis_trio.modes import Criticality
+from genesis_trio.modes import Criticality, Mode, ModePolicy
+from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.service.plugins import load_component
+from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.component import ChildSpec, Restart, Strategy
 
 __all__ = ["read_toml"]
@@ -39,49 +43,49 @@ __all__ = ["read_toml"]
 Reader = Callable[[Any], Any]
 
 
-class _Wrong(Exception):
+class _NotAllowedError(Exception):
     """A value that is not what is allowed; the text says what is."""
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise _Wrong("a text that is not empty")
+        raise _NotAllowedError("a text that is not empty")
     return value
 
 
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _Wrong("a number of seconds")
+        raise _NotAllowedError("a number of seconds")
     return float(value)
 
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _Wrong("a whole number")
+        raise _NotAllowedError("a whole number")
     return value
 
 
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _Wrong("a list of texts")
+        raise _NotAllowedError("a list of texts")
     return tuple(value)
 
 
 def _values(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise _Wrong("a list")
+        raise _NotAllowedError("a list")
     return value
 
 
 def _table(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _Wrong("a table")
+        raise _NotAllowedError("a table")
     return value
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise _Wrong("a list of tables, each beginning with [[children]]")
+        raise _NotAllowedError("a list of tables, each beginning with [[children]]")
     return value
 
 
@@ -90,9 +94,35 @@ def _member(cls: type[enum.Enum]) -> Reader:
         for member in cls:
             if isinstance(value, str) and value.lower() == member.name.lower():
                 return member
-        raise _Wrong("one of " + ", ".join(member.name.lower() for member in cls))
+        raise _NotAllowedError("one of " + ", ".join(member.name.lower() for member in cls))
 
     return read
+
+
+def _record(cls: Any) -> Reader:
+    """A table whose keys are the arguments of *cls*, which judges the values."""
+    modes = _member(Mode)
+
+    def read(value: Any) -> Any:
+        fields = _table(value)
+        known = [field.name for field in attrs.fields(cls)]
+        for key in fields:
+            if key not in known:
+                raise WrongError(
+                    f"a table with the keys {', '.join(known)}; {key!r} is none of them{_near(key, known)}"
+                )
+        given = {key: modes(item) if key.endswith("_failure") else item for key, item in fields.items()}
+        try:
+            return cls(**given)
+        except (TypeError, ValueError) as error:
+            raise WrongError(f"a table that describes a {cls.__name__}: {error}") from error
+
+    return read
+
+
+def _near(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 TOP: Mapping[str, Reader] = {
@@ -107,6 +137,9 @@ SUPERVISOR: Mapping[str, Reader] = {
     "max_restarts": _whole,
     "within": _seconds,
     "shutdown_timeout": _seconds,
+    "backoff": _record(Backoff),
+    "mode_policy": _record(ModePolicy),
+    "checkpoint": _record(CheckpointPolicy),
 }
 CHILD: Mapping[str, Reader] = {
     "name": _text,
@@ -119,6 +152,7 @@ CHILD: Mapping[str, Reader] = {
     "stop_grace": _seconds,
     "heartbeat_timeout": _seconds,
     "unpark_after": _seconds,
+    "checkpoint": _record(CheckpointPolicy),
     "options": _table,
 }
 
@@ -130,9 +164,7 @@ def _read(
     where = f"{path}." if path else ""
     for key in table:
         if key not in keys:
-            near = difflib.get_close_matches(key, keys, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ConfigError(f"{file}: unknown key {where}{key}{hint}; allowed are: {', '.join(keys)}")
+            raise ConfigError(f"{file}: unknown key {where}{key}{_near(key, keys)}; allowed are: {', '.join(keys)}")
     for key in needed:
         if key not in table:
             raise ConfigError(f"{file}: the required key {where}{key} is missing")
@@ -140,7 +172,7 @@ def _read(
     for key, value in table.items():
         try:
             found[key] = keys[key](value)
-        except _Wrong as wrong:
+        except _NotAllowedError as wrong:
             raise ConfigError(f"{file}: {where}{key} is {value!r}, but must be {wrong}") from None
     return found
 

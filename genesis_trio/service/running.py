@@ -9,6 +9,7 @@ import trio
 from genesis_trio.errors import ConfigError
 from genesis_trio.modes import ModePolicy
 from genesis_trio.service.admin import serve_admin
+from genesis_trio.service.stall import measure_stall
 from genesis_trio.supervision.component import ChildSpec
 from genesis_trio.supervision.supervisor import Supervisor, open_supervisor
 
@@ -73,6 +74,11 @@ async def run_service(service: Service, *, task_status: trio.TaskStatus[Any] = t
     Trio checkpoint: always.
     Cancellation: the children are stopped in order first, within ``shutdown_timeout``.
     """
+    with measure_stall():
+        await _run_measured(service, task_status)
+
+
+async def _run_measured(service: Service, task_status: trio.TaskStatus[Any]) -> None:
     from genesis_trio.persistence.opening import open_store
 
     async with (

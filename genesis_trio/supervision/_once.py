@@ -82,15 +82,19 @@ async def run_once(
             return cast("T", found)
         await store.forget_effect(path, key)
         await store.begin_effect(path, key)
+    failure: Exception | None = None
     try:
         value = await fn(*args)
     except CUT as error:
         raise OutcomeUnknownError(f"{key!r} of {path!r} was begun and cut short, so it may have happened") from error
     except Exception as error:
-        if isinstance(error, REFUSALS) or (rule is not None and rule.retry_after(error, "once") is not False):
-            await store.forget_effect(path, key)
-        else:
-            await store.end_effect(path, key, failure=(type(error).__name__, str(error)))
-        raise
-    await store.end_effect(path, key, result=codec.encode(value, as_type))
-    return value
+        failure = error
+    # Outside of the handler: what is written here must not lose the failure when it is cancelled.
+    if failure is None:
+        await store.end_effect(path, key, result=codec.encode(value, as_type))
+        return value
+    if isinstance(failure, REFUSALS) or (rule is not None and rule.retry_after(failure, "once") is not False):
+        await store.forget_effect(path, key)
+    else:
+        await store.end_effect(path, key, failure=(type(failure).__name__, str(failure)))
+    raise failure

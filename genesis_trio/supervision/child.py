@@ -359,7 +359,7 @@ class Child:
         error: BaseException | None = None
         try:
             await incarnation.run()
-        except BaseException as raised:
+        except BaseException as raised:  # noqa: ASYNC103 - classified, and raised by the supervisor
             # Nothing is swallowed: what is not the component's own is classified as FATAL, and raised by the supervisor.
             error = raised
         asked = incarnation.stopping

@@ -187,7 +187,7 @@ class ChildSpec:
                 raise ValueError(f"{what} of child {name!r} is in seconds and positive, got {seconds!r}")
         if breaker is not None and not isinstance(breaker, CircuitBreaker):
             raise TypeError(f"breaker of child {name!r} is a CircuitBreaker, got {breaker!r}")
-        self.__attrs_init__(
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue] - attrs writes it
             component,
             args,
             name,

@@ -475,10 +475,7 @@ async def open_supervisor(
         )
     if store is None and (checkpoint is not None or restore is not None):
         raise ConfigError(f"supervisor {name!r} has no store=, so there is nothing to save to or restore from")
-    if host is not None:
-        tree = host.child.tree
-    else:
-        tree = ServiceTree(name, parent=outer, rng=rng, store=store)
+    tree = host.child.tree if host is not None else ServiceTree(name, parent=outer, rng=rng, store=store)
     scope = ModeScope(name, current_scope(), tree)
     error: BaseException | None = None
     fatal: BaseException | None = None
@@ -510,7 +507,7 @@ async def open_supervisor(
             yield supervisor
             await supervisor.wait_finished()
             await trio.lowlevel.checkpoint()
-        except BaseException as raised:
+        except BaseException as raised:  # noqa: ASYNC103 - raised at the end of this function
             # Raised again below, once the children are gone: not from inside the nursery, which would wrap it.
             error = raised
         finally:

@@ -14,7 +14,7 @@ async def worker(ctx):
 
 
 async def job(ctx):
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
 
 
 async def broken(ctx):

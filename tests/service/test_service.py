@@ -176,7 +176,7 @@ async def test_admin_answers_and_obeys(tmp_path):
                 await ask(socket, order, **arguments)
         with pytest.raises(ConfigError, match="answers on the admin socket"):
             await run_service(Service("two", store="memory:", admin=socket))
-    assert not os.path.exists(socket)
+    assert not await trio.Path(socket).exists()
     with pytest.raises(ConfigError, match="no service answers"):
         await ask(socket, "status")
 
