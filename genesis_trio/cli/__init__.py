@@ -38,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         ("hold", "hold a mode, latched", ("path", "mode", "reason")),
         ("clear", "clear a cause", ("path", "owner", "reason")),
         ("restart", "restart a child now", ("path",)),
+        ("stop", "stop the service in order", ()),
+        ("trip", "open a circuit breaker", ("breaker",)),
+        ("reset", "close a circuit breaker", ("breaker",)),
         ("checkpoint", "save a checkpoint now", ()),
         ("metrics", "what is counted, in the text format of Prometheus", ()),
     ):
@@ -71,7 +74,7 @@ def _ask(arguments: argparse.Namespace) -> int:
     from genesis_trio.service.admin import ask
 
     given = vars(arguments)
-    fields = {key: given[key] for key in ("path", "mode", "owner", "reason") if key in given}
+    fields = {key: given[key] for key in ("path", "mode", "owner", "reason", "breaker") if key in given}
     answer = trio.run(partial(ask, arguments.socket, arguments.command, **fields))
     if arguments.json or not isinstance(answer, (str, dict)):
         print(json.dumps(answer, indent=2))

@@ -3,12 +3,15 @@
 Plain integers are read when somebody asks; nothing is paid on the hot path, and no library is needed.
 """
 
+import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from genesis_trio._runtime import utcnow
 from genesis_trio.modes import Mode
 from genesis_trio.policies.breaker import BREAKERS, BreakerState
-from genesis_trio.policies.guard import GUARDS
+from genesis_trio.policies.guard import GUARDS, GuardStatistics
+from genesis_trio.service.stall import stall_meter
 from genesis_trio.supervision.component import Lifecycle
 from genesis_trio.supervision.supervisor import Supervisor
 
@@ -16,16 +19,30 @@ __all__ = ["render"]
 
 Sample = tuple[Mapping[str, str], float]
 
+#: What a component may not call its own counters and gauges, because the framework does.
+TAKEN = {"restarts", "status"}
+
 
 def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _number(value: float) -> str:
+    # Not :g, which keeps six digits: a Unix time would be off by an hour, and a counter would stand still.
+    return str(int(value)) if isinstance(value, int) else repr(float(value))
+
+
+def _own_name(name: str) -> str:
+    """What a component calls *name*, in the letters that Prometheus allows."""
+    allowed = re.sub(r"[^a-zA-Z0-9_]", "_", name)
+    return f"own_{allowed}" if allowed in TAKEN else allowed
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
     lines = []
     for labels, value in samples:
         inner = ",".join(f'{key}="{_escape(label)}"' for key, label in labels.items())
-        lines.append(f"{name}{{{inner}}} {value:g}" if inner else f"{name} {value:g}")
+        lines.append(f"{name}{{{inner}}} {_number(value)}" if inner else f"{name} {_number(value)}")
     if lines:
         yield f"# HELP {name} {text}"
         yield f"# TYPE {name} {kind}"
@@ -44,11 +61,16 @@ def render(supervisor: Supervisor) -> str:
     lines += _modes(supervisor)
     lines += _mailboxes(supervisor)
     lines += _checkpoints(supervisor)
+    lines += _stall()
     return "\n".join(lines) + "\n"
 
 
 def _guards() -> Iterator[str]:
-    totals = {name: [guard.statistics() for guard in guards] for name, guards in GUARDS.by_name().items()}
+    totals: dict[str, list[GuardStatistics]] = {}
+    for name, guards in GUARDS.by_name().items():
+        for guard in guards:
+            with contextlib.suppress(RuntimeError):  # another trio.run of this process uses it, and tells of it there
+                totals.setdefault(name, []).append(guard.statistics())
     for field, text in (
         ("calls", "Guarded calls."),
         ("failures", "Guarded calls that failed."),
@@ -69,7 +91,10 @@ def _guards() -> Iterator[str]:
 def _breakers() -> Iterator[str]:
     samples: list[Sample] = []
     for name, breakers in BREAKERS.by_name().items():
-        states = [breaker.state for breaker in breakers]
+        states = []
+        for breaker in breakers:
+            with contextlib.suppress(RuntimeError):  # another trio.run of this process uses it, and tells of it there
+                states.append(breaker.state)
         samples += [({"breaker": name, "state": state.value}, states.count(state)) for state in BreakerState]
     yield from _family("genesis_breaker_state", "gauge", "How many breakers of a name are in a state.", samples)
 
@@ -93,18 +118,18 @@ def _children(supervisor: Supervisor) -> Iterator[str]:
         ],
     )
     for what, kind in (("counters", "counter"), ("gauges", "gauge")):
-        names = sorted({name for child in children.values() for name in getattr(child, what)})
-        for name in names:
+        own: dict[str, dict[str, float]] = {}
+        for path, child in children.items():
+            for given, value in getattr(child, what).items():
+                values = own.setdefault(_own_name(given), {})
+                values[path] = values.get(path, 0) + value
+        for name, values in sorted(own.items()):
             suffix = "_total" if kind == "counter" else ""
             yield from _family(
                 f"genesis_component_{name}{suffix}",
                 kind,
                 "Counted by the component itself.",
-                [
-                    ({"component": path}, getattr(child, what)[name])
-                    for path, child in children.items()
-                    if name in getattr(child, what)
-                ],
+                [({"component": path}, value) for path, value in values.items()],
             )
 
 
@@ -150,20 +175,44 @@ def _mailboxes(supervisor: Supervisor) -> Iterator[str]:
 
 
 def _checkpoints(supervisor: Supervisor) -> Iterator[str]:
-    saver = supervisor.tree.saver
-    if saver is None or saver.last is None:
+    store, saver = supervisor.tree.store, supervisor.tree.saver
+    if store is None or saver is None:
         return
-    last = saver.last
-    age = (utcnow() - last.created_at).total_seconds()
+    known = store.statistics()
+    now = utcnow()
+    yield from _family(
+        "genesis_checkpoints",
+        "gauge",
+        "Saved checkpoints of a component.",
+        [({"component": path}, number) for path, number in known.checkpoints.items()],
+    )
     yield from _family(
         "genesis_checkpoint_age_seconds",
         "gauge",
         "Age of the newest saved checkpoint of a component.",
-        [({"component": path}, age) for path in last.components],
+        [({"component": path}, (now - at).total_seconds()) for path, at in known.newest.items()],
     )
     yield from _family(
         "genesis_checkpoints_saved_total", "counter", "Saved checkpoints in this run.", [({}, saver.saved)]
     )
+    if saver.last is not None:
+        yield from _family(
+            "genesis_checkpoint_stall_seconds",
+            "gauge",
+            "How long the loop stood still for the newest.",
+            [({}, saver.last.stall)],
+        )
     yield from _family(
-        "genesis_checkpoint_stall_seconds", "gauge", "How long the loop stood still for the newest.", [({}, last.stall)]
+        "genesis_store_poisoned", "gauge", "1 once nothing more is acknowledged.", [({}, known.poisoned)]
     )
+
+
+def _stall() -> Iterator[str]:
+    meter = stall_meter()
+    if meter is not None:
+        yield from _family(
+            "genesis_loop_stall_seconds",
+            "gauge",
+            "The longest time in which the loop stood still.",
+            [({}, meter.longest)],
+        )

@@ -91,6 +91,7 @@ class Outcomes(Protocol):
 
     def totals(self, now: float) -> Totals:
         """The calls in the window."""
+        ...
 
 
 class OutcomesOfCalls:

@@ -108,14 +108,14 @@ def _record(cls: Any) -> Reader:
         known = [field.name for field in attrs.fields(cls)]
         for key in fields:
             if key not in known:
-                raise WrongError(
+                raise _NotAllowedError(
                     f"a table with the keys {', '.join(known)}; {key!r} is none of them{_near(key, known)}"
                 )
         given = {key: modes(item) if key.endswith("_failure") else item for key, item in fields.items()}
         try:
             return cls(**given)
         except (TypeError, ValueError) as error:
-            raise WrongError(f"a table that describes a {cls.__name__}: {error}") from error
+            raise _NotAllowedError(f"a table that describes a {cls.__name__}: {error}") from error
 
     return read
 
