@@ -79,13 +79,12 @@ class Call:
 
     def begin(self) -> None:
         """Count it, and pay for it."""
-        self._guard._counts.calls += 1
-        retry = self._guard._retry
-        if retry is not None:
-            if retry.budget is not None:
-                retry.budget._deposit()
-            if retry.max_elapsed is not None:
-                self._began = trio.current_time()
+        guard = self._guard
+        guard._counts.calls += 1
+        for budget in guard._budgets:
+            budget._deposit()
+        if guard._retry is not None and guard._retry.max_elapsed is not None:
+            self._began = trio.current_time()
 
     async def finish(self) -> Any:
         """Bring it to its end, and count that."""
@@ -181,11 +180,12 @@ class Call:
                 result = await self._attempt()
             except Exception as error:
                 course = self.make_course()
-                if course.failed(error):
-                    if self._must_reconcile(course):
-                        value = await self._reconcile()
-                        if value is not NOT_DONE:
-                            return value
+                is_end = course.failed(error)
+                if (is_end or course.is_out_of_budget) and self._must_reconcile(course):
+                    value = await self._reconcile()
+                    if value is not NOT_DONE:
+                        return value
+                if is_end:
                     raise
             else:
                 if self._is_good(result):
@@ -312,18 +312,19 @@ class Call:
                 if scope.cancelled_caught:
                     raise guard._attempt_timeout_error()
         except BaseException as error:
-            self.settle_error(permit, error)
+            self.settle_error(permit, error, copy)
             raise
         outcome = Outcome.NONE if self.has_won else guard._outcome_of_result(result)
         self.has_won = True
         guard._lane.settle(permit, outcome)
         return result
 
-    def settle_error(self, permit: Permit, error: BaseException) -> None:
+    def settle_error(self, permit: Permit, error: BaseException, copy: int = 0) -> None:
         """Tell the breaker how the attempt of *permit* failed; one that lost a race counts nowhere."""
         outcome = Outcome.NONE if self.has_won else self._guard._outcome(error)
-        if outcome is Outcome.CANCELLED and self.total is not None and self.total.cancel_called:
-            # Whether it was our own total timeout is known when its scope is left, later in this very step.
+        if outcome is Outcome.CANCELLED and copy == 0 and self.total is not None and self.total.cancel_called:
+            # Whether it was our own total timeout is known when its scope is left, later in this very step.  Another
+            # copy started later and had only the rest of the time.
             self._cut.append(permit)
         else:
             self._guard._lane.settle(permit, outcome, error)

@@ -138,6 +138,11 @@ class Course:
         self._previous = None
         self._began = trio.current_time()
 
+    @property
+    def is_out_of_budget(self) -> bool:
+        """The call ends because the budget had nothing left; `proceed` raises that."""
+        return self._is_over and self._is_unpaid
+
     def forget(self) -> None:
         """Let go of the errors; the call is over."""
         self.last_error = None

@@ -58,6 +58,15 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def _real_leaves(error: BaseException) -> Iterator[BaseException]:
+    """As `leaves`, with the real failure where an exhausted budget took its place."""
+    for leaf in leaves(error):
+        if isinstance(leaf, RetryBudgetExhaustedError) and leaf.__cause__ is not None:
+            yield from _real_leaves(leaf.__cause__)
+        else:
+            yield leaf
+
+
 def is_own_limit(error: BaseException) -> bool:
     """True for every error of ours but `AttemptTimeoutError`, which stands for a failure of the dependency."""
     return isinstance(error, GenesisError) and not isinstance(error, AttemptTimeoutError)
@@ -175,7 +184,7 @@ class Rule(_Asked):
             return Outcome.CANCELLED
         outcome = Outcome.NONE
         cancelled = False
-        for leaf in leaves(error):
+        for leaf in _real_leaves(error):
             if isinstance(leaf, Exception):
                 if isinstance(leaf, REFUSALS):
                     continue

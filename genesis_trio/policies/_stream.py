@@ -22,15 +22,20 @@ class Stream(Call):
     The scopes of the timeouts stay open around the block, with their deadlines lifted.  They could not be
     left when it is entered: a context manager that opens a nursery (most streams do) would then close
     its scope outside of ours.
+
+    Attributes:
+        has_entered: The block has begun.
+        block_error: What ended the block, also where the context manager suppressed it.
     """
 
-    __slots__ = ("_factory", "_manager_args", "has_entered")
+    __slots__ = ("_factory", "_manager_args", "block_error", "has_entered")
 
     def __init__(self, guard: "Guard", factory: Callable[..., Any], args: tuple[Any, ...]) -> None:
         super().__init__(guard, factory, args, {})
         self._factory = factory
         self._manager_args = args
         self.has_entered = False
+        self.block_error: BaseException | None = None
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Any]:
@@ -49,7 +54,11 @@ class Stream(Call):
                             permit = self.admit()
                             async with self._factory(*self._manager_args) as value:
                                 await self._enter(permit, attempt)
-                                yield value
+                                try:
+                                    yield value
+                                except BaseException as error:
+                                    self.block_error = error
+                                    raise
                         if attempt.cancelled_caught:
                             raise guard._attempt_timeout_error()
                     except BaseException as error:
@@ -61,7 +70,10 @@ class Stream(Call):
                         assert permit is not None
                         if self.course is not None:
                             self.course.succeeded()
-                        guard._lane.settle(permit, Outcome.SUCCESS)
+                        if self.block_error is not None:
+                            self.settle_error(permit, self.block_error)
+                        else:
+                            guard._lane.settle(permit, Outcome.SUCCESS)
                         return
                     finally:
                         self.leave()
@@ -104,8 +116,12 @@ async def open_stream(
             raise
         failure = error
     else:
-        guard._counts.successes += 1
+        if stream.block_error is not None:
+            guard._count_end(stream.block_error, has_started=True)
+        else:
+            guard._counts.successes += 1
     finally:
+        stream.block_error = None
         stream.forget()
     # Not in the handler: the block's own errors have nothing to do with this one.
     if failure is not None:

@@ -165,6 +165,8 @@ class Guard(RunBound):
         self._repeatable = _instance("repeatable", repeatable, bool)
         self._reconcile = _function("reconcile", reconcile)
         self._is_urgent = needs is not None and bool(needs) and needs in _URGENT
+        budgets = [policy.budget for policy in (retry, hedge) if policy is not None and policy.budget is not None]
+        self._budgets = tuple(dict.fromkeys(budgets))  # a call pays once into each, also where both share one
         self._refuse_contradictions()
         self._lane = Lane(self.breaker)
         if self.breaker is not None:

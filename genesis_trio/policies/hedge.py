@@ -39,7 +39,7 @@ class Hedge(RunBound):
     State: belongs to the ``trio.run`` that uses it; safe to share between tasks.
     """
 
-    __slots__ = ("_budget", "_delay", "_latencies", "_max_hedges", "_quantile")
+    __slots__ = ("_delay", "_latencies", "_max_hedges", "_quantile", "budget")
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Hedge(RunBound):
         self._max_hedges = _check.whole("Hedge", "max_hedges", max_hedges, least=1)
         if budget is not None and not isinstance(budget, RetryBudget):
             raise TypeError(f"Hedge(budget=…) wants a RetryBudget or None, got {budget!r}")
-        self._budget = budget
+        self.budget = budget
         self._fresh()
 
     def _fresh(self) -> None:
@@ -87,7 +87,7 @@ class Hedge(RunBound):
             value = await attempt(0)
             ended = trio.current_time()
         else:
-            race = _Race(attempt, name, delay, self._max_hedges, self._budget)
+            race = _Race(attempt, name, delay, self._max_hedges, self.budget)
             value = await race.run()
             ended = race.won_at  # not now: the losers may have taken their time to end
         if self._latencies is not None:
