@@ -32,30 +32,33 @@ async def guarded({parameters}):
         permit$ = guard$._admit_first()
         if permit$ is None:
             return await guard$._call(fn$, {args}, {kwargs})
+    course$ = None
     since$ = marks$.made
-    try:
+    while True:
+        try:
 {attempt}
-    except BaseException as error$:
-        course$ = guard$._first_failed(permit$, error$, since$)
-        if course$ is None:
-            raise
-    else:
-        if lane$.permit is permit$:
-            lane$.succeeded += 1
+        except BaseException as error$:
+            course$ = guard$._failed(course$, permit$, error$, since$)
+            if course$ is None:
+                raise
         else:
-            guard$._succeeded(permit$, result$)
-        return result$
-    return await guard$._persist(course$, fn$, {args}, {kwargs})
+            for given$ in lane$.successes:
+                if given$ is permit$:
+                    return result$
+                break
+            guard$._succeeded(course$, permit$, result$)
+            return result$
+        permit$ = await guard$._next_permit(course$)
 """
 
 _ATTEMPT = """\
-        result$ = await fn${call}"""
+            result$ = await fn${call}"""
 
 _TIMED_ATTEMPT = """\
-        with CancelScope$(relative_deadline=limit$) as timeout$:
-            result$ = await fn${call}
-        if timeout$.cancelled_caught:
-            raise guard$._attempt_timeout_error()"""
+            with CancelScope$(relative_deadline=limit$) as timeout$:
+                result$ = await fn${call}
+            if timeout$.cancelled_caught:
+                raise guard$._attempt_timeout_error()"""
 
 #: What the text does not define itself.
 FREE_NAMES = ("fn", "guard", "lane", "marks", "scope", "CancelScope", "limit")

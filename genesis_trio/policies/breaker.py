@@ -203,16 +203,13 @@ class CircuitBreaker(RunBound):
         Cancellation: passes through at once, and says nothing about the dependency.
         """
         lane = self._lane
-        permit = next(lane.admissions, None) or lane.admit()
+        permit = lane.admit()
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
             lane.settle(permit, self._rule.outcome(error, self.name), error)
             raise
-        if lane.permit is permit:
-            lane.succeeded += 1
-        else:
-            lane.settle(permit, self._outcome_of_result(result))
+        lane.settle(permit, self._outcome_of_result(result))
         return result
 
     def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -318,7 +315,8 @@ class CircuitBreaker(RunBound):
         self._young: dict[Permit, None] = {}  # running, not yet slow; oldest first
         self._old = 0  # running and slow already
         self._successes = self._failures = self._rejections = self._cancellations = self._slow = self._opened = 0
-        self._ordinary = Permit(self._generation, is_shared=True)
+        self._for_all = Permit(self._generation, is_shared=True)  # on the lanes
+        self._for_one = Permit(self._generation, is_shared=True)  # where a call asks; has to be settled
         if self._run is not None:
             self._join(self._lane)
 
@@ -340,15 +338,14 @@ class CircuitBreaker(RunBound):
         """Open or close the lanes according to the state; all of them if none is given."""
         is_open = (
             self._is_plain
-            and self._consecutive_failures == 0
             and self._state in (BreakerState.CLOSED, BreakerState.DISABLED)
             and self._ramp_ends == -math.inf
         )
         for lane in lanes or self._lanes:
-            if not is_open:
+            if is_open:
+                lane.open(self._for_all, is_attentive=self._consecutive_failures > 0)
+            else:
                 lane.close()
-            elif lane.permit is not self._ordinary:
-                lane.open(self._ordinary)
 
     def _look(self) -> None:
         if trio.lowlevel.in_trio_run():
@@ -391,6 +388,8 @@ class CircuitBreaker(RunBound):
             BreakerOpenError: there is none; a new one each time.
         """
         self._enter_run()
+        if self._is_plain and self._state is BreakerState.CLOSED and self._ramp_ends == -math.inf:
+            return self._for_one
         now = trio.current_time()
         self._advance(now)
         rejection = self._rejection(now) or self._ramp_rejection(now)
@@ -401,7 +400,7 @@ class CircuitBreaker(RunBound):
             self._probes[permit] = None
             return permit
         if self._slow_call is None:
-            return self._ordinary
+            return self._for_one
         permit = Permit(self._generation, began=now)
         if self._state is BreakerState.CLOSED:
             self._young[permit] = None
@@ -568,7 +567,8 @@ class CircuitBreaker(RunBound):
         """Enter *state*: a new generation, in which what began before does not count."""
         self._state = state
         self._generation += 1
-        self._ordinary = Permit(self._generation, is_shared=True)
+        self._for_all = Permit(self._generation, is_shared=True)  # on the lanes
+        self._for_one = Permit(self._generation, is_shared=True)  # where a call asks; has to be settled
         self._probe_successes = 0
         self._probes.clear()
         self._young.clear()

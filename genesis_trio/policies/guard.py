@@ -356,7 +356,7 @@ class Guard(RunBound):
         """Refuse at once what would be refused anyway, before anything is waited for."""
         if self._needs is not None:
             current_scope().require(self._needs)
-        if self.breaker is not None and self._lane.permit is None:
+        if self.breaker is not None and not self._lane.is_open:
             rejection = self.breaker._would_reject()
             if rejection is not None:
                 self.breaker._reject(rejection)
@@ -415,30 +415,48 @@ class Guard(RunBound):
         self._counts.calls += 1
         return permit
 
-    def _first_failed(self, permit: Permit, error: BaseException, since: int) -> Course | None:
-        """The first attempt of a call on the fast path raised.  None: so does the call."""
+    def _failed(self, course: Course | None, permit: Permit, error: BaseException, since: int) -> Course | None:
+        """An attempt raised.  None: so does the call."""
         self._lane.settle(permit, self._outcome(error), error)
         if isinstance(error, Exception):
-            course = self._make_course(since)
+            if course is None:
+                course = self._make_course(since)
             if not course.failed(error):
                 return course
+        if course is not None:
             course.forget()
         self._count_end(error, has_started=True)
         return None
 
-    def _succeeded(self, permit: Permit, result: object) -> None:
-        """The first attempt of a call on the fast path succeeded, and the lane wants to know."""
+    async def _next_permit(self, course: Course) -> Permit:
+        """Wait for the next attempt, and decide it; it starts in the same step.
+
+        Raises:
+            Exception: there is none; the real last error.
+        """
+        try:
+            while True:
+                await course.proceed()
+                try:
+                    return self._decide()
+                except REFUSALS as refusal:
+                    if course.failed(refusal):
+                        raise
+        except BaseException as error:
+            course.forget()
+            self._count_end(error, has_started=True)
+            raise
+
+    def _succeeded(self, course: Course | None, permit: Permit, result: object) -> None:
+        """An attempt succeeded that the lane did not take."""
+        self._lane.not_this_one()
         self._lane.settle(permit, self._outcome_of_result(result))
         self._counts.successes += 1
+        if course is not None:
+            course.succeeded()
+            course.forget()
 
-    async def _persist(
-        self, course: Course, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Go on with a call of the fast path whose first attempt failed."""
-        call = Call(self, fn, args, kwargs)
-        call.course = course
-        call.has_started = True
-        return await call.finish()
+    # ------------------------------------------------------------ the general path
 
     async def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make a call on the general path from its beginning."""
