@@ -7,12 +7,16 @@ when there are some); a reader collects every problem in the exception groups of
 notes hold the path.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 from cattrs import Converter
 from cattrs.errors import AttributeValidationNote, ClassValidationError
-from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn_from_attrs, override
+from cattrs.gen import (
+    make_dict_structure_fn_from_attrs,
+    make_dict_unstructure_fn_from_attrs,
+    override,
+)
 
 from genesis_trio.persistence._containers import (
     array_reader,
@@ -82,26 +86,19 @@ class Hooks:
         return array_writer(shape, self.writer(shape.item))
 
     def _record_writer(self, record: Record) -> Writer:
-        if record in self._writers:
-            # Its function is being made, or was; looked up at the call, it may contain itself.
-            writers = self._writers
-            return lambda value: writers[record](value)
+        writers = self._writers
+        if record in writers:
+            return writers[record]
+        # Until it is made: a class may contain itself.
+        writers[record] = lambda value: writers[record](value)
         cls = record.cls
-
-        def unfinished(value: Any) -> Any:
-            raise AssertionError(f"the writer of {type_text(cls)} is not finished")
-
-        self._writers[record] = unfinished
-        hooks: dict[str, Any] = {
-            field.name: override(unstruct_hook=self.writer(field.shape), omit=False) for field in record.fields
-        }
+        overrides = {field.name: override(unstruct_hook=self.writer(field.shape)) for field in record.fields}
         fields: Any = make_dict_unstructure_fn_from_attrs(
-            list(attrs.fields(cls)),
+            _overridden(cls, overrides),
             cls,
             _converter,
             _cattrs_use_linecache=False,
             _cattrs_include_init_false=True,
-            **hooks,
         )
 
         def write(value: Any) -> Any:
@@ -109,7 +106,7 @@ class Hooks:
                 return fields(value)
             raise class_refusal(record, value)
 
-        self._writers[record] = write
+        writers[record] = write
         return write
 
     def _union_writer(self, union: UnionOf) -> Writer:
@@ -150,28 +147,21 @@ class Hooks:
         return read if field.shown else _hiding_reader(read)
 
     def _record_reader(self, record: Record) -> Reader:
-        if record in self._readers:
-            readers = self._readers
-            return lambda value, tp: readers[record](value, tp)
+        readers = self._readers
+        if record in readers:
+            return readers[record]
+        readers[record] = lambda value, tp: readers[record](value, tp)
         cls = record.cls
-
-        def unfinished(value: Any, _: Any) -> Any:
-            raise AssertionError(f"the reader of {type_text(cls)} is not finished")
-
-        self._readers[record] = unfinished
         hooks = {field.name: self._field_reader(field) for field in record.fields}
-        overrides: dict[str, Any] = {
-            field.name: override(struct_hook=hooks[field.name], omit=False) for field in record.fields if field.in_init
-        }
+        overrides = {field.name: override(struct_hook=hooks[field.name]) for field in record.fields if field.in_init}
         fields: Any = make_dict_structure_fn_from_attrs(
-            [each.evolve(type=Any) for each in attrs.fields(cls) if each.init],
+            _overridden(cls, overrides),
             cls,
             _converter,
             {parameter.__name__: Any for parameter in getattr(cls, "__parameters__", ())},
             _cattrs_forbid_extra_keys=True,
             _cattrs_detailed_validation=True,
             _cattrs_use_linecache=False,
-            **overrides,
         )
         expected = f"expected an object with the fields of {type_text(cls)}"
 
@@ -181,8 +171,8 @@ class Hooks:
             return fields(value, cls)
 
         late = [(field, hooks[field.name]) for field in record.fields if not field.in_init]
-        self._readers[record] = _late_reader(record, read, late) if late else read
-        return self._readers[record]
+        readers[record] = _late_reader(record, read, late) if late else read
+        return readers[record]
 
     def _union_reader(self, union: UnionOf) -> Reader:
         table: dict[type, Reader] = {}
@@ -210,6 +200,13 @@ class Hooks:
 
 
 # ---------------------------------------------------------------- objects
+
+
+def _overridden(cls: type, overrides: dict[str, Any]) -> list[Any]:
+    # In the annotation and not as keyword arguments, where a field called `cl` or `converter` would be taken for cattrs's own.
+    return [
+        each.evolve(type=Annotated[Any, overrides[each.name]]) for each in attrs.fields(cls) if each.name in overrides
+    ]
 
 
 def _late_reader(record: Record, read: Reader, late: list[tuple[Field, Reader]]) -> Reader:

@@ -335,6 +335,8 @@ def write_time(value: Any) -> str:
         raise refusal("time", value)
     if value.tzinfo is not None and value.tzinfo.__class__ is not timezone:
         raise RefusedError("expected a time without a zone or with a fixed offset", value)
+    if value.fold:
+        raise RefusedError("expected a time without fold, which means nothing without a zone", value)
     return value.isoformat()
 
 

@@ -137,10 +137,10 @@ def _collect(candidate: Any, seen: dict[type, None]) -> None:
         for each in typing.get_args(candidate):
             _collect(each, seen)
     elif isinstance(candidate, type):
-        if attrs.has(candidate) or candidate in SCALARS or issubclass(candidate, enum.Enum):
+        if attrs.has(candidate) or candidate in _SCALARS.values() or issubclass(candidate, enum.Enum):
             seen[candidate] = None
-        for each in subclasses_of(candidate) if candidate not in (object, type(None)) else ():
-            seen[each] = None
+        if candidate is not object:  # everything is below it
+            seen.update(dict.fromkeys(subclasses_of(candidate)))
     elif isinstance(candidate, Iterable) and not isinstance(candidate, str):
         for each in candidate:
             _collect(each, seen)

@@ -106,7 +106,13 @@ def _round_trip(value: Any, as_type: Any = None) -> Any:
 @pytest.mark.parametrize(
     ("value", "as_type"),
     [
-        (Desk(Decimal("1.0"), {"BTC": Position(Decimal(2), datetime(2026, 1, 1, tzinfo=UTC)), "": Position(Decimal(0))}), Desk),
+        (
+            Desk(
+                Decimal("1.0"),
+                {"BTC": Position(Decimal(2), datetime(2026, 1, 1, tzinfo=UTC)), "": Position(Decimal(0))},
+            ),
+            Desk,
+        ),
         (Log([Filled(1, Decimal("2.50")), Rejected("no"), None]), Log),
         (Node("a", [Node("b", [Node("c")])], Node("d")), Node),
         (FrozenLate(5), FrozenLate),
@@ -128,7 +134,7 @@ def test_class_round_trip_is_equal(value, as_type):
 
 def test_class_private_and_init_false_fields_are_state_too():
     """Counters that the constructor does not take would otherwise start anew at each restore."""
-    hidden = Hidden(token="t")  # noqa: S106
+    hidden = Hidden(token="t")
     hidden._seq = 7
     hidden.total = Decimal("1.5")
 
@@ -339,7 +345,9 @@ def test_recursive_value_is_exact_up_to_the_limit():
 @pytest.mark.parametrize("length", [65, 120, 200, 5000])
 def test_recursive_value_too_deep_is_refused_with_a_reason(length):
     """Depth ends in a clear error and not in the stack, neither here nor at the restore."""
-    with pytest.raises(SchemaError, match=r"nested deeper than 128 levels.*keep the nodes in a dict.* @ \$\.below\[0\]\.below"):
+    with pytest.raises(
+        SchemaError, match=r"nested deeper than 128 levels.*keep the nodes in a dict.* @ \$\.below\[0\]\.below"
+    ):
         encode(_chain(length), Node)
 
 
@@ -390,3 +398,38 @@ def test_encode_wide_ints_anywhere_are_exact():
     wei = Wei({"a": 10**30, "b": 1}, (-(2**80), 0.5), collections.deque([2**64], 3), {2**90: 2**63})
 
     assert _round_trip(wei) == wei
+
+
+def test_class_fields_of_any_name_are_saved():
+    """No name of a field collides with what writes and reads it."""
+    names = [
+        "attrs",
+        "cl",
+        "cls",
+        "converter",
+        "typevar_map",
+        "instance",
+        "res",
+        "errors",
+        "o",
+        "e",
+        "value",
+        "kwargs",
+        "items",
+    ]
+    state_class = attrs.make_class("State", {name: attrs.field(type=int) for name in names})
+    state = state_class(*range(len(names)))
+
+    assert _round_trip(state) == state
+    with pytest.raises(SchemaError, match=r"required field missing @ \$\.errors"):
+        decode(b"{}", state_class)
+
+
+def test_union_with_containers_is_told_apart_by_class():
+    """A dict, a deque and a tuple beside other kinds need no tag."""
+    for as_type, value in [
+        (dict[str, int] | list[int], {"a": 1}),
+        (collections.deque[int] | str, collections.deque([1])),
+        (tuple[int, str] | None, (1, "a")),
+    ]:
+        assert _round_trip(value, as_type) == value

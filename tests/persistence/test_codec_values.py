@@ -72,6 +72,7 @@ class MyDict(dict):  # type: ignore[type-arg]
     pass
 
 
+MIXED = Literal["a", 1, True, None, Side.BUY]  # noqa: PYI061
 PARIS = ZoneInfo("Europe/Paris")
 
 EXACT = [
@@ -122,11 +123,11 @@ EXACT = [
     (Wide, Wide.LARGE),
     (Rights, Rights.READ | Rights.WRITE),
     (Rights, Rights(0)),
-    (Literal["a", 1, True, None, Side.BUY], "a"),
-    (Literal["a", 1, True, None, Side.BUY], 1),
-    (Literal["a", 1, True, None, Side.BUY], True),
-    (Literal["a", 1, True, None, Side.BUY], None),
-    (Literal["a", 1, True, None, Side.BUY], Side.BUY),
+    (MIXED, "a"),
+    (MIXED, 1),
+    (MIXED, True),
+    (MIXED, None),
+    (MIXED, Side.BUY),
     (list[int], [1, 2]),
     (list[list[str]], [[], ["a"]]),
     (tuple[int, ...], ()),
@@ -289,6 +290,7 @@ REFUSED_AT_WRITE = [
     (datetime, MyDatetime(2026, 1, 1, tzinfo=UTC), "expected exactly datetime"),
     (date, datetime(2026, 1, 1, tzinfo=UTC), "expected exactly date: a subclass"),
     (time, time(1, tzinfo=PARIS), "expected a time without a zone or with a fixed offset"),
+    (time, time(1, fold=1), "expected a time without fold"),
     (time, 5, "expected time, got int 5"),
     (timedelta, 5, "expected timedelta, got int 5"),
     (Side, "buy", "expected Side, got str 'buy'"),
@@ -309,7 +311,7 @@ REFUSED_AT_WRITE = [
     (dict[str, int], MyDict(a=1), "expected exactly dict: a subclass"),
     (dict[str, int], collections.OrderedDict(a=1), "expected exactly dict"),
     (dict[str, int], [("a", 1)], "expected dict, got list"),
-    (int | str, 1.5, "expected int or str, got float 1.5"),
+    (int | bytes, 1.5, "expected int or bytes, got float 1.5"),
     (Point | None, "x", "expected Point or None, got str 'x'"),
     (Literal["a"] | int, None, "expected 'a' or int, got null"),
     (Point, _Unfit(), "expected Point, got _Unfit"),
@@ -397,7 +399,7 @@ REFUSED_AT_READ: list[tuple[Any, bytes, str]] = [
     (collections.deque[int], b'{"items":[],"maxlen":true}', "expected a deque with room for its 0 items"),
     (dict[str, int], b"[]", "expected a dict as an object, got list []"),
     (dict[Decimal, int], b'{"1e5":1,"1E+5":2}', "expected different keys; two of them mean the same"),
-    (int | str, b"1.5", "expected int or str, got float 1.5"),
+    (int | bytes, b"1.5", "expected int or bytes, got float 1.5"),
     (Point | int, b'{"$int":"5"}', "expected int, got dict"),
     (Point | None, b"[]", "expected Point or None, got list []"),
 ]
