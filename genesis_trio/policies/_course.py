@@ -7,9 +7,9 @@ import attrs
 import trio
 
 from genesis_trio._runtime import current_tree
-from genesis_trio.errors import RetryBudgetExhaustedError
+from genesis_trio.errors import GenesisError, RetryBudgetExhaustedError
 from genesis_trio.events import AttemptFailed, RetriesExhausted, RetryScheduled, RetrySucceeded, emit
-from genesis_trio.policies._given_up import given_up_by, mark
+from genesis_trio.policies._given_up import MARKS, given_up_by, mark
 from genesis_trio.policies._outcome import BETWEEN_ATTEMPTS, add_note
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Course:
         self._policy = policy
         self._since = since
         self._began = began
-        self._heeds_marks = heeds_marks and retry is not None and not retry.retry_exhausted
+        self._heeds_marks = heeds_marks
         self._counts = counts
         self._tree = current_tree()
         self._previous: float | None = None
@@ -97,7 +97,7 @@ class Course:
             return True  # cancelled, or Ctrl-C: no outcome, and nothing is tried again
         retry = self._retry
         answer = retry._rule.retry_after(error, self._policy) if retry is not None else False
-        if isinstance(error, BETWEEN_ATTEMPTS):
+        if isinstance(error, GenesisError) and isinstance(error, BETWEEN_ATTEMPTS):
             if answer is False and self.attempts:
                 self.end(f"the next attempt was refused ({type(error).__name__}: {error})")
                 return False
@@ -106,23 +106,26 @@ class Course:
             if self._tree.hooks:
                 emit(self._tree, AttemptFailed, policy=self._policy, attempt=self.attempts, error=error)
         self.last_error = error
-        self.last_result.clear()
+        if self.last_result:
+            self.last_result = []
         self.is_retryable = answer is not False
         if answer is False:
             return True
-        if self._heeds_marks:
+        assert retry is not None
+        if self._heeds_marks and MARKS.made != self._since and not retry.retry_exhausted:
             by = given_up_by(error, self._since)
             if by is not None:
                 add_note(error, f"{self._policy!r} did not retry this: {by!r} had already given up on it")
                 return True
-        return not self._schedule(answer)
+        return not self._schedule(retry, answer)
 
     def unsatisfied(self, result: object) -> bool:
         """An attempt returned what ``retry_result`` does not accept.  True: `proceed`.  False: return it all the same."""
         self.attempts += 1
         self.last_error = None
-        self.last_result[:] = (result,)
-        return self._schedule(True)
+        self.last_result = [result]
+        assert self._retry is not None
+        return self._schedule(self._retry, True)
 
     def succeeded(self) -> None:
         """The call succeeds now, after it had failed before."""
@@ -167,32 +170,32 @@ class Course:
                 raise error
             finally:
                 del error
-        await self._wait()
-        while self._is_unpaid:
-            assert self._retry is not None
-            assert self._retry.budget is not None
-            if self._retry.budget._take():
-                break
-            refusal = self._budget_error(self.last_error)
-            if self.failed(refusal):
-                raise refusal
-            await self._wait()
-        return True
-
-    async def _wait(self) -> None:
         if self.delay > 0.0:
             await trio.sleep(self.delay)
         else:
             # Also without a delay: a function that fails without ever suspending would otherwise starve the loop.
             await trio.lowlevel.checkpoint()
+        if self._is_unpaid:
+            await self._wait_for_budget()
+        return True
 
-    def _schedule(self, answer: bool | float) -> bool:
+    async def _wait_for_budget(self) -> None:
+        """The rule names `RetryBudgetExhaustedError`: ask again after each delay, until the retries are spent."""
+        while True:
+            assert self._retry is not None
+            assert self._retry.budget is not None
+            if self._retry.budget._take():
+                return
+            refusal = self._budget_error(self.last_error)
+            if self.failed(refusal):
+                raise refusal
+            await trio.sleep(self.delay)
+
+    def _schedule(self, retry: "Retry", answer: bool | float) -> bool:
         """Schedule another attempt if nothing speaks against it; *answer* may be a delay that somebody named.
 
         True: `proceed`.  False: the call ends with what it has.
         """
-        retry = self._retry
-        assert retry is not None
         if retry.max_retries is not None and self.retries >= retry.max_retries:
             if retry.max_retries:
                 self.end("all retries are spent")

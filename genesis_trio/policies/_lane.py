@@ -103,14 +103,20 @@ class Lane:
 
     # ------------------------------------------------------------ by the breaker
 
-    def open(self, permit: Permit, *, is_attentive: bool = False) -> None:
-        """Hand out *permit* to every call from now on."""
+    def open(self, permit: Permit) -> None:
+        """Hand out *permit* to every call from now on, and take it back."""
         if permit is not self._permit:
             self.close()
             self._permit = permit
             self.admissions = repeat(permit, _MANY)
-        self._succeeded = self.succeeded
-        self.successes = _NOTHING if is_attentive else repeat(permit, _MANY)
+        if self.successes is _NOTHING:
+            self.successes = repeat(permit, _MANY)
+
+    def listen(self) -> None:
+        """Go on handing out, but let every success be told."""
+        if self.successes is not _NOTHING:
+            self._succeeded = self.succeeded
+            self.successes = _NOTHING
 
     def close(self) -> None:
         """Hand out nothing more."""

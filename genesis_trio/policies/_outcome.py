@@ -40,6 +40,10 @@ REFUSALS = (ModeRefusedError, BreakerOpenError, RateLimitedError, BulkheadFullEr
 BETWEEN_ATTEMPTS = (*REFUSALS, RetryBudgetExhaustedError)
 
 
+# For any other Exception the rule's answer is all there is to say.
+_LOOKED_INTO = (GenesisError, BaseExceptionGroup)
+
+
 class Outcome(enum.Enum):
     """What an attempt says about the dependency."""
 
@@ -154,8 +158,9 @@ class Rule(_Asked):
 
     def retry_after(self, error: BaseException, policy: str) -> bool | float:
         """May an attempt that raised *error* be tried again?  A number is the delay that somebody named, in seconds."""
-        if not isinstance(error, BaseExceptionGroup):
-            return self._leaf_retry_after(error, policy)
+        if isinstance(error, Exception) and not isinstance(error, _LOOKED_INTO):
+            answer = self.about(error, policy)
+            return answer if answer is not True else _named_or_true(error)
         longest: float | None = None
         for leaf in leaves(error):
             answer = self._leaf_retry_after(leaf, policy)
@@ -169,19 +174,14 @@ class Rule(_Asked):
         if not isinstance(error, Exception):
             return False
         if is_own_limit(error):
-            if not self.names(type(error)):
-                return False
-        else:
-            answer = self.about(error, policy)
-            if answer is not True:
-                return answer
-        named = named_delay(error)
-        return True if named is None else named
+            return _named_or_true(error) if self.names(type(error)) else False
+        answer = self.about(error, policy)
+        return answer if answer is not True else _named_or_true(error)
 
     def outcome(self, error: BaseException, policy: str) -> Outcome:
         """What *error* says about the dependency, where this rule tells its failures."""
-        if isinstance(error, trio.Cancelled):
-            return Outcome.CANCELLED
+        if isinstance(error, Exception) and not isinstance(error, _LOOKED_INTO):
+            return Outcome.SUCCESS if self.about(error, policy) is False else Outcome.FAILURE
         outcome = Outcome.NONE
         cancelled = False
         for leaf in _real_leaves(error):
@@ -194,6 +194,11 @@ class Rule(_Asked):
             else:
                 cancelled = cancelled or isinstance(leaf, trio.Cancelled)
         return Outcome.CANCELLED if outcome is Outcome.NONE and cancelled else outcome
+
+
+def _named_or_true(error: Exception) -> bool | float:
+    named = named_delay(error)
+    return True if named is None else named
 
 
 def _check_types(types: tuple[object, ...], owner: str, name: str) -> None:
@@ -215,6 +220,8 @@ def named_delay(error: BaseException) -> float | None:
     try:
         value = getattr(error, "retry_after", None)
     except Exception:  # a property of foreign code; what it does not know it cannot name
+        return None
+    if value is None:
         return None
     if isinstance(value, timedelta):
         value = value.total_seconds()

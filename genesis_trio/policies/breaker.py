@@ -182,7 +182,7 @@ class CircuitBreaker(RunBound):
         # Whether a success while CLOSED can go untold.
         self._is_plain = window is None and slow_call is None and failure_result is None
         self._generation = 0
-        self._lane = Lane(self)
+        self._lane = Lane(self)  # of calls without a guard; it stays closed
         self._lanes: dict[Lane, None] = {}
         self._fresh()
         BREAKERS.add(self)
@@ -285,7 +285,7 @@ class CircuitBreaker(RunBound):
             cancellations=self._cancellations,
             slow=self._slow,
             opened=self._opened,
-            in_flight=sum(lane.in_flight for lane in self._lanes),
+            in_flight=sum(lane.in_flight for lane in (self._lane, *self._lanes)),
             probes_in_flight=len(self._probes),
             retry_after=self._retry_after(trio.current_time()) if trio.lowlevel.in_trio_run() else 0.0,
         )
@@ -317,8 +317,7 @@ class CircuitBreaker(RunBound):
         self._successes = self._failures = self._rejections = self._cancellations = self._slow = self._opened = 0
         self._for_all = Permit(self._generation, is_shared=True)  # on the lanes
         self._for_one = Permit(self._generation, is_shared=True)  # where a call asks; has to be settled
-        if self._run is not None:
-            self._join(self._lane)
+        self._publish()
 
     def _run_ended(self) -> None:
         for lane in self._lanes:
@@ -336,14 +335,16 @@ class CircuitBreaker(RunBound):
 
     def _publish(self, *lanes: Lane) -> None:
         """Open or close the lanes according to the state; all of them if none is given."""
-        is_open = (
+        self._is_easy = (
             self._is_plain
             and self._state in (BreakerState.CLOSED, BreakerState.DISABLED)
             and self._ramp_ends == -math.inf
         )
         for lane in lanes or self._lanes:
-            if is_open:
-                lane.open(self._for_all, is_attentive=self._consecutive_failures > 0)
+            if self._is_easy:
+                lane.open(self._for_all)
+                if self._consecutive_failures:
+                    lane.listen()
             else:
                 lane.close()
 
@@ -365,7 +366,7 @@ class CircuitBreaker(RunBound):
                 del self._young[permit]
                 permit.is_old = True
                 self._old += 1
-                self._judge(slow_at, None)
+                self._judge_window(slow_at, None)
             else:
                 break
         if self._ramp_ends <= now and self._ramp_ends != -math.inf:
@@ -388,7 +389,7 @@ class CircuitBreaker(RunBound):
             BreakerOpenError: there is none; a new one each time.
         """
         self._enter_run()
-        if self._is_plain and self._state is BreakerState.CLOSED and self._ramp_ends == -math.inf:
+        if self._is_easy:
             return self._for_one
         now = trio.current_time()
         self._advance(now)
@@ -492,22 +493,28 @@ class CircuitBreaker(RunBound):
         if permit.generation != self._generation:
             return
         failed = outcome is Outcome.FAILURE
-        was_clean = self._consecutive_failures == 0
         if failed:
             self._failures += 1
             self._consecutive_failures += 1
+            if self._is_easy:
+                for lane in self._lanes:
+                    lane.listen()
         else:
             self._successes += 1
-            self._consecutive_failures = 0
+            if self._consecutive_failures:
+                self._consecutive_failures = 0
+                if self._is_easy:
+                    for lane in self._lanes:
+                        lane.open(self._for_all)
         if self._state is BreakerState.HALF_OPEN:
             self._judge_probe(failed, error)
         elif self._state is BreakerState.CLOSED:
             if self._outcomes is not None:
-                self._outcomes.add(trio.current_time(), failed=failed, slow=is_slow)
-            if failed is was_clean:
-                self._publish()
-            if failed or self._outcomes is not None:
-                self._judge(trio.current_time(), error)
+                now = trio.current_time()
+                self._outcomes.add(now, failed=failed, slow=is_slow)
+                self._judge_window(now, error)
+            elif self._consecutive_failures >= self._failure_threshold:
+                self._open(trio.current_time(), error, f"{self._consecutive_failures} failures in a row")
 
     def _judge_probe(self, failed: bool, error: BaseException | None) -> None:
         if failed:
@@ -517,14 +524,12 @@ class CircuitBreaker(RunBound):
         if self._probe_successes >= self._success_threshold:
             self._close(ramp=self._ramp)
 
-    def _judge(self, now: float, error: BaseException | None) -> None:
-        """Open it if the numbers say so."""
+    def _judge_window(self, now: float, error: BaseException | None) -> None:
+        """Open it if the numbers of the window say so."""
         if self._outcomes is None or self._window is None:
-            many = self._consecutive_failures >= self._failure_threshold
-            reason = f"{self._consecutive_failures} failures in a row" if many else ""
-        else:
-            calls, failures, slow = self._outcomes.totals(now)
-            reason = self._window.is_too_bad(Totals(calls + self._old, failures, slow + self._old))
+            return
+        calls, failures, slow = self._outcomes.totals(now)
+        reason = self._window.is_too_bad(Totals(calls + self._old, failures, slow + self._old))
         if reason:
             self._open(now, error, reason)
 
