@@ -47,26 +47,32 @@ def encode(value: object, as_type: Any) -> bytes:
     Trio checkpoint: never.
     """
     plan = _plan(as_type)
+    error: Exception | None = None
     try:
         tree = plan.write(value)
         if not (plan.recursive and _is_too_deep(tree)):
-            return orjson.dumps(tree)
-        error = None
+            return _dumped(tree)
     except Exception as exc:
         error = exc
-    return _encode_or_explain(plan, value, error)
+    raise _error(f"{plan.name} cannot be saved", _problems(plan, value, error)) from error
 
 
-def _encode_or_explain(plan: _Plan, value: object, error: Exception | None) -> bytes:
-    """Say what is wrong with *value*; if nothing is, it holds an int that the encoder has no room for."""
+def _dumped(tree: Any) -> bytes:
+    try:
+        return orjson.dumps(tree)
+    except orjson.JSONEncodeError:
+        # An int that it has no room for; looked for only now, because most states have none.  Or a lone surrogate.
+        return orjson.dumps(widened(tree))
+
+
+def _problems(plan: _Plan, value: object, error: Exception | None) -> list[str]:
     try:
         problems = list(islice(problems_in(plan.shape, value), _MANY + 1))
-        if not problems:
-            return orjson.dumps(widened(plan.write(value)))
-    except Exception as exc:  # it changed between the first look and the second, or the stack is full
-        error = error or exc
-        problems = [f"{type(exc).__name__}: {exc} (does a thread change it meanwhile?) @ $"]
-    raise _error(f"{plan.name} cannot be saved", problems) from error
+    except Exception as exc:
+        error = exc
+        problems = []
+    # None, when a value changed between two looks, or looking at it fails.
+    return problems or [f"{error!r}; does a thread change the value meanwhile? @ $"]
 
 
 def decode(body: bytes, as_type: Any) -> Any:

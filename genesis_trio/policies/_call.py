@@ -93,7 +93,7 @@ class Call:
             result = await (self._retrying() if guard._total_timeout is None else self._limited())
         except Exception as error:
             if guard._fallback is not None:
-                return await self.fall_back(error)
+                return await self.fall_back(error)  # noqa: ASYNC120 - the error stands in the course, which raises it
             guard._count_end(error, has_started=self.has_started)
             raise
         except BaseException as error:
@@ -182,7 +182,7 @@ class Call:
                 course = self.make_course()
                 is_end = course.failed(error)
                 if (is_end or course.is_out_of_budget) and self._must_reconcile(course):
-                    value = await self._reconcile()
+                    value = await self._reconcile()  # noqa: ASYNC120 - the error stands in the course, which raises it
                     if value is not NOT_DONE:
                         return value
                 if is_end:

@@ -61,7 +61,7 @@ class Stream(Call):
                                     raise
                         if attempt.cancelled_caught:
                             raise guard._attempt_timeout_error()
-                    except BaseException as error:
+                    except BaseException as error:  # noqa: ASYNC103 - the classifier decides, and the real error is raised
                         if permit is not None:
                             self.settle_error(permit, error)
                         if self.has_entered or not isinstance(error, Exception) or self.make_course().failed(error):
@@ -110,7 +110,7 @@ async def open_stream(
     try:
         async with stream.opened() as value:
             yield value
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103 - raised once its outcome is told
         if guard._fallback is None or stream.has_entered or not isinstance(error, Exception):
             guard._count_end(error, has_started=stream.has_started)
             raise

@@ -160,7 +160,7 @@ class _Race(Generic[T]):
                 raise
             if copy == 0:
                 self.first_error = error
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - kept, and raised once the copies are gone
             self._pass_on(error)
         else:
             if not self.won:

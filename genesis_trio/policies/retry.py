@@ -110,7 +110,7 @@ class Retry:
             while True:
                 try:
                     result = await fn(*args, **kwargs)
-                except BaseException as error:
+                except BaseException as error:  # noqa: ASYNC103 - a cancellation is raised by the course
                     course = course or Course(self, name_of(fn), since=since, began=began)
                     if course.failed(error):
                         raise

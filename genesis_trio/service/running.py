@@ -74,26 +74,22 @@ async def run_service(service: Service, *, task_status: trio.TaskStatus[Any] = t
     Trio checkpoint: always.
     Cancellation: the children are stopped in order first, within ``shutdown_timeout``.
     """
-    with measure_stall():
-        await _run_measured(service, task_status)
-
-
-async def _run_measured(service: Service, task_status: trio.TaskStatus[Any]) -> None:
     from genesis_trio.persistence.opening import open_store
 
-    async with (
-        open_store(service.store) as store,
-        open_supervisor(service.name, store=store, **service.supervisor) as supervisor,
-    ):
-        signals = supervisor.start_service(lambda: _obey_signals(supervisor))
-        if service.admin is not None:
-            admin = service.admin
-            listener = await serve_admin.open(admin)
-            supervisor.start_service(lambda: serve_admin(listener, admin, supervisor))
-        await supervisor.start_all(service.children)
-        task_status.started(supervisor)
-        await supervisor.wait_finished()
-        signals.cancel(reason="all children have ended")
+    with measure_stall():
+        async with (
+            open_store(service.store) as store,
+            open_supervisor(service.name, store=store, **service.supervisor) as supervisor,
+        ):
+            signals = supervisor.start_service(lambda: _obey_signals(supervisor))
+            if service.admin is not None:
+                admin = service.admin
+                listener = await serve_admin.open(admin)
+                supervisor.start_service(lambda: serve_admin(listener, admin, supervisor))
+            await supervisor.start_all(service.children)
+            task_status.started(supervisor)
+            await supervisor.wait_finished()
+            signals.cancel(reason="all children have ended")
 
 
 async def _obey_signals(supervisor: Supervisor) -> None:

@@ -29,7 +29,7 @@ def encode_inbox(
     mailboxes: Iterable[Mailbox], positions: Mapping[str, int], unopened: Mapping[str, SavedMailbox]
 ) -> bytes | None:
     """The mailboxes that keep everything, from the given *positions* on, and those nobody has opened yet."""
-    from genesis_trio.persistence import codec
+    from genesis_trio.persistence.codec import encode
 
     found = {key: saved.as_json() for key, saved in unopened.items()}
     for mailbox in mailboxes:
@@ -40,7 +40,7 @@ def encode_inbox(
                     entry.position,
                     entry.topic.name,
                     entry.origin,
-                    codec.encode(entry.message, entry.topic.message_type).decode(),
+                    encode(entry.message, entry.topic.message_type).decode(),
                 ]
                 for entry in mailbox.entries_after(settled)
             ]
@@ -59,7 +59,7 @@ def decode_inbox(body: bytes | None) -> dict[str, SavedMailbox]:
 
 def restore_mailbox(mailbox: Mailbox, saved: SavedMailbox) -> None:
     """Fill a new *mailbox* with what was saved of it."""
-    from genesis_trio.persistence import codec
+    from genesis_trio.persistence.codec import decode
 
     topics: dict[str, Topic[Any]] = {topic.name: topic for topic in mailbox.topics}
     entries = []
@@ -69,5 +69,5 @@ def restore_mailbox(mailbox: Mailbox, saved: SavedMailbox) -> None:
             raise CorruptError(
                 f"the saved mailbox {mailbox.key!r} of {mailbox.owner!r} holds a message of topic {name!r}, which is not its own"
             )
-        entries.append(Entry(position, topic, codec.decode(text.encode(), topic.message_type), origin, 0))
+        entries.append(Entry(position, topic, decode(text.encode(), topic.message_type), origin, 0))
     mailbox.restore(entries, settled=saved.settled, next_position=saved.next_position)

@@ -82,19 +82,18 @@ async def run_once(
             return cast("T", found)
         await store.forget_effect(path, key)
         await store.begin_effect(path, key)
-    failure: Exception | None = None
     try:
         value = await fn(*args)
     except CUT as error:
         raise OutcomeUnknownError(f"{key!r} of {path!r} was begun and cut short, so it may have happened") from error
     except Exception as error:
-        failure = error
-    # Outside of the handler: what is written here must not lose the failure when it is cancelled.
-    if failure is None:
+        failed = error
+    else:
         await store.end_effect(path, key, result=codec.encode(value, as_type))
         return value
-    if isinstance(failure, REFUSALS) or (rule is not None and rule.retry_after(failure, "once") is not False):
+    # Outside of the handler: what is written here must not lose the failure when it is cancelled.
+    if isinstance(failed, REFUSALS) or (rule is not None and rule.retry_after(failed, "once") is not False):
         await store.forget_effect(path, key)
     else:
-        await store.end_effect(path, key, failure=(type(failure).__name__, str(failure)))
-    raise failure
+        await store.end_effect(path, key, failure=(type(failed).__name__, str(failed)))
+    raise failed

@@ -72,7 +72,7 @@ class MyDict(dict):  # type: ignore[type-arg]
     pass
 
 
-MIXED = Literal["a", 1, True, None, Side.BUY]  # noqa: PYI061
+MIXED = Literal["a", 1, True, None, Side.BUY]
 PARIS = ZoneInfo("Europe/Paris")
 
 EXACT = [

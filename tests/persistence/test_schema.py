@@ -66,7 +66,9 @@ def test_schema_marks_every_kind_of_attrs_class(decorate):
 
 def test_schema_below_the_attrs_decorator_is_a_type_error():
     """The other order would mark a class that attrs throws away; the error says how to write it."""
-    with pytest.raises(TypeError, match=r"needs an attrs class, and .*State is none \(yet\); write it above @attrs\.define"):
+    with pytest.raises(
+        TypeError, match=r"needs an attrs class, and .*State is none \(yet\); write it above @attrs\.define"
+    ):
 
         @attrs.define
         @schema("schema-test.order")
@@ -142,7 +144,9 @@ def test_schema_highest_version_is_the_one_that_is_found():
 
 def test_schema_two_importable_classes_with_one_name_are_refused_where_one_is_wanted():
     """Guessing between them would restore the wrong one; both are named."""
-    with pytest.raises(SchemaError, match=r"2 classes have @schema\('schema-test.twin', version=1\): .*Twin, .*OtherTwin; give one"):
+    with pytest.raises(
+        SchemaError, match=r"2 classes have @schema\('schema-test.twin', version=1\): .*Twin, .*OtherTwin; give one"
+    ):
         registered_class("schema-test.twin")
 
 
@@ -202,7 +206,9 @@ def test_migrates_of_two_modules_takes_the_nearest():
     migrates("schema-test.near", 1)(_module_function("up", "plugin_b"))
 
     assert find_migration("schema-test.near", 1, near=__name__).step is here
-    with pytest.raises(SchemaError, match=r"3 functions have @migrates\('schema-test.near', 1\): .*plugin_a\.up, plugin_b\.up"):
+    with pytest.raises(
+        SchemaError, match=r"3 functions have @migrates\('schema-test.near', 1\): .*plugin_a\.up, plugin_b\.up"
+    ):
         find_migration("schema-test.near", 1, near="elsewhere")
 
 

@@ -188,7 +188,10 @@ def test_upgrade_changed_class_without_a_schema_names_the_one_to_write():
     """A class that never had a name is told how to get one that fits what is saved."""
     before, after = _make("Ledger", cash=int), _make("Ledger", cash=int, note=str)
 
-    with pytest.raises(SchemaError, match=r"note added \(str\); raise it with @schema\('Ledger', version=2\) and write @migrates\('Ledg"):
+    with pytest.raises(
+        SchemaError,
+        match=r"note added \(str\); raise it with @schema\('Ledger', version=2\) and write @migrates\('Ledg",
+    ):
         upgrade(encode(before(1), before), describe(before), after)
 
 
@@ -252,7 +255,9 @@ def test_upgrade_failing_step_is_named_with_its_cause():
     def step(fields):
         return {"b": fields["zzz"]}
 
-    with pytest.raises(SchemaError, match="the migration upgrade-test.fail 1 -> upgrade-test.fail 2 failed: KeyError: 'zzz'") as caught:
+    with pytest.raises(
+        SchemaError, match="the migration upgrade-test.fail 1 -> upgrade-test.fail 2 failed: KeyError: 'zzz'"
+    ) as caught:
         upgrade(encode(old(1), old), describe(old), new)
 
     assert isinstance(caught.value.__cause__, KeyError)
@@ -262,7 +267,10 @@ def test_upgrade_failing_step_is_named_with_its_cause():
     ("result", "reason"),
     [
         (None, r"the migration .* returned NoneType; it must return the dict of fields"),
-        ({"b": "1"}, r"what the migration upgrade-test.bad 1 -> upgrade-test.bad 2 returned cannot be restored as State: .* @ \$\.b"),
+        (
+            {"b": "1"},
+            r"what the migration upgrade-test.bad 1 -> upgrade-test.bad 2 returned cannot be restored as State: .* @ \$\.b",
+        ),
         ({"b": 1, "a": 1}, r"unknown field 'a' @ \$"),
     ],
 )
