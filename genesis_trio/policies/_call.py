@@ -288,14 +288,16 @@ class Call:
 
     def admit(self) -> Permit:
         """Decide; the token that was taken in this step goes back if the answer is no."""
+        permit = self._guard._decide()
+        if isinstance(permit, Permit):
+            self.has_started = True
+            return permit
+        if self._guard._rate_limit is not None:
+            self._guard._rate_limit._give_back()
         try:
-            permit = self._guard._decide()
-        except BaseException:
-            if self._guard._rate_limit is not None:
-                self._guard._rate_limit._give_back()
-            raise
-        self.has_started = True
-        return permit
+            raise permit
+        finally:
+            del permit
 
     async def _start(self, copy: int) -> Any:
         """Decide, and call the function in the same step."""

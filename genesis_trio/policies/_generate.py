@@ -32,6 +32,11 @@ async def guarded({parameters}):
         permit$ = guard$._admit_first()
         if permit$ is None:
             return await guard$._call(fn$, {args}, {kwargs})
+        if isinstance(permit$, Exception):
+            try:
+                raise permit$
+            finally:
+                del permit$
     course$ = None
     since$ = marks$.made
     while True:

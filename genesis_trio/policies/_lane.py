@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from genesis_trio.policies._outcome import Outcome
 
 if TYPE_CHECKING:
+    from genesis_trio.errors import BreakerOpenError
     from genesis_trio.modes import ModeScope
     from genesis_trio.policies.breaker import CircuitBreaker
 
@@ -64,7 +65,7 @@ class Lane:
 
     When the breaker has a failure to forget, the lane is *attentive*: permits are as before, but `successes` is
     empty, so that every success is told.  In any other case it is *closed*, in the step in which the breaker
-    changes: both are empty, and a call asks `admit` and tells `settle`.
+    changes: both are empty, and a call asks `take` and tells `settle`.
 
     Without a breaker it counts all the same, and is closed only until its first use in a run.
 
@@ -154,14 +155,13 @@ class Lane:
 
     # ------------------------------------------------------------ where it is not open
 
-    def admit(self) -> Permit:
-        """Take a permit that has to be settled.
+    def take(self) -> "Permit | BreakerOpenError":
+        """A permit that has to be settled, or the breaker's refusal.
 
-        Raises:
-            BreakerOpenError: there is none.
+        It is returned, because each frame that an error passes through costs as much as making it.
         """
-        permit = _SETTLED_BY_HAND if self.breaker is None else self.breaker._admit()
-        self._admitted += 1
+        permit = _SETTLED_BY_HAND if self.breaker is None else self.breaker._take()
+        self._admitted += isinstance(permit, Permit)
         return permit
 
     def settle(self, permit: Permit, outcome: Outcome, error: BaseException | None = None) -> None:

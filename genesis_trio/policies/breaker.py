@@ -152,6 +152,7 @@ class CircuitBreaker(RunBound):
         super().__init__()
         owner = "CircuitBreaker"
         self.name = check_name(owner, name)
+        self._label = f"circuit breaker {name!r}"
         self._failure_threshold = _check.whole(owner, "failure_threshold", failure_threshold, least=1)
         self._recovery_timeout = _check.number(owner, "recovery_timeout", recovery_timeout, above=0)
         self._success_threshold = _check.whole(owner, "success_threshold", success_threshold, least=1)
@@ -202,8 +203,14 @@ class CircuitBreaker(RunBound):
         Trio checkpoint: those of *fn*; none when it is rejected.
         Cancellation: passes through at once, and says nothing about the dependency.
         """
+        self._enter_run()
         lane = self._lane
-        permit = lane.admit()
+        permit = lane.take()
+        if isinstance(permit, BreakerOpenError):
+            try:
+                raise permit
+            finally:
+                del permit
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
@@ -355,6 +362,8 @@ class CircuitBreaker(RunBound):
 
     def _advance(self, now: float) -> None:
         """Work out what time has brought about, in the order in which it happened."""
+        if self._state is BreakerState.OPEN and now < self._break_ends:
+            return
         while True:
             if self._state is BreakerState.OPEN and self._break_ends <= now:
                 self._change(BreakerState.HALF_OPEN)
@@ -376,8 +385,7 @@ class CircuitBreaker(RunBound):
     # ------------------------------------------------------------ permits
 
     def _would_reject(self) -> BreakerOpenError | None:
-        """The error that a caller would get now, without taking or counting anything."""
-        self._enter_run()
+        """The error that a caller would get now, counted as if it had; no permit is taken."""
         now = trio.current_time()
         self._advance(now)
         return self._rejection(now)
@@ -389,13 +397,23 @@ class CircuitBreaker(RunBound):
             BreakerOpenError: there is none; a new one each time.
         """
         self._enter_run()
+        permit = self._take()
+        if isinstance(permit, BreakerOpenError):
+            try:
+                raise permit
+            finally:
+                del permit
+        return permit
+
+    def _take(self) -> Permit | BreakerOpenError:
+        """A permit or the rejection, for a caller who is known to be in the breaker's run."""
         if self._is_easy:
             return self._for_one
         now = trio.current_time()
         self._advance(now)
         rejection = self._rejection(now) or self._ramp_rejection(now)
         if rejection is not None:
-            self._reject(rejection)
+            return rejection
         if self._state is BreakerState.HALF_OPEN:
             permit = Permit(self._generation, began=now, lease_ends=now + self._probe_lease)
             self._probes[permit] = None
@@ -407,34 +425,26 @@ class CircuitBreaker(RunBound):
             self._young[permit] = None
         return permit
 
-    def _reject(self, rejection: BreakerOpenError) -> None:
-        self._rejections += 1
-        raise rejection from self._cause
-
     def _rejection(self, now: float) -> BreakerOpenError | None:
+        """Why the state lets nothing through."""
         if self._state is BreakerState.OPEN:
             left = self._break_ends - now
-            return BreakerOpenError(
-                f"circuit breaker {self.name!r} is open for another {left:.6g} s; wait, "
-                f"or call reset() once the service is known to be healthy",
-                name=self.name,
-                retry_after=left,
-            )
-        if self._state is BreakerState.ISOLATED:
-            return BreakerOpenError(
-                f"circuit breaker {self.name!r} was isolated by hand; call reset() to let calls through again",
-                name=self.name,
-                retry_after=math.inf,
-            )
-        if self._state is BreakerState.HALF_OPEN and len(self._probes) >= self._half_open_max_calls:
+            words = f"is open for another {left:.6g} s; wait, or call reset() once the service is known to be healthy"
+        elif self._state is BreakerState.ISOLATED:
+            left = math.inf
+            words = "was isolated by hand; call reset() to let calls through again"
+        elif self._state is BreakerState.HALF_OPEN and len(self._probes) >= self._half_open_max_calls:
             left = next(iter(self._probes)).lease_ends - now
-            return BreakerOpenError(
-                f"circuit breaker {self.name!r} is half open and its probes are running: "
-                f"at most {left:.6g} s until the next one",
-                name=self.name,
-                retry_after=left,
-            )
-        return None
+            words = f"is half open and its probes are running: at most {left:.6g} s until the next one"
+        else:
+            return None
+        return self._reject(words, left)
+
+    def _reject(self, words: str, retry_after: float) -> BreakerOpenError:
+        self._rejections += 1
+        error = BreakerOpenError(f"{self._label} {words}", name=self.name, retry_after=retry_after)
+        error.__cause__ = self._cause
+        return error
 
     def _ramp_rejection(self, now: float) -> BreakerOpenError | None:
         # The share is spread evenly, without chance: each caller brings it as credit, and a whole one is a call.
@@ -445,11 +455,8 @@ class CircuitBreaker(RunBound):
             self._ramp_credit -= 1.0
             return None
         left = self._ramp_ends - now
-        return BreakerOpenError(
-            f"circuit breaker {self.name!r} was closed a moment ago and lets a part of the calls through; "
-            f"all of them in {left:.6g} s",
-            name=self.name,
-            retry_after=left,
+        return self._reject(
+            f"was closed a moment ago and lets a part of the calls through; all of them in {left:.6g} s", left
         )
 
     # ------------------------------------------------------------ results

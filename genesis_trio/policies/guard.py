@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 import attrs
 import trio
 
-from genesis_trio._runtime import Run, RunBound, current_tree
-from genesis_trio.errors import AttemptTimeoutError
+from genesis_trio._runtime import Run, RunBound, current_run, current_tree
+from genesis_trio.errors import AttemptTimeoutError, GenesisError
 from genesis_trio.events import CallRejected, Registry, emit
 from genesis_trio.modes import _SCOPE, Capability, current_scope, root_scope
 from genesis_trio.policies import _check
@@ -330,10 +330,13 @@ class Guard(RunBound):
     # ------------------------------------------------------------ the run
 
     def _enter_run(self) -> Run:
-        # The breaker first: where it is in use by another run, this guard does not enter either.
-        if self.breaker is not None:
-            self.breaker._enter_run()
-        return super()._enter_run()
+        run = current_run()
+        if self._run is not run:
+            # The breaker first: where it is in use by another run, this guard does not enter either.
+            if self.breaker is not None:
+                self.breaker._enter_run()
+            super()._enter_run()
+        return run
 
     def _fresh(self) -> None:
         self._counts = _Counts()
@@ -359,13 +362,18 @@ class Guard(RunBound):
         if self.breaker is not None and not self._lane.is_open:
             rejection = self.breaker._would_reject()
             if rejection is not None:
-                self.breaker._reject(rejection)
+                try:
+                    raise rejection
+                finally:
+                    del rejection
 
-    def _decide(self) -> Permit:
-        """Mode and breaker, in the same synchronous step in which the call starts."""
+    def _decide(self) -> Permit | GenesisError:
+        """Mode and breaker, in the same synchronous step in which the call starts: a permit, or the refusal."""
         if self._needs is not None:
-            current_scope().require(self._needs)
-        return self._lane.admit()
+            scope = current_scope()
+            if not scope.allows(self._needs):
+                return scope._refusal(self._needs)
+        return self._lane.take()
 
     def _attempt_timeout_error(self) -> AttemptTimeoutError:
         self._counts.timeouts += 1
@@ -389,29 +397,29 @@ class Guard(RunBound):
         if not isinstance(error, Exception):
             self._counts.cancelled += 1
         elif isinstance(error, REFUSALS) and not has_started:
-            self._counts.rejected += 1
-            tree = current_tree()
-            if tree.hooks:
-                emit(tree, CallRejected, policy=self.name, error=error)
+            self._count_rejected(error)
         else:
             self._counts.failures += 1
 
+    def _count_rejected(self, refusal: GenesisError) -> None:
+        self._counts.rejected += 1
+        tree = current_tree()
+        if tree.hooks:
+            emit(tree, CallRejected, policy=self.name, error=refusal)
+
     # ------------------------------------------------------------ what the fast path tells
 
-    def _admit_first(self) -> Permit | None:
+    def _admit_first(self) -> Permit | GenesisError | None:
         """The lane is closed, or the mode does not allow the call, or both were not known yet in this run.
 
         None: the retry waits for such a refusal, on the general path.
         """
         self._enter_run()
-        try:
-            permit = self._decide()
-        except REFUSALS as refusal:
-            if self._retry is not None and self._retry._rule.names(type(refusal)):
+        permit = self._decide()
+        if isinstance(permit, GenesisError):
+            if self._retry is not None and self._retry._rule.names(type(permit)):
                 return None
-            self._counts.calls += 1
-            self._count_end(refusal, has_started=False)
-            raise
+            self._count_rejected(permit)
         self._counts.calls += 1
         return permit
 
@@ -437,11 +445,14 @@ class Guard(RunBound):
         try:
             while True:
                 await course.proceed()
-                try:
-                    return self._decide()
-                except REFUSALS as refusal:
-                    if course.failed(refusal):
-                        raise
+                permit = self._decide()
+                if isinstance(permit, Permit):
+                    return permit
+                if course.failed(permit):
+                    try:
+                        raise permit
+                    finally:
+                        del permit
         except BaseException as error:
             course.forget()
             self._count_end(error, has_started=True)

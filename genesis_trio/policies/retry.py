@@ -174,6 +174,8 @@ class Retry:
             yield previous
 
     def _delay(self, n: int, previous: float | None, tree: Tree | None, rng: random.Random | None = None) -> float:
+        if self.base_delay == 0.0 and self.jitter != "additive":
+            return 0.0
         if self.jitter == "none":
             return _backoff.clamped(n, base_delay=self.base_delay, multiplier=self.multiplier, max_delay=self.max_delay)
         return _backoff.delay(
