@@ -46,7 +46,7 @@ check-lint:
 	$(RUN) dev ruff check .
 
 check-async:
-	$(RUN) dev flake8-async --disable=$(ASYNC_IGNORED) --startable-in-context-manager=run_service $(ASYNC_FILES)
+	$(RUN) dev flake8-async --disable=$(ASYNC_IGNORED) $(ASYNC_FILES)
 
 check-mypy:
 	$(RUN) dev mypy
