@@ -152,7 +152,12 @@ async def rejections() -> Report:
     async def refuse(x: int) -> None:
         raise VenueError
 
-    names: dict[str, Any] = {"refuse": refuse, "VenueError": VenueError, "BreakerOpenError": BreakerOpenError}
+    async def refuse_in_words(x: int) -> None:
+        left = 4.2
+        raise BreakerOpenError(f"circuit breaker {'venue'!r} is open for {left:.6g} s", name="venue", retry_after=left)
+
+    names: dict[str, Any] = {"refuse": refuse, "refuse_in_words": refuse_in_words}
+    names |= {"VenueError": VenueError, "BreakerOpenError": BreakerOpenError}
     for name, policies in {"guarded": {}, "alone": {"retry": None}}.items():
         one = guard(**policies)
         names[name] = one(fast)
@@ -161,7 +166,8 @@ async def rejections() -> Report:
         one.breaker.trip()
     call = functools.partial("try:\n    await {0}(1)\nexcept {1}:\n    pass".format)
     statements = {
-        "raise and catch": call("refuse", "VenueError"),
+        "raise and catch": call("refuse_in_words", "BreakerOpenError"),
+        "raise and catch an error without words": call("refuse", "VenueError"),
         "@guard: breaker": call("alone", "BreakerOpenError"),
         "@guard: breaker, retry": call("guarded", "BreakerOpenError"),
     }

@@ -65,19 +65,19 @@ class Course:
         self,
         retry: "Retry | None",
         policy: str,
-        *,
         since: int,
         began: float = 0.0,
-        heeds_marks: bool = True,
         counts: RetryCounts | None = None,
+        *,
+        heeds_marks: bool = True,
     ) -> None:
         """*since* is the number of give-ups, and *began* the time, when the call began (see `_given_up`, ``max_elapsed``)."""
         self._retry = retry
         self._policy = policy
         self._since = since
         self._began = began
-        self._heeds_marks = heeds_marks
         self._counts = counts
+        self._heeds_marks = heeds_marks
         self._tree = current_tree()
         self._previous: float | None = None
         self._is_over = False

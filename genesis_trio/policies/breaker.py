@@ -152,7 +152,6 @@ class CircuitBreaker(RunBound):
         super().__init__()
         owner = "CircuitBreaker"
         self.name = check_name(owner, name)
-        self._label = f"circuit breaker {name!r}"
         self._failure_threshold = _check.whole(owner, "failure_threshold", failure_threshold, least=1)
         self._recovery_timeout = _check.number(owner, "recovery_timeout", recovery_timeout, above=0)
         self._success_threshold = _check.whole(owner, "success_threshold", success_threshold, least=1)
@@ -429,20 +428,27 @@ class CircuitBreaker(RunBound):
         """Why the state lets nothing through."""
         if self._state is BreakerState.OPEN:
             left = self._break_ends - now
-            words = f"is open for another {left:.6g} s; wait, or call reset() once the service is known to be healthy"
-        elif self._state is BreakerState.ISOLATED:
-            left = math.inf
-            words = "was isolated by hand; call reset() to let calls through again"
-        elif self._state is BreakerState.HALF_OPEN and len(self._probes) >= self._half_open_max_calls:
+            return self._reject(
+                f"circuit breaker {self.name!r} is open for another {left:.6g} s; wait, "
+                f"or call reset() once the service is known to be healthy",
+                left,
+            )
+        if self._state is BreakerState.ISOLATED:
+            return self._reject(
+                f"circuit breaker {self.name!r} was isolated by hand; call reset() to let calls through again", math.inf
+            )
+        if self._state is BreakerState.HALF_OPEN and len(self._probes) >= self._half_open_max_calls:
             left = next(iter(self._probes)).lease_ends - now
-            words = f"is half open and its probes are running: at most {left:.6g} s until the next one"
-        else:
-            return None
-        return self._reject(words, left)
+            return self._reject(
+                f"circuit breaker {self.name!r} is half open and its probes are running: "
+                f"at most {left:.6g} s until the next one",
+                left,
+            )
+        return None
 
-    def _reject(self, words: str, retry_after: float) -> BreakerOpenError:
+    def _reject(self, message: str, retry_after: float) -> BreakerOpenError:
         self._rejections += 1
-        error = BreakerOpenError(f"{self._label} {words}", name=self.name, retry_after=retry_after)
+        error = BreakerOpenError(message, name=self.name, retry_after=retry_after)
         error.__cause__ = self._cause
         return error
 
@@ -456,7 +462,9 @@ class CircuitBreaker(RunBound):
             return None
         left = self._ramp_ends - now
         return self._reject(
-            f"was closed a moment ago and lets a part of the calls through; all of them in {left:.6g} s", left
+            f"circuit breaker {self.name!r} was closed a moment ago and lets a part of the calls through; "
+            f"all of them in {left:.6g} s",
+            left,
         )
 
     # ------------------------------------------------------------ results

@@ -390,7 +390,7 @@ class Guard(RunBound):
         return Outcome.NONE if self.breaker is None else self.breaker._outcome_of_result(result)
 
     def _make_course(self, since: int, began: float = 0.0) -> Course:
-        return Course(self._retry, self.name, since=since, began=began, counts=self._counts)
+        return Course(self._retry, self.name, since, began, self._counts)
 
     def _count_end(self, error: BaseException, *, has_started: bool) -> None:
         """Count a call that ended with *error*."""
@@ -428,7 +428,7 @@ class Guard(RunBound):
         self._lane.settle(permit, self._outcome(error), error)
         if isinstance(error, Exception):
             if course is None:
-                course = self._make_course(since)
+                course = Course(self._retry, self.name, since, 0.0, self._counts)
             if not course.failed(error):
                 return course
         if course is not None:

@@ -111,7 +111,7 @@ class Retry:
                 try:
                     result = await fn(*args, **kwargs)
                 except BaseException as error:  # noqa: ASYNC103 - a cancellation is raised by the course
-                    course = course or Course(self, name_of(fn), since=since, began=began)
+                    course = course or Course(self, name_of(fn), since, began)
                     if course.failed(error):
                         raise
                 else:
@@ -119,7 +119,7 @@ class Retry:
                         if course is not None:
                             course.succeeded()
                         return result
-                    course = course or Course(self, name_of(fn), since=since, began=began)
+                    course = course or Course(self, name_of(fn), since, began)
                     if not course.unsatisfied(result):
                         return result
                 if not await course.proceed():
@@ -255,9 +255,7 @@ class _Attempts(AsyncIterator[AbstractContextManager[Attempt]]):
         if self._attempt is None:
             if self._retry.budget is not None:
                 self._retry.budget._deposit()
-            self._course = Course(
-                self._retry, "attempts", since=MARKS.made, began=trio.current_time(), heeds_marks=False
-            )
+            self._course = Course(self._retry, "attempts", MARKS.made, trio.current_time(), heeds_marks=False)
         elif self._attempt._state in ("succeeded", "over"):
             raise StopAsyncIteration
         elif self._attempt._state == "failed":
