@@ -306,7 +306,10 @@ class Context:
             incarnation.touch()
             component.state.apply(event)
 
-        return await store.record(self.path, event, key=incarnation.record_key(key), apply=apply)
+        sequence = await store.record(self.path, event, key=incarnation.record_key(key), apply=apply)
+        if self._child.tree.saver is not None:
+            self._child.tree.saver.journal_grew()
+        return sequence
 
     async def once(
         self,

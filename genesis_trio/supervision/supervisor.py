@@ -550,5 +550,7 @@ async def _use_store(
     store.on_trouble.append(trouble)
     if store.poisoned is not None:
         trouble(store.poisoned)
+    if store.damage:
+        supervisor.scope.hold(Mode.SAFE, owner="store", reason=f"the store is damaged: {'; '.join(store.damage)}")
     supervisor.start_service(tree.latches.serve)
     supervisor.start_service(tree.saver.serve)

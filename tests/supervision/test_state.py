@@ -526,3 +526,18 @@ async def test_unsaved_overflow_is_no_part_of_a_cut(autojump_clock):
         await desk.create_checkpoint()
         assert child.part.positions == {}
         await desk.stop()
+
+
+async def test_checkpoint_policy_saves_by_bytes_of_journal(autojump_clock):
+    """Once the records since the last cut are larger than `bytes`."""
+    log = Log()
+    policy = CheckpointPolicy(every=None, messages=None, bytes=150)
+    with observe(log):
+        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=policy) as desk:
+            await desk.start(Ledger, name="ledger")
+            ctx = (await desk.start(sender, name="feed")).incarnation.context
+            for n in range(1, 21):
+                ctx.publish(FILLS, Fill(f"t{n}", n))
+            await trio.sleep(1)
+            assert {event.reason for event in log.named("checkpoint_saved")} == {"bytes"}
+            await desk.stop()
