@@ -17,8 +17,12 @@ from types import FunctionType
 from typing import Any
 
 import attrs
+import trio
 
-# In the templates a name that ends in $ is ours; $ becomes as many underscores as no parameter ends with.
+from genesis_trio.modes import _SCOPE
+from genesis_trio.policies._given_up import MARKS
+
+# In the templates a name that ends in $ is ours; see Shape.suffix for what $ becomes.
 _GENERAL = """\
 async def guarded({parameters}):
     return await guard$._call(fn$, {args}, {kwargs})
@@ -65,8 +69,8 @@ _TIMED_ATTEMPT = """\
             if timeout$.cancelled_caught:
                 raise guard$._attempt_timeout_error()"""
 
-#: What the text does not define itself.
-FREE_NAMES = ("fn", "guard", "lane", "marks", "scope", "CancelScope", "limit")
+#: What differs from one wrapper to the next.  The rest are globals, because each name of a closure is copied at each call.
+FREE_NAMES = ("fn", "guard", "lane", "limit")
 
 
 @attrs.frozen
@@ -101,6 +105,12 @@ class Shape:
     kwargs: str
     call: str
     names: tuple[str, ...]
+
+    @property
+    def suffix(self) -> str:
+        """As many underscores as no parameter ends with: what our own names end with."""
+        most = max((len(name) - len(name.rstrip("_")) for name in self.names), default=0)
+        return "_" * (most + 1)
 
 
 #: Of `Guard.execute`: the function comes with the call.
@@ -164,27 +174,26 @@ def write(shape: Shape, features: Features) -> str:
     ):
         text = text.replace(f"{{{field}}}", value)
     body = "".join(f"    {line}\n" for line in text.splitlines())
-    suffix = "_"
-    while any(name.endswith(suffix) for name in shape.names):
-        suffix += "_"
     free = ", ".join(f"{name}$" for name in FREE_NAMES)
-    return f"def make({free}):\n{body}    return guarded\n".replace("$", suffix)
+    return f"def make({free}):\n{body}    return guarded\n".replace("$", shape.suffix)
 
 
+_GLOBALS = {"marks": MARKS, "scope": _SCOPE.get, "CancelScope": trio.CancelScope}
 _MAKERS: dict[str, Callable[..., FunctionType]] = {}
 
 
-def compile_wrapper(source: str, names: Mapping[str, object]) -> FunctionType:
-    """The wrapper that *source* makes, in which our own names mean what *names* says.
+def compile_wrapper(shape: Shape, features: Features, names: Mapping[str, object]) -> FunctionType:
+    """A wrapper, in which `FREE_NAMES` mean what *names* says.
 
     The code is compiled once for each text, and shared.
     """
+    source = write(shape, features)
     make = _MAKERS.get(source)
     if make is None:
         filename = f"<genesis_trio guard {len(_MAKERS) + 1}>"
         # So that a traceback through the wrapper shows its lines.
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-        namespace: dict[str, Any] = {}
+        namespace: dict[str, Any] = {f"{name}{shape.suffix}": value for name, value in _GLOBALS.items()}
         exec(compile(source, filename, "exec"), namespace)
         make = _MAKERS[source] = namespace["make"]
     return make(*(names[name] for name in FREE_NAMES))

@@ -14,13 +14,12 @@ import trio
 from genesis_trio._runtime import Run, RunBound, current_run, current_tree
 from genesis_trio.errors import AttemptTimeoutError, GenesisError
 from genesis_trio.events import CallRejected, Registry, emit
-from genesis_trio.modes import _SCOPE, Capability, current_scope, root_scope
+from genesis_trio.modes import Capability, current_scope, root_scope
 from genesis_trio.policies import _check
 from genesis_trio.policies._call import NOT_DONE, Call
 from genesis_trio.policies._course import Course, RetryCounts
 from genesis_trio.policies._explain import attempts_of, explain
 from genesis_trio.policies._generate import EXECUTE, Features, Shape, compile_wrapper, shape_of, write
-from genesis_trio.policies._given_up import MARKS
 from genesis_trio.policies._lane import NOWHERE, Lane, Permit, open_without_breaker
 from genesis_trio.policies._outcome import REFUSALS, Outcome
 from genesis_trio.policies._stream import open_stream
@@ -282,16 +281,8 @@ class Guard(RunBound):
         return write(EXECUTE if fn is None else shape_of(inspect.signature(fn)), self._features)
 
     def _compile(self, fn: Callable[..., Any] | None, shape: Shape) -> FunctionType:
-        names = {
-            "fn": fn,
-            "guard": self,
-            "lane": self._lane,
-            "marks": MARKS,
-            "scope": _SCOPE.get,
-            "CancelScope": trio.CancelScope,
-            "limit": self._attempt_timeout,
-        }
-        wrapper = compile_wrapper(write(shape, self._features), names)
+        names = {"fn": fn, "guard": self, "lane": self._lane, "limit": self._attempt_timeout}
+        wrapper = compile_wrapper(shape, self._features, names)
         if fn is None:
             method = type(self).execute
             wrapper.__name__, wrapper.__qualname__ = method.__name__, method.__qualname__
