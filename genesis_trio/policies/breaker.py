@@ -182,7 +182,7 @@ class CircuitBreaker(RunBound):
         # Whether a success while CLOSED can go untold.
         self._is_plain = window is None and slow_call is None and failure_result is None
         self._generation = 0
-        self._lane = Lane(self)  # of calls without a guard; it stays closed
+        self._lane = Lane(self)  # of calls without a guard
         self._lanes: dict[Lane, None] = {}
         self._fresh()
         BREAKERS.add(self)
@@ -202,21 +202,27 @@ class CircuitBreaker(RunBound):
         Trio checkpoint: those of *fn*; none when it is rejected.
         Cancellation: passes through at once, and says nothing about the dependency.
         """
-        self._enter_run()
         lane = self._lane
-        permit = lane.take()
-        if isinstance(permit, BreakerOpenError):
-            try:
-                raise permit
-            finally:
-                del permit
+        permit = next(lane.admissions, None) or self._take_by_hand()
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
             lane.settle(permit, self._rule.outcome(error, self.name), error)
             raise
-        lane.settle(permit, self._outcome_of_result(result))
+        if next(lane.successes, None) is not permit:
+            lane.not_this_one()
+            lane.settle(permit, self._outcome_of_result(result))
         return result
+
+    def _take_by_hand(self) -> Permit:
+        self._enter_run()
+        permit = self._lane.take()
+        if isinstance(permit, BreakerOpenError):
+            try:
+                raise permit
+            finally:
+                del permit
+        return permit
 
     def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """Decorate an async function; see `execute`.
@@ -291,7 +297,7 @@ class CircuitBreaker(RunBound):
             cancellations=self._cancellations,
             slow=self._slow,
             opened=self._opened,
-            in_flight=sum(lane.in_flight for lane in (self._lane, *self._lanes)),
+            in_flight=sum(lane.in_flight for lane in self._lanes),
             probes_in_flight=len(self._probes),
             retry_after=self._retry_after(trio.current_time()) if trio.lowlevel.in_trio_run() else 0.0,
         )
@@ -324,6 +330,8 @@ class CircuitBreaker(RunBound):
         self._for_all = Permit(self._generation, is_shared=True)  # on the lanes
         self._for_one = Permit(self._generation, is_shared=True)  # where a call asks; has to be settled
         self._publish()
+        if self._run is not None:
+            self._join(self._lane)
 
     def _run_ended(self) -> None:
         for lane in self._lanes:
