@@ -544,6 +544,29 @@ async def test_guard_total_timeout_covers_the_whole_call_with_its_waits(autojump
     assert trio.current_time() == 2.5
 
 
+@pytest.mark.parametrize("repeatable", [None, True, False])
+async def test_guard_total_timeout_says_when_an_order_may_have_arrived(repeatable, autojump_clock):
+    """What was cut off and may not be repeated has an unknown outcome; the error says so, and only then."""
+    guard = Guard("orders", total_timeout=1.0, repeatable=repeatable)
+
+    with pytest.raises(TotalTimeoutError) as caught:
+        await guard.execute(trio.sleep_forever)
+
+    assert ("not known" in str(caught.value)) == (repeatable is False)
+
+
+async def test_guard_total_timeout_before_anything_was_sent_knows_that(autojump_clock, nursery):
+    """In a queue nothing was sent: the outcome is known."""
+    bulkhead = Bulkhead(1, max_waiting=1)
+    nursery.start_soon(occupy, bulkhead, 10.0)
+    await trio.testing.wait_all_tasks_blocked()
+
+    with pytest.raises(TotalTimeoutError) as caught:
+        await Guard("orders", bulkhead=bulkhead, total_timeout=1.0, repeatable=False).execute(Venue())
+
+    assert "not known" not in str(caught.value)
+
+
 async def test_guard_total_timeout_after_a_failed_attempt_is_the_real_error_with_a_note(autojump_clock):
     """When an attempt had failed by itself, that is what the caller needs to know."""
     error = OSError("real")
@@ -1184,6 +1207,34 @@ async def test_guard_connect_attempt_timeout_limits_entering(autojump_clock):
             pytest.fail("not entered")
 
     assert trio.current_time() == 1.0
+
+
+async def test_guard_connect_total_timeout_limits_all_of_entering(autojump_clock):
+    """Attempts and delays together: no stream within it is a TotalTimeoutError, or the real error if there was one."""
+    with pytest.raises(TotalTimeoutError):
+        async with Guard("feed", total_timeout=2.0).connect(Stream(seconds=10.0).open):
+            pytest.fail("not entered")
+    assert trio.current_time() == 2.0
+
+    error = OSError("refused")
+    hangs_then = Stream(error, seconds=1.5)
+    with pytest.raises(OSError) as caught:
+        async with Guard("feed", total_timeout=4.0, retry=exact(base_delay=2.0)).connect(hangs_then.open):
+            pytest.fail("not entered")
+
+    assert caught.value is error
+    assert trio.current_time() == 6.0
+
+
+async def test_guard_connect_total_timeout_is_a_failure_if_the_attempt_had_all_of_it(autojump_clock):
+    """A stream that does not open for all of total_timeout is a failure of the other side."""
+    breaker = breaker_of(failure_threshold=1)
+
+    with pytest.raises(TotalTimeoutError):
+        async with Guard("feed", total_timeout=2.0, breaker=breaker).connect(Stream(seconds=10.0).open):
+            pytest.fail("not entered")
+
+    assert breaker.state is BreakerState.OPEN
 
 
 async def test_guard_connect_place_in_the_bulkhead_ends_with_entering(autojump_clock):
