@@ -3,7 +3,7 @@
 A wrapper that takes ``*args, **kwargs`` pays for packing them, and one coroutine for each policy pays
 for each: 9.7 times a bare await for four of them, against less than 3 for one frame with the function's
 own parameters.  So the frame is written as text, for each shape of parameters and each set of policies
-once, and compiled; `Guard.source` shows it.  See docs/decisions/0002-generated-guard-wrappers.md.
+once, and compiled; `Guard.source` shows it.  See docs/decisions/0004-generated-guard-wrappers.md.
 
 What is written here is only the beginning of a call: take a permit, make the first attempt, count
 its success.  It decides nothing.  Whatever else happens is told to the guard, by the same methods that
