@@ -114,17 +114,21 @@ def _read(plan: _Plan, tree: Any, what: str) -> Any:
         ) from exc
 
 
-def check_type(as_type: Any) -> None:
+def check_type(as_type: Any, *, subclasses: bool = False) -> None:
     """Make sure that values of *as_type* survive, before there are any.
 
+    Args:
+        subclasses: Refuse a field of a class that has subclasses, too.  An instance of a subclass
+            is always refused when it is written; this tells it beforehand, but also where only
+            the base is ever stored, and it depends on which modules are imported.
+
     Raises:
-        SchemaError: with every field that would not, the reason, and what to use instead.  A field
-            of a class that has subclasses is one: what a subclass adds would be cut.
+        SchemaError: with every field that would not survive, the reason, and what to use instead.
 
     Trio checkpoint: never.
     """
     plan = _plan(as_type)
-    problems = cut_by_subclasses(plan.shape)
+    problems = cut_by_subclasses(plan.shape) if subclasses else []
     if problems:
         raise SchemaError(f"{plan.name} cannot be saved: {'; '.join(problems)}")
 

@@ -285,7 +285,9 @@ def read_datetime(value: Any, _: Any = None) -> datetime:
         # UTC there is no room for that; everything else pays for the pattern.
         length = len(value)
         if moment.tzinfo is not None and (
-            (length == 32 and value[19] == ".") or (length == 25 and value[19] in "+-") or _DATETIME.fullmatch(value)
+            (length == 32 and value[19] == "." and value[26] in "+-")
+            or (length == 25 and value[19] in "+-")
+            or _DATETIME.fullmatch(value)
         ):
             return moment
     raise refusal("a datetime with offset in ISO 8601", value)

@@ -194,6 +194,17 @@ def test_class_converters_and_validators_run_when_it_is_read():
         decode(b'{"name":"abcd"}', Careful)
 
 
+def test_class_key_error_in_a_constructor_is_not_a_missing_field():
+    """What a constructor raises is told as it is."""
+
+    @attrs.define
+    class Looked:
+        symbol: str = attrs.field(converter={"a": "A"}.__getitem__)
+
+    with pytest.raises(SchemaError, match=r"KeyError: b @ \$$"):
+        decode(b'{"symbol":"b"}', Looked)
+
+
 def test_class_error_in_a_nested_constructor_has_its_path():
     """The path of a validator's error is the object that it refused."""
     with pytest.raises(SchemaError, match=r"ValueError: Length of 'name' must be <= 3: 4 @ \$\[1\]$"):

@@ -5,7 +5,7 @@ import enum
 import sys
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from typing import Any, Literal, NewType
+from typing import Any, Literal, NamedTuple, NewType
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -66,6 +66,15 @@ class MyDecimal(Decimal):
 
 class MyDatetime(datetime):
     pass
+
+
+class MyList(list):  # type: ignore[type-arg]
+    pass
+
+
+class Pair(NamedTuple):
+    a: int
+    b: str
 
 
 class MyDict(dict):  # type: ignore[type-arg]
@@ -302,6 +311,9 @@ REFUSED_AT_WRITE = [
     (Literal["a"], [], "expected one of 'a', got list []"),
     (None, 0, "expected None, got int 0"),
     (list[int], (1,), "expected list, got tuple (1,)"),
+    (list[int], MyList([1]), "expected exactly list: a subclass would come back as its base, got MyList [1]"),
+    (tuple[int, str], Pair(1, "a"), "expected exactly tuple: a subclass would come back as its base, got Pair"),
+    (tuple[int | str, ...], Pair(1, "a"), "expected exactly tuple"),
     (list[int], "12", "expected list, got str '12'"),
     (tuple[int, ...], [1], "expected tuple, got list [1]"),
     (tuple[int, str], [1, "a"], "expected tuple, got list"),
@@ -368,6 +380,8 @@ REFUSED_AT_READ: list[tuple[Any, bytes, str]] = [
     (datetime, b'"2026-01-01"', "expected a datetime with offset"),
     (datetime, b'"yesterday"', "expected a datetime with offset in ISO 8601, got str 'yesterday'"),
     (datetime, b'"2026-01-01T00:00:00.1234567Z"', "expected a datetime with offset"),
+    (datetime, b'"2026-01-01T00:00:00.12345678901Z"', "expected a datetime with offset"),
+    (datetime, b'"20260101T000000.1234567890+00:00"', "expected a datetime with offset"),
     (datetime, b'"20260101T000000.12345678Z"', "expected a datetime with offset"),
     (datetime, b'"2026-13-01T00:00:00+00:00[Europe/Paris]"', "expected a datetime with offset"),
     (datetime, b'"2026-01-01T00:00:00+00:00[Mars/Olympus]"', "does not know the time zone 'Mars/Olympus'"),

@@ -167,6 +167,14 @@ def test_schema_class_made_anew_replaces_the_one_before():
     assert registered_class("schema-test.anew") is second
 
 
+def test_schema_class_of_a_reloaded_module_replaces_the_one_before():
+    """The same module and name twice is one class, made again."""
+    first, second = (schema("schema-test.reloaded")(attrs.make_class("Reloaded", ["a"])) for _ in range(2))
+
+    assert first is not second
+    assert registered_class("schema-test.reloaded") is second
+
+
 def test_schema_local_classes_of_one_name_the_last_is_found():
     """Of classes that only functions can reach, the newest counts."""
 

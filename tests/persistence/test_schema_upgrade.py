@@ -152,13 +152,14 @@ def test_fingerprint_sees_the_presence_of_a_default_and_nested_changes():
 def test_changes_tells_added_removed_and_changed_fields():
     """What is inside of a field that came or went is not told again."""
     before = _make(cash=int, gone=_make(x=int), kept=_make(y=int, z=int), note=str)
-    after = _make(cash=Decimal, new=_make(x=int), kept=_make(y=str, z=int), note=str)
+    after = _make(cash=Decimal, new=_make(x=int), newer=int, kept=_make(y=str, z=int), note=str)
 
     assert changes(describe(before).text, describe(after).text) == [
         "cash changed from int to Decimal",
         "gone removed ({})",
         "kept.y changed from int to str",
         "new added ({})",
+        "newer added (int)",
     ]
 
 
