@@ -199,11 +199,12 @@ class Hooks:
         return read_union
 
 
-# ---------------------------------------------------------------- objects
+# ---------------------------------------------------------------- classes
 
 
 def _overridden(cls: type, overrides: dict[str, Any]) -> list[Any]:
-    # In the annotation and not as keyword arguments, where a field called `cl` or `converter` would be taken for cattrs's own.
+    # In the annotation and not as keyword arguments, where a field called `cl` or `converter` would be taken for one of
+    # cattrs's own.
     return [
         each.evolve(type=Annotated[Any, overrides[each.name]]) for each in attrs.fields(cls) if each.name in overrides
     ]
