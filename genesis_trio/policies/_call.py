@@ -148,15 +148,18 @@ class Call:
         too_long = f"{guard.name!r} took longer than total_timeout={guard._total_timeout:g} s"
         if guard._repeatable is False and self.has_started:
             too_long += "; what became of the attempt that was cut off is not known"
-        error = TotalTimeoutError(too_long)
+        error: Exception = TotalTimeoutError(too_long)
         # An attempt that had only the rest of the time says nothing about the dependency.
         self.settle_cut(Outcome.CANCELLED if self.has_waited else Outcome.FAILURE, error)
-        if self.course is None:
+        if self.course is not None:
+            self.course.end(too_long)
+            if self.course.last_result:
+                return self.course.last_result[0]
+            error = self.course.last_error or error
+        try:
             raise error
-        self.course.end(too_long)
-        if self.course.last_error is not None:
-            raise self.course.last_error
-        return self.course.last_result[0]
+        finally:
+            del error
 
     def settle_cut(self, outcome: Outcome, error: BaseException | None = None) -> None:
         while self._cut:

@@ -263,7 +263,9 @@ class Course:
         return None
 
     def end(self, reason: str) -> None:
-        """No further attempt is made, for *reason*."""
+        """No further attempt is made, for *reason*; the first one counts."""
+        if self._is_over:
+            return
         self._is_over = True
         if self._counts is not None:
             self._counts.exhausted += 1

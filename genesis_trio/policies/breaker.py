@@ -32,6 +32,7 @@ from genesis_trio.events import (
     BreakerDisabled,
     BreakerHalfOpened,
     BreakerOpened,
+    CallRejected,
     Event,
     Registry,
     describe_error,
@@ -215,9 +216,17 @@ class CircuitBreaker(RunBound):
         return result
 
     def _take_by_hand(self) -> Permit:
+        """Take a permit for a call without a guard.
+
+        Raises:
+            BreakerOpenError: there is none.
+        """
         self._enter_run()
         permit = self._lane.take()
         if isinstance(permit, BreakerOpenError):
+            tree = current_tree()
+            if tree.hooks:
+                emit(tree, CallRejected, policy=self.name, error=permit)
             try:
                 raise permit
             finally:
@@ -241,20 +250,20 @@ class CircuitBreaker(RunBound):
     # ------------------------------------------------------------ by hand
 
     def isolate(self) -> None:
-        """Hold it open until `reset`, `disable` or `trip`.
+        """Hold it open until `reset`, `disable` or `trip`, or the end of the run.
 
         Trio checkpoint: never.
         """
-        self._look()
+        self._enter()
         self._change(BreakerState.ISOLATED)
         self._tell(BreakerOpened, retry_after=math.inf, error="isolated by hand")
 
     def disable(self) -> None:
-        """Let everything through and only count, until `reset`, `isolate` or `trip`.
+        """Let everything through and only count, until `reset`, `isolate` or `trip`, or the end of the run.
 
         Trio checkpoint: never.
         """
-        self._look()
+        self._enter()
         self._change(BreakerState.DISABLED)
         self._tell(BreakerDisabled)
 
@@ -263,7 +272,7 @@ class CircuitBreaker(RunBound):
 
         Trio checkpoint: never.
         """
-        self._look()
+        self._enter()
         self._open(trio.current_time(), None, "tripped by hand")
 
     def reset(self) -> None:
@@ -271,7 +280,7 @@ class CircuitBreaker(RunBound):
 
         Trio checkpoint: never.
         """
-        self._look()
+        self._enter()
         self._close(ramp=None)
 
     # ------------------------------------------------------------ what is known
@@ -362,10 +371,19 @@ class CircuitBreaker(RunBound):
             else:
                 lane.close()
 
+    def _enter(self) -> None:
+        """Be in the run, and at its present time.
+
+        Raises:
+            RuntimeError: there is no ``trio.run``, or another one uses this breaker.
+        """
+        self._enter_run()
+        self._advance(trio.current_time())
+
     def _look(self) -> None:
+        """The same, where looking at what an ended run has left behind is all right as well."""
         if trio.lowlevel.in_trio_run():
-            self._enter_run()
-            self._advance(trio.current_time())
+            self._enter()
 
     def _advance(self, now: float) -> None:
         """Work out what time has brought about, in the order in which it happened."""
@@ -619,7 +637,7 @@ class CircuitBreaker(RunBound):
 
     def _snapshot(self) -> dict[str, Any]:
         """What survives the process, as plain values: times are what is left of them, in seconds."""
-        self._look()
+        self._enter()
         now = trio.current_time()
         return {
             "state": self._state.value,
@@ -630,7 +648,7 @@ class CircuitBreaker(RunBound):
 
     def _restore(self, snapshot: Mapping[str, Any]) -> None:
         """Take over what `_snapshot` gave; the failure that opened it is not known any more."""
-        self._look()
+        self._enter()
         state = BreakerState(snapshot["state"])
         self._change(state)
         self._consecutive_failures = int(snapshot["consecutive_failures"])
