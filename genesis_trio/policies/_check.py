@@ -48,17 +48,3 @@ def whole(owner: str, name: str, value: int, *, least: int) -> int:
     if value < least:
         raise ValueError(f"{owner}({name}={value!r}): {name} must be at least {least}")
     return value
-
-
-def text(owner: str, name: str, value: str) -> str:
-    """*value* as a text that is not empty, or the error that says so.
-
-    Raises:
-        TypeError: not a str.
-        ValueError: empty.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{owner}({name}=…) wants a text, got {value!r}")
-    if not value:
-        raise ValueError(f"{owner}({name}={value!r}): {name} must not be empty")
-    return value

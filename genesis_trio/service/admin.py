@@ -139,17 +139,18 @@ class AdminServer:
                 await self._replace_stale(path)
         except FileNotFoundError:
             pass
-        bound = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # The mask is the whole process's: no await stands between, so no other task ever makes a file under it.
         before = os.umask(0o177)
         try:
-            await bound.bind(path)
+            bound.bind(path)
         except OSError as error:
             bound.close()
             raise ConfigError(f"the admin socket {path!r} cannot be opened: {error}") from error
         finally:
             os.umask(before)
         bound.listen(8)
-        return trio.SocketListener(bound)
+        return trio.SocketListener(trio.socket.from_stdlib_socket(bound))
 
     async def _replace_stale(self, path: str) -> None:
         probe = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -60,7 +60,6 @@ class Incarnation:
         self.sender = Sender(child.path, f"{child.tree.incarnation_prefix}.{number}")
         self.ready_value: object = None
         self.is_ready = False
-        self.is_healthy_now = False  # it called ctx.healthy()
         self.returned = False
         self.started_at = trio.current_time()
         self.ready_at = math.inf
