@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"_runtime"},
     {"events"},
-    {"modes", "_clearing"},
+    {"modes"},
     {"policies"},
     {"messaging"},
     {"persistence"},
@@ -38,6 +38,8 @@ LAYERS: list[set[str]] = [
 MAY_IMPORT_PUBLIC_NAMES = {"testing", "cli", "demo", "web"}
 
 PURE = {
+    "genesis_trio.modes._policy",
+    "genesis_trio.modes._values",
     "genesis_trio.persistence._envelope",
     "genesis_trio.persistence.policy",
     "genesis_trio.policies._check",

@@ -1,0 +1,135 @@
+"""Causes: what is held, the handle on it, and where latched ones are written."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from genesis_trio.modes._values import Capability, Mode
+
+if TYPE_CHECKING:
+    from genesis_trio.modes._scope import ModeScope
+
+__all__ = ["Hold", "LatchLog", "ModeCause", "in_words"]
+
+
+@attrs.frozen(kw_only=True)
+class ModeCause:
+    """One cause as it stood when it was read.
+
+    Attributes:
+        scope: Path of the scope it is held on.
+        owner: Who holds it: a component's path, or an operator's name.
+        reason: Why, in words.  Scope, owner and reason together identify a cause.
+        mode: What it demands.
+        since: When it was first held; taking it over or changing its level keeps this.
+        latched: It survives the process and the normal end of its owner.
+        expires: When it ends by itself, or None.
+        capabilities: What it leaves; None is what the mode leaves.
+    """
+
+    scope: str
+    owner: str
+    reason: str
+    mode: Mode
+    since: datetime
+    latched: bool = False
+    expires: datetime | None = None
+    capabilities: Capability | None = None
+
+
+def in_words(cause: ModeCause) -> str:
+    if cause.expires is not None:
+        end = f"it expires at {cause.expires:%Y-%m-%d %H:%M:%S} UTC"
+    elif cause.latched:
+        end = "it is latched: an operator clears it with clear(owner, reason, by=...)"
+    else:
+        end = "it clears when its owner releases it"
+    return (
+        f"{cause.mode.name} held on {cause.scope!r} by {cause.owner!r} since {cause.since:%Y-%m-%d %H:%M:%S} UTC: "
+        f"{cause.reason}; {end}"
+    )
+
+
+class LatchLog(Protocol):
+    """Where latched causes are written: the supervisor's, over its store."""
+
+    def held(self, cause: ModeCause) -> None:
+        """Write at once; the cause is in effect already."""
+
+    def released(self, cause: ModeCause, then: Callable[[], None]) -> None:
+        """Write at once and call *then* when it is durable."""
+
+    async def settled(self) -> None:
+        """Return when everything written so far is durable."""
+
+
+class Hold(AbstractContextManager["Hold"]):
+    """A held cause: the handle that `ModeScope.hold` returns.
+
+    As a context manager it is released at the end of the block, whatever ends it.
+    """
+
+    def __init__(self, scope: "ModeScope", cause: ModeCause, mask: int) -> None:
+        self._scope = scope
+        self._cause = cause
+        self._mask = mask
+        self._held = True
+        self.due = math.inf
+        self.clears_when: Callable[[], bool] | None = None
+
+    @property
+    def cause(self) -> ModeCause:
+        """The cause as a frozen record."""
+        return self._cause
+
+    @property
+    def owner(self) -> str:
+        return self._cause.owner
+
+    @property
+    def reason(self) -> str:
+        return self._cause.reason
+
+    @property
+    def mode(self) -> Mode:
+        return self._cause.mode
+
+    @property
+    def since(self) -> datetime:
+        return self._cause.since
+
+    @property
+    def latched(self) -> bool:
+        return self._cause.latched
+
+    @property
+    def is_held(self) -> bool:
+        """False once it was released, expired or cleared."""
+        return self._held
+
+    def release(self) -> None:
+        """Give the cause back; again has no effect, and no other cause is ever touched.
+
+        Trio checkpoint: never.
+        """
+        self.cleared("released")
+
+    def cleared(self, by: str) -> None:
+        if self._held:
+            self._held = False
+            self._scope._let_go(self, by)
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        cause = self._cause
+        state = "held" if self._held else "released"
+        return f"<Hold {cause.mode.name} on {cause.scope!r} by {cause.owner!r}: {cause.reason} ({state})>"

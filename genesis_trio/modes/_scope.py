@@ -1,0 +1,360 @@
+"""The tree of scopes: where causes are held, and what is in effect."""
+
+import contextvars
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
+
+import trio
+
+from genesis_trio._runtime import Tree, current_run
+from genesis_trio.errors import ModeRefusedError
+from genesis_trio.events import CauseCleared, CauseHeld, ModeLowered, ModeRaised, emit
+from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, in_words
+from genesis_trio.modes._clearing import clearing_clock
+from genesis_trio.modes._values import ALL, Capability, Mode, combine, mask_of, names, number
+from genesis_trio.modes._waiting import Changes, cancelled_when, wait_for
+
+__all__ = ["ModeScope"]
+
+
+class ModeScope:
+    """One place in the tree of modes: a supervisor's, a child's, or one made with `mode_scope`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_below",
+        "_capabilities",
+        "_epoch",
+        "_holds",
+        "_mode",
+        "_watchers",
+        "latch_log",
+        "mask",
+        "name",
+        "parent",
+        "path",
+        "tree",
+    )
+
+    def __init__(self, name: str, parent: "ModeScope | None", tree: Tree) -> None:
+        self.name = name
+        self.parent = parent
+        self.tree = tree
+        self.path: str = name if parent is None or parent.parent is None else f"{parent.path}/{name}"
+        self.latch_log: LatchLog | None = parent.latch_log if parent is not None else None
+        self._holds: dict[tuple[str, str], Hold] = {}
+        # Lists and dicts, not sets: a cascade must run in the same order for the same seed.
+        self._below: list[ModeScope] = []
+        self._watchers: dict[object, Callable[[Mode], None]] = {}
+        self._epoch = 0
+        self._mode: Mode = parent._mode if parent is not None else Mode.NORMAL
+        #: The effective capabilities as plain bits; hot paths test ``needs & ~scope.mask``.
+        self.mask: int = parent.mask if parent is not None else ALL.value
+        if parent is not None:
+            parent._below.append(self)
+
+    def __repr__(self) -> str:
+        return f"<ModeScope {self.path!r} {self._mode.name}>"
+
+    # ------------------------------------------------------------ reading
+
+    @property
+    def mode(self) -> Mode:
+        """The effective mode: the worst of the causes here and above."""
+        return self._mode
+
+    @property
+    def capabilities(self) -> Capability:
+        """What may be done here: the intersection over the causes here and above."""
+        return Capability(self.mask)
+
+    @property
+    def causes(self) -> tuple[ModeCause, ...]:
+        """The causes held on this very scope, oldest first."""
+        return tuple(hold.cause for hold in self._holds.values())
+
+    @property
+    def epoch(self) -> int:
+        """A number that grows with every effective change, so that a reader knows whether it missed one."""
+        return self._epoch
+
+    def allows(self, needs: Capability) -> bool:
+        """True if everything in *needs* may be done now.
+
+        Trio checkpoint: never.
+        """
+        return not needs.value & ~self.mask
+
+    def require(self, needs: Capability) -> None:
+        """Return if everything in *needs* may be done now.
+
+        Call it after the last await before the action: an await is where the mode may change.
+
+        Raises:
+            ModeRefusedError: it may not; the message names the cause, its owner and how it clears.
+
+        Trio checkpoint: never.
+        """
+        if needs.value & ~self.mask:
+            raise self._refusal(needs)
+
+    def _refusal(self, needs: Capability) -> ModeRefusedError:
+        refused = Capability(needs.value & ~self.mask)
+        blocking = [
+            hold.cause for scope in self._upwards() for hold in scope._holds.values() if refused.value & ~hold._mask
+        ]
+        words = "; ".join(in_words(cause) for cause in blocking)
+        return ModeRefusedError(
+            f"{self.path!r} is in mode {self._mode.name}, which does not allow {names(refused)}: {words}",
+            mode=self._mode,
+            needs=needs,
+        )
+
+    def why(self) -> str:
+        """The effective mode in words: every cause here and above, whose it is and how it clears."""
+        lines = [f"{self.path!r} is {self._mode.name} and allows {names(self.capabilities)}"]
+        lines += [f"  {in_words(hold.cause)}" for scope in self._upwards() for hold in scope._holds.values()]
+        if len(lines) == 1:
+            lines[0] += "; no cause is held"
+        return "\n".join(lines)
+
+    def _upwards(self) -> Iterator["ModeScope"]:
+        scope: ModeScope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+    def walk(self) -> Iterator["ModeScope"]:
+        """This scope and all below, parents first, in the order in which they were made."""
+        waiting: list[ModeScope] = [self]
+        while waiting:
+            scope = waiting.pop()
+            yield scope
+            waiting.extend(reversed(scope._below))
+
+    # ------------------------------------------------------------ causes
+
+    def hold(
+        self,
+        mode: Mode,
+        *,
+        owner: str | None = None,
+        reason: str,
+        capabilities: Capability | None = None,
+        latched: bool = False,
+        expires: float | None = None,
+        clears_when: Callable[[], bool] | None = None,
+    ) -> Hold:
+        """Hold *mode* here and on everything below, until it is cleared.
+
+        It takes effect before this returns, in the same scheduler step.  Holding what
+        the same owner holds for the same reason already returns the same handle at the newer level: so
+        a new incarnation of a component takes over what its predecessor held.
+
+        Args:
+            mode: The mode to hold.  NORMAL is useful together with *capabilities*.
+            owner: Who holds it; None is the component that calls, or else this scope.
+            reason: Why, in words.
+            capabilities: What is left; None is what the mode leaves.  It can only take away.
+            latched: Survive the process, and the normal end of the owner.
+            expires: Seconds after which it clears by itself; None is never.
+            clears_when: A function asked ten times a second; the cause clears when it returns true.  If it
+                raises, that is logged once and the cause stays.
+
+        Trio checkpoint: never.
+        """
+        if not isinstance(mode, Mode):
+            raise TypeError(f"mode is a Mode, got {mode!r}")
+        if not isinstance(reason, str) or not reason:
+            raise ValueError(f"reason says in words why the mode is held, got {reason!r}")
+        if expires is not None and not 0.0 < number("expires", expires) < math.inf:
+            raise ValueError(f"expires is in seconds, positive and finite, or None, got {expires!r}")
+        if clears_when is not None and not callable(clears_when):
+            raise TypeError(f"clears_when is a function without arguments, got {clears_when!r}")
+        if owner is None:
+            caller = _SCOPE.get(None)
+            owner = caller.path if caller is not None and caller.parent is not None else self.path
+        run = current_run()
+        now = run.utcnow()
+        held = self._holds.get((owner, reason))
+        cause = ModeCause(
+            scope=self.path,
+            owner=owner,
+            reason=reason,
+            mode=mode,
+            since=held.since if held is not None else now,
+            latched=latched,
+            expires=run.wall_time(trio.current_time() + expires) if expires is not None else None,
+            capabilities=capabilities,
+        )
+        hold = self._take(cause)
+        hold.due = trio.current_time() + expires if expires is not None else math.inf
+        hold.clears_when = clears_when
+        if expires is not None or clears_when is not None:
+            clearing_clock().watch(hold)
+        else:
+            clearing_clock().forget(hold)
+        if latched and self.latch_log is not None:
+            self.latch_log.held(cause)
+        return hold
+
+    def _take(self, cause: ModeCause) -> Hold:
+        """Put *cause* into effect; a latched one that comes back from disk enters here, too."""
+        mask = mask_of(cause.mode, cause.capabilities)
+        key = (cause.owner, cause.reason)
+        hold = self._holds.get(key)
+        changed = hold is None or hold.mode != cause.mode
+        if hold is None:
+            hold = self._holds[key] = Hold(self, cause, mask)
+        else:
+            hold._cause = cause
+            hold._mask = mask
+            hold._held = True
+        if changed and self.tree.hooks:
+            emit(
+                self.tree,
+                CauseHeld,
+                scope=self.path,
+                owner=cause.owner,
+                reason=cause.reason,
+                mode=cause.mode.name,
+                latched=cause.latched,
+            )
+        self._cascade()
+        return hold
+
+    def _let_go(self, hold: Hold, by: str) -> None:
+        clearing_clock().forget(hold)
+
+        def loosen() -> None:
+            # Held anew while the release was on its way to the disk: then the newer hold stands.
+            if hold._held:
+                return
+            key = (hold.owner, hold.reason)
+            if self._holds.get(key) is hold:
+                del self._holds[key]
+                if self.tree.hooks:
+                    emit(self.tree, CauseCleared, scope=self.path, owner=hold.owner, reason=hold.reason, by=by)
+                self._cascade()
+
+        if hold.latched and self.latch_log is not None:
+            self.latch_log.released(hold.cause, loosen)
+        else:
+            loosen()
+
+    def clear(self, owner: str, reason: str, *, by: str) -> None:
+        """Clear one cause that is held here, as an operator named *by*.
+
+        Raises:
+            LookupError: no such cause is held here; the message lists those that are.
+
+        Trio checkpoint: never.
+        """
+        hold = self._holds.get((owner, reason))
+        if hold is None:
+            held = "; ".join(f"{cause.owner!r}: {cause.reason!r}" for cause in self.causes) or "none"
+            raise LookupError(
+                f"no cause of {owner!r} with the reason {reason!r} is held on {self.path!r}; held are: {held}"
+            )
+        hold.cleared(by)
+
+    def clear_owned(self, owner: str, by: str) -> None:
+        """Clear what *owner* holds here and below, but for latched causes: it ended well or was stopped by hand."""
+        for scope in list(self.walk()):
+            for hold in list(scope._holds.values()):
+                if hold.owner == owner and not hold.latched:
+                    hold.cleared(by)
+
+    async def settled(self) -> None:
+        """Wait until the latched causes that were held or released so far are on disk.
+
+        Returns at once when there is no store.
+
+        Trio checkpoint: always.
+        Cancellation: passes; the writing goes on.
+        """
+        await trio.lowlevel.checkpoint()
+        if self.latch_log is not None:
+            await self.latch_log.settled()
+
+    def _cascade(self) -> None:
+        """Push the effective mode and mask down.  First everything changes, then everybody is told: no reader sees half."""
+        changed: list[tuple[ModeScope, Mode]] = []
+        waiting: list[ModeScope] = [self]
+        while waiting:
+            scope = waiting.pop()
+            mode = scope.parent._mode if scope.parent is not None else Mode.NORMAL
+            mask = scope.parent.mask if scope.parent is not None else ALL.value
+            if scope._holds:
+                mode, mask = combine(mode, mask, ((hold.mode, hold._mask) for hold in scope._holds.values()))
+            if mode is not scope._mode or mask != scope.mask:
+                before, scope._mode, scope.mask = scope._mode, mode, mask
+                scope._epoch += 1
+                changed.append((scope, before))
+                waiting.extend(reversed(scope._below))
+        for scope, before in changed:
+            if before is not scope._mode:
+                scope._tell(before)
+
+    def _tell(self, before: Mode) -> None:
+        mode = self._mode
+        for watcher in list(self._watchers.values()):
+            watcher(mode)
+        if self.tree.hooks:
+            emit(
+                self.tree,
+                ModeRaised if mode > before else ModeLowered,
+                scope=self.path,
+                before=before.name,
+                mode=mode.name,
+            )
+
+    def detach(self) -> None:
+        """Leave the tree: what is above no longer reaches this scope, whose members are gone."""
+        if self.parent is not None and self in self.parent._below:
+            self.parent._below.remove(self)
+
+    # ------------------------------------------------------------ reacting
+
+    def watch(self, watcher: Callable[[Mode], None]) -> Callable[[], None]:
+        """Call *watcher* in the step of every change of the mode; what is returned ends that."""
+        key = object()
+        self._watchers[key] = watcher
+
+        def unwatch() -> None:
+            self._watchers.pop(key, None)
+
+        return unwatch
+
+    async def wait_for(self, predicate: Callable[[Mode], bool]) -> Mode:
+        """Wait until ``predicate(mode)`` is true, and return the mode for which it was.
+
+        It is judged now and in the step of each change, so a mode that was left again before the
+        waiter ran is not missed.
+
+        Trio checkpoint: always.
+        Cancellation: passes; nothing is left behind.
+        """
+        return await wait_for(self, predicate)
+
+    def changes(self) -> AsyncIterator[Mode]:
+        """Iterate over every change of the effective mode from this call on, in order; none is missed.
+
+        Trio checkpoint: always, at each item.
+        Cancellation: passes; the item that was not handed out comes next.
+        """
+        return Changes(self)
+
+    def cancel_when(self, mode: Mode) -> AbstractContextManager[trio.CancelScope]:
+        """Cancel the block as soon as the mode is *mode* or worse; entered so, it is cancelled at once.
+
+        ``scope.cancelled_caught`` says afterwards whether that happened.
+
+        Trio checkpoint: never by itself.
+        """
+        return cancelled_when(self, mode)
+
+
+#: The scope of the current task; the supervisor sets it in each child's context.
+_SCOPE: contextvars.ContextVar[ModeScope] = contextvars.ContextVar("genesis_trio.scope")

@@ -1,0 +1,85 @@
+"""Reacting to a mode: waiting for one, seeing every change, being cancelled by one."""
+
+import contextlib
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING
+
+import trio
+
+from genesis_trio.modes._values import Mode
+
+if TYPE_CHECKING:
+    from genesis_trio.modes._scope import ModeScope
+
+__all__ = ["Changes", "cancelled_when", "wait_for"]
+
+
+async def wait_for(scope: "ModeScope", predicate: Callable[[Mode], bool]) -> Mode:
+    """See `ModeScope.wait_for`."""
+    found: list[Mode] = []
+    arrived = trio.Event()
+
+    def judge(mode: Mode) -> None:
+        if not found and predicate(mode):
+            found.append(mode)
+            arrived.set()
+
+    judge(scope.mode)
+    if found:
+        await trio.lowlevel.checkpoint()
+        return found[0]
+    unwatch = scope.watch(judge)
+    try:
+        await arrived.wait()
+    finally:
+        unwatch()
+    return found[0]
+
+
+@contextlib.contextmanager
+def cancelled_when(scope: "ModeScope", mode: Mode) -> Iterator[trio.CancelScope]:
+    """See `ModeScope.cancel_when`."""
+    with trio.CancelScope() as cancelled:
+
+        def judge(now: Mode) -> None:
+            if now >= mode:
+                cancelled.cancel(reason=f"the mode of {scope.path!r} is {now.name}")
+
+        judge(scope.mode)
+        unwatch = scope.watch(judge)
+        try:
+            yield cancelled
+        finally:
+            unwatch()
+
+
+class Changes(AsyncIterator[Mode]):
+    """The iterator of `ModeScope.changes`.  The scope knows it weakly, so an abandoned one goes away by itself."""
+
+    def __init__(self, scope: "ModeScope") -> None:
+        self._seen: deque[Mode] = deque()
+        self._arrived = trio.Event()
+        itself = weakref.ref(self)
+
+        def remember(mode: Mode) -> None:
+            changes = itself()
+            if changes is None:
+                unwatch()
+            else:
+                changes._seen.append(mode)
+                changes._arrived.set()
+
+        unwatch = scope.watch(remember)
+        weakref.finalize(self, unwatch)
+
+    def __aiter__(self) -> "Changes":
+        return self
+
+    async def __anext__(self) -> Mode:
+        await trio.lowlevel.checkpoint()
+        while not self._seen:
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+        return self._seen.popleft()
