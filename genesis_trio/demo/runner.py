@@ -15,7 +15,7 @@ from genesis_trio.demo.desk import ExecutionState, LedgerState
 from genesis_trio.demo.plan import Fault, FaultKind
 from genesis_trio.demo.report import Report, Tally, make_report
 from genesis_trio.demo.venue import Venue
-from genesis_trio.demo.wire import JsonLines
+from genesis_trio.demo.wire import JsonLines, NoSending
 
 __all__ = ["play_day"]
 
@@ -111,19 +111,6 @@ class DeskKeeper:
         now = trio.current_time()
         self.tally.seconds[self._where] += now - self._since
         self._where, self._since = where, now
-
-
-class NoSending(trio.abc.SendStream):
-    """The half of a stream that is not there."""
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        raise trio.ClosedResourceError("this side only listens")
-
-    async def wait_send_all_might_not_block(self) -> None:
-        raise trio.ClosedResourceError("this side only listens")
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
 
 
 async def play_day(market: Sequence[Moment], plan: Sequence[Fault], *, seed: int, speed: float) -> Report:

@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-__all__ = ["JsonLines"]
+__all__ = ["JsonLines", "NoSending"]
 
 CHUNK = 65536
 
@@ -54,3 +54,16 @@ class JsonLines:
         if not isinstance(message, dict):
             raise ValueError(f"a message is a JSON object, got {line[:80]!r}")
         return message
+
+
+class NoSending(trio.abc.SendStream):
+    """The half of a stream that is not there."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        raise trio.ClosedResourceError("this side only listens")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise trio.ClosedResourceError("this side only listens")
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
