@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
 import httpx2
@@ -19,6 +19,8 @@ from websockets.trio.client import ClientConnection, connect
 from genesis_trio.demo.trading.records import Fill, Levels, MarketUpdate, Order, OrderState, Status, VenueError
 
 __all__ = ["VenueBusyError", "VenueDownError", "VenueLink", "open_link"]
+
+T = TypeVar("T")
 
 #: The biggest message that we take, in bytes.
 MAX_MESSAGE = 4 * 2**20
@@ -91,14 +93,14 @@ class VenueLink:
     @contextlib.asynccontextmanager
     async def market(self) -> AsyncIterator[AsyncIterator[MarketUpdate | None]]:
         """Market data: a snapshot, then what changes; None is a sign of life."""
-        async with self._listen("/market") as messages:
-            yield map_messages(messages, market_update)
+        async with self._listen("/market") as connection:
+            yield Messages(connection, market_update)
 
     @contextlib.asynccontextmanager
     async def private(self, *, after: int) -> AsyncIterator[AsyncIterator[Fill | OrderState | None]]:
         """Our fills, from the one that follows fill number *after*, and the changes of our orders."""
-        async with self._listen(f"/private?after={after}") as messages:
-            yield map_messages(messages, private_message)
+        async with self._listen(f"/private?after={after}") as connection:
+            yield Messages(connection, private_message)
 
     @contextlib.asynccontextmanager
     async def _listen(self, path: str) -> AsyncIterator[ClientConnection]:
@@ -138,16 +140,34 @@ def found(answer: httpx2.Response) -> OrderState | None:
     return None if answer.status_code == 404 else OrderState.from_wire(expect(answer))
 
 
-async def map_messages(messages: ClientConnection, read: Callable[[dict[str, Any]], Any]) -> AsyncIterator[Any]:
-    async for text in messages:
+class Messages(Generic[T]):
+    """The messages of a WebSocket, each of them read by *read*.
+
+    Not an async generator: one that is left early would have to be closed.
+    """
+
+    def __init__(self, connection: ClientConnection, read: Callable[[dict[str, Any]], T]) -> None:
+        self._connection = connection
+        self._read = read
+
+    def __aiter__(self) -> "Messages[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        """The next message.
+
+        Raises:
+            WebSocketException: the stream is closed; the link makes a `VenueDownError` of it.
+            VenueError: the venue sent nonsense.
+        """
+        text = await self._connection.recv()
         try:
             message = json.loads(text)
         except ValueError as error:
             raise VenueError(f"this is not JSON: {text[:80]!r}") from error
         if not isinstance(message, dict):
             raise VenueError(f"a message is a JSON object, got {text[:80]!r}")
-        yield read(message)
-    raise VenueDownError("the venue closed the stream")
+        return self._read(message)
 
 
 def market_update(message: dict[str, Any]) -> MarketUpdate | None:
