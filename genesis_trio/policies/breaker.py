@@ -300,13 +300,13 @@ class CircuitBreaker(RunBound):
         return BreakerStatistics(
             state=self._state,
             consecutive_failures=self._consecutive_failures,
-            successes=self._successes + sum(lane.succeeded for lane in self._lanes),
+            successes=self._successes + sum(lane.succeeded for lane in self._every_lane()),
             failures=self._failures,
             rejections=self._rejections,
             cancellations=self._cancellations,
             slow=self._slow,
             opened=self._opened,
-            in_flight=sum(lane.in_flight for lane in self._lanes),
+            in_flight=sum(lane.in_flight for lane in self._every_lane()),
             probes_in_flight=len(self._probes),
             retry_after=self._retry_after(trio.current_time()) if trio.lowlevel.in_trio_run() else 0.0,
         )
@@ -343,7 +343,7 @@ class CircuitBreaker(RunBound):
             self._join(self._lane)
 
     def _run_ended(self) -> None:
-        for lane in self._lanes:
+        for lane in self._every_lane():
             lane.close()
 
     def _join(self, lane: Lane) -> None:
@@ -356,6 +356,10 @@ class CircuitBreaker(RunBound):
         if self._lanes.pop(lane, self) is None:
             self._successes += lane.succeeded
 
+    def _every_lane(self) -> list[Lane]:
+        # A copy: the garbage collector may retire a lane at any moment, also in the middle of a loop over them.
+        return list(self._lanes)
+
     def _publish(self, *lanes: Lane) -> None:
         """Open or close the lanes according to the state; all of them if none is given."""
         self._is_easy = (
@@ -363,7 +367,7 @@ class CircuitBreaker(RunBound):
             and self._state in (BreakerState.CLOSED, BreakerState.DISABLED)
             and self._ramp_ends == -math.inf
         )
-        for lane in lanes or self._lanes:
+        for lane in lanes or self._every_lane():
             if self._is_easy:
                 lane.open(self._for_all)
                 if self._consecutive_failures:
@@ -538,14 +542,14 @@ class CircuitBreaker(RunBound):
             self._failures += 1
             self._consecutive_failures += 1
             if self._is_easy:
-                for lane in self._lanes:
+                for lane in self._every_lane():
                     lane.listen()
         else:
             self._successes += 1
             if self._consecutive_failures:
                 self._consecutive_failures = 0
                 if self._is_easy:
-                    for lane in self._lanes:
+                    for lane in self._every_lane():
                         lane.open(self._for_all)
         if self._state is BreakerState.HALF_OPEN:
             self._judge_probe(failed, error)

@@ -166,6 +166,8 @@ class Guard(RunBound):
         self._is_urgent = needs is not None and bool(needs) and needs in _URGENT
         budgets = [policy.budget for policy in (retry, hedge) if policy is not None and policy.budget is not None]
         self._budgets = tuple(dict.fromkeys(budgets))  # a call pays once into each, also where both share one
+        # Where a refusal is not the end, whoever decides must go on with it: deciding twice would count it twice.
+        self._retries_refusals = retry is not None and any(retry._rule.names(cls) for cls in REFUSALS)
         self._refuse_contradictions()
         self._lane = Lane(self.breaker)
         if self.breaker is not None:
@@ -403,13 +405,13 @@ class Guard(RunBound):
     def _admit_first(self) -> Permit | GenesisError | None:
         """The lane is closed, or the mode does not allow the call, or both were not known yet in this run.
 
-        None: the retry waits for such a refusal, on the general path.
+        None: the retry waits for refusals, which is for the general path to do.
         """
         self._enter_run()
+        if self._retries_refusals:
+            return None
         permit = self._decide()
         if isinstance(permit, GenesisError):
-            if self._retry is not None and self._retry._rule.names(type(permit)):
-                return None
             self._count_rejected(permit)
         self._counts.calls += 1
         return permit

@@ -21,6 +21,7 @@ from genesis_trio.errors import (
 )
 from genesis_trio.events import observe
 from genesis_trio.modes import Capability, Mode, mode_scope
+from genesis_trio.policies._lane import Lane
 from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 from genesis_trio.policies.budget import RetryBudget
 from genesis_trio.policies.bulkhead import Bulkhead
@@ -522,3 +523,32 @@ async def test_guard_statistics_of_two_guards_on_one_policy_are_apart(autojump_c
 
     assert first.statistics().retries == 1
     assert attrs.astuple(second.statistics()) == (0,) * 11
+
+
+# ---------------------------------------------------------------- guards that go away
+
+
+@pytest.mark.parametrize("moment", ["listen", "open", "close"])
+async def test_breaker_guard_collected_while_it_tells_its_guards_is_no_error(moment, monkeypatch):
+    """The garbage collector may take a guard in the middle of a transition; its counts stay the breaker's."""
+    breaker = CircuitBreaker("venue", failure_threshold=2)
+    guards = [Guard(f"orders {number}", breaker=breaker) for number in range(3)]
+    for guard in guards:
+        assert await guard.execute(Venue()) == "ack"
+    method = getattr(Lane, moment)
+
+    def collect_first(lane, *args):
+        del guards[1:]
+        gc.collect()
+        return method(lane, *args)
+
+    del guard
+    monkeypatch.setattr(Lane, moment, collect_first)
+    venue = Venue(OSError("down"), "ack", OSError("down"))
+    for _ in range(4):
+        with contextlib.suppress(OSError):
+            await guards[0].execute(venue)
+
+    assert len(guards) == 1
+    assert breaker.state is BreakerState.OPEN
+    assert breaker.statistics().successes == 3 + 1
