@@ -4,4 +4,5 @@
 - `plugins`: a component by ``module:attribute`` or by its entry point.
 - `running`: signals, store, admin socket around one supervisor.
 - `admin`: questions and orders over a Unix socket.
+- `http`: one HTTP connection, for whoever has something to answer.
 """
