@@ -1,0 +1,97 @@
+"""The service of the tutorial runs as the page says: its files are taken from the page, and the commands are real."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from genesis_trio.cli import main
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs/tutorial/06-a-whole-service.md").read_text(encoding="utf-8")
+GENESIS = "import sys; from genesis_trio.cli import main; sys.exit(main())"
+
+
+def block_of(name):
+    """The block of the page whose first line says that it is the file *name*."""
+    (found,) = re.findall(rf"^```\w+\n(# {re.escape(name)}\n.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in ("my_desk.py", "service.toml"):
+        (tmp_path / name).write_text(block_of(name), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("my_desk", None)
+
+
+def start():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", str(ROOT)])}
+    return subprocess.Popen(
+        [sys.executable, "-c", GENESIS, "run", "service.toml"], env=environment, stderr=subprocess.DEVNULL
+    )
+
+
+def status(capsys):
+    """What the service answers, once it is up."""
+    for _ in range(400):
+        if main(["status", "--socket", "desk.sock", "--json"]) == 0:
+            return json.loads(capsys.readouterr().out)
+        time.sleep(0.05)  # polling another process
+    raise AssertionError("the service does not answer")
+
+
+def test_tutorial_service_check_says_what_the_page_says(folder, capsys):
+    """The reader sees the line that the page shows."""
+    assert main(["check", "service.toml"]) == 0
+
+    assert capsys.readouterr().out in PAGE
+
+
+def test_tutorial_service_mistyped_key_is_one_line(folder, capsys):
+    """The page promises that a wrong key is named, with what is allowed."""
+    text = block_of("service.toml").replace('requires = ["ledger"]', 'critcality = "critical"')
+    Path("service.toml").write_text(text, encoding="utf-8")
+
+    assert main(["check", "service.toml"]) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "unknown key children[1].critcality (did you mean 'criticality'?)" in line
+
+
+@pytest.mark.slow
+def test_tutorial_service_runs_holds_dies_and_comes_back_as_the_page_says(folder, capsys):
+    """NORMAL, then SAFE by hand, which survives kill -9 because it is latched, then NORMAL again, then an ordered stop."""
+    process = start()
+    try:
+        before = status(capsys)
+        assert main(["hold", "--socket", "desk.sock", "desk", "SAFE", "I want to look at something"]) == 0
+        process.kill()
+        process.wait(timeout=20)
+        process = start()
+        capsys.readouterr()
+        after = status(capsys)
+        assert main(["clear", "--socket", "desk.sock", "desk", "operator", "I want to look at something"]) == 0
+        cleared = status_after(capsys)
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert list(before["children"]) == ["desk/ledger", "desk/strategy", "desk/feed"]
+    assert (before["mode"], after["mode"], cleared["mode"], code) == ("NORMAL", "SAFE", "NORMAL", 0)
+
+
+def status_after(capsys):
+    capsys.readouterr()
+    return status(capsys)
