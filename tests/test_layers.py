@@ -20,6 +20,7 @@ PACKAGE = Path(genesis_trio.__file__).parent
 
 # From the ground up.  What shares a line is one layer.
 LAYERS: list[set[str]] = [
+    {"_interrupts"},
     {"errors"},
     {"_runtime"},
     {"events"},
@@ -44,6 +45,7 @@ PURE = {
     "genesis_trio.persistence.policy",
     "genesis_trio.policies._check",
     "genesis_trio.policies._quantile",
+    "genesis_trio.policies._ramp",
     "genesis_trio.policies._tokens",
 }
 # What a calculation must not know; `datetime` is a type, and the linter forbids to ask it what time it is.

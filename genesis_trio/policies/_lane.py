@@ -63,9 +63,8 @@ class Lane:
     permit and `successes` takes it back: two iterators that count by themselves how often they were asked.
     (An attribute ``+= 1`` costs twice as much; benchmarks/bench_guarded_calls.py, table 1.)
 
-    When the breaker has a failure to forget, the lane is *attentive*: permits are as before, but `successes` is
-    empty, so that every success is told.  In any other case it is *closed*, in the step in which the breaker
-    changes: both are empty, and a call asks `take` and tells `settle`.
+    In any other case it is *closed*, in the step in which the breaker changes: both are empty, and a call asks
+    `take` and tells `settle`.
 
     Without a breaker it counts all the same, and is closed only until its first use in a run.
 
@@ -97,9 +96,10 @@ class Lane:
         self.admissions = self.successes = _NOTHING
         self.root: ModeScope | _Nowhere = NOWHERE
         self._permit: Permit | None = None  # of the admissions
+        # What was counted before, plus what the iterator in use has to give altogether.
         self._handed_out = 0
-        self._admitted = 0
         self._succeeded = 0
+        self._admitted = 0
         self._settled = 0
 
     # ------------------------------------------------------------ by the breaker
@@ -109,15 +109,10 @@ class Lane:
         if permit is not self._permit:
             self.close()
             self._permit = permit
+            self._handed_out += _MANY
+            self._succeeded += _MANY
             self.admissions = repeat(permit, _MANY)
-        if self.successes is _NOTHING:
             self.successes = repeat(permit, _MANY)
-
-    def listen(self) -> None:
-        """Go on handing out, but let every success be told."""
-        if self.successes is not _NOTHING:
-            self._succeeded = self.succeeded
-            self.successes = _NOTHING
 
     def close(self) -> None:
         """Hand out nothing more."""
@@ -136,12 +131,12 @@ class Lane:
     @property
     def handed_out(self) -> int:
         """How many permits were taken from `admissions`."""
-        return self._handed_out + _taken(self.admissions)
+        return self._handed_out - length_hint(self.admissions)
 
     @property
     def succeeded(self) -> int:
         """How many were given back to `successes`."""
-        return self._succeeded + _taken(self.successes)
+        return self._succeeded - length_hint(self.successes)
 
     @property
     def started(self) -> int:
@@ -170,14 +165,17 @@ class Lane:
         if self.breaker is not None:
             self.breaker._settle(permit, outcome, error)
 
+    def settle_error(self, permit: Permit, error: BaseException) -> None:
+        """Tell that an attempt ended with *error*; what that means is the breaker's rule to say."""
+        self._settled += 1
+        breaker = self.breaker
+        if breaker is not None:
+            breaker._settle(permit, breaker._rule.outcome(error, breaker.name), error)
+
     def not_this_one(self) -> None:
         """Somebody asked `successes` and held another permit than it gave: that one is not to be counted."""
         if self.successes is not _NOTHING:
             self._succeeded -= 1
-
-
-def _taken(items: Iterator[Permit]) -> int:
-    return 0 if items is _NOTHING else _MANY - length_hint(items)
 
 
 _FREE = Permit(0, is_shared=True)

@@ -1,7 +1,8 @@
 """How many of the latest calls failed or were slow, as plain numbers."""
 
 from collections import deque
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 
@@ -10,6 +11,8 @@ from genesis_trio.policies import _check
 _DEFAULT_CALLS = 100
 # Up to so many moments within a window of seconds each outcome expires at its own time.
 _EXACT_MOMENTS = 1000
+# So many are saved, each for the calls of a hundredth of the span.
+_SAVED_MOMENTS = 100
 
 
 @attrs.frozen(kw_only=True)
@@ -93,6 +96,13 @@ class Outcomes(Protocol):
         """The calls in the window."""
         ...
 
+    def saved(self, now: float) -> dict[str, list[Any]]:
+        """What it holds, as plain values, with ages instead of times; of bounded size."""
+        ...
+
+    def take_over(self, saved: Mapping[str, Any], then: float) -> None:
+        """Add what was `saved` at *then*; nothing if that was a window of the other kind."""
+
 
 class OutcomesOfCalls:
     """The latest *size* calls."""
@@ -115,6 +125,13 @@ class OutcomesOfCalls:
 
     def totals(self, now: float) -> Totals:
         return Totals(len(self._calls), self._failures, self._slow)
+
+    def saved(self, now: float) -> dict[str, list[Any]]:
+        return {"calls": [failed + 2 * slow for failed, slow in self._calls]}
+
+    def take_over(self, saved: Mapping[str, Any], then: float) -> None:
+        for call in saved.get("calls", ()):
+            self.add(then, failed=bool(call & 1), slow=bool(call & 2))
 
 
 class OutcomesOfSeconds:
@@ -149,6 +166,24 @@ class OutcomesOfSeconds:
     def totals(self, now: float) -> Totals:
         self._expire(now)
         return Totals(self._calls, self._failures, self._slow)
+
+    def saved(self, now: float) -> dict[str, list[Any]]:
+        self._expire(now)
+        moments: list[list[Any]] = []
+        for time, calls, failures, slow in self._moments:
+            age = now - time
+            if moments and moments[-1][0] - age < self._span / _SAVED_MOMENTS:
+                moments[-1][1:] = moments[-1][1] + calls, moments[-1][2] + failures, moments[-1][3] + slow
+            else:
+                moments.append([age, calls, failures, slow])
+        return {"moments": moments}
+
+    def take_over(self, saved: Mapping[str, Any], then: float) -> None:
+        for age, calls, failures, slow in saved.get("moments", ()):
+            self._moments.append((then - age, calls, failures, slow))
+            self._calls += calls
+            self._failures += failures
+            self._slow += slow
 
     def _expire(self, now: float) -> None:
         moments = self._moments

@@ -528,7 +528,7 @@ async def test_guard_statistics_of_two_guards_on_one_policy_are_apart(autojump_c
 # ---------------------------------------------------------------- guards that go away
 
 
-@pytest.mark.parametrize("moment", ["listen", "open", "close"])
+@pytest.mark.parametrize("moment", ["open", "close"])
 async def test_breaker_guard_collected_while_it_tells_its_guards_is_no_error(moment, monkeypatch):
     """The garbage collector may take a guard in the middle of a transition; its counts stay the breaker's."""
     breaker = CircuitBreaker("venue", failure_threshold=2)
@@ -548,7 +548,8 @@ async def test_breaker_guard_collected_while_it_tells_its_guards_is_no_error(mom
     for _ in range(4):
         with contextlib.suppress(OSError):
             await guards[0].execute(venue)
+    assert breaker.state is BreakerState.OPEN
+    breaker.reset()
 
     assert len(guards) == 1
-    assert breaker.state is BreakerState.OPEN
     assert breaker.statistics().successes == 3 + 1
