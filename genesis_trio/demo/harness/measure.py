@@ -172,9 +172,6 @@ def _outages(stretches: Sequence[Stretch]) -> list[Span]:
 def _recover(recording: Recording, stretches: Sequence[Stretch]) -> tuple[tuple[Recovery, ...], tuple[Span, ...]]:
     """Give each outage to the fault that it follows, or to none."""
     effects = sorted(_effects(recording.injections), key=lambda effect: effect.began)
-    for earlier, later in reversed(list(itertools.pairwise(effects))):
-        if later.began <= earlier.deadline:  # one in the wake of the other: what is felt then cannot be told apart
-            earlier.deadline = max(earlier.deadline, later.deadline)
     unexplained: list[Span] = []
     for outage in _outages(stretches):
         # Of those that began before it, only the last; and all that began while it lasted.
@@ -182,7 +179,10 @@ def _recover(recording: Recording, stretches: Sequence[Stretch]) -> tuple[tuple[
         before = [effect for effect in effects if effect.began <= outage.start]
         if before and outage.start <= before[-1].deadline:
             causes.append(before[-1])
+        # What is felt of several at once cannot be told apart: they are judged together.
+        deadline = max((effect.deadline for effect in causes), default=0.0)
         for effect in causes:
+            effect.deadline = deadline
             ended = outage.end if outage.end < recording.seconds else math.inf
             if math.isinf(ended) and recording.seconds <= effect.deadline:
                 ended = recording.seconds  # the market closed before there was time enough
