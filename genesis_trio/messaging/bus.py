@@ -54,6 +54,19 @@ class Bus:
                 for message, sender, count in self._latest[topic].values():
                     mailbox.put(topic, message, sender, count)
 
+    def refresh(self, mailbox: Mailbox) -> None:
+        """A new reader came to *mailbox*: what its predecessor knew of the newest messages went with it.
+
+        Not where handled messages are kept: there the reader's state came back together with its position.
+        """
+        if mailbox.keeps_handled:
+            return
+        for topic in mailbox.topics:
+            if topic.latest:
+                for message, sender, count in self._latest[topic].values():
+                    if not mailbox.is_waiting(sender, count):
+                        mailbox.put(topic, message, sender, count)
+
     def close(self, mailbox: Mailbox) -> None:
         """Stop to deliver to *mailbox*, and let those go on that wait for its room."""
         for topic in mailbox.topics:

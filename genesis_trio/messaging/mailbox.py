@@ -167,6 +167,12 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._by_key) if self._by_key else len(self._waiting)
 
+    def is_waiting(self, sender: Sender, number: int) -> bool:
+        """True if that message of *sender* is still to be handed out."""
+        return any(
+            entry.number == number and entry.sender is sender for entry in (*self._waiting, *self._by_key.values())
+        )
+
     async def wait(self) -> None:
         """Wait until something arrives, or somebody calls `wake`."""
         await self._readers.park()

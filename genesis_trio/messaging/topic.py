@@ -39,7 +39,8 @@ class Topic(Generic[T]):
         name: Unique in a tree; saved messages are found again by it.
         message_type: What `publish` accepts.
         key: What a message is about (an instrument, an order id), for CONFLATE and *latest*.
-        latest: Hand a new mailbox the newest message of each key (without *key*: the newest).
+        latest: Hand a new mailbox the newest message of each key (without *key*: the newest).  A new reader of an
+            old one gets them again as well, unless its state is saved with its position.
     """
 
     __slots__ = ("key", "latest", "message_type", "name")

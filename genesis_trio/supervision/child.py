@@ -615,6 +615,7 @@ class Child:
             mailbox.capacity = capacity
             if mailbox.in_hand:
                 mailbox.give_back(crashed=True)  # its reader failed and came back without a restart
+            self.tree.bus.refresh(mailbox)
             return mailbox
         if self.is_saved and overflow.keeps_all:
             from genesis_trio.persistence import codec

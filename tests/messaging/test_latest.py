@@ -1,0 +1,97 @@
+"""Topics that keep the newest message: what a new reader of an old mailbox is told."""
+
+import attrs
+import pytest
+import trio
+
+from genesis_trio import Backoff, Component, Overflow, Topic, open_store, open_supervisor
+
+
+@attrs.frozen
+class Price:
+    symbol: str
+    value: int
+
+
+PRICES = Topic("prices", Price, key=lambda price: price.symbol, latest=True)
+
+KINDS = [Overflow.CONFLATE, Overflow.DROP_OLDEST, Overflow.BLOCK, Overflow.REJECT]
+
+
+async def publish(ctx):
+    for value in (1, 2):
+        ctx.publish(PRICES, Price("A", value))
+    ctx.publish(PRICES, Price("B", 7))
+    ctx.ready()
+    await ctx.wait_stopping()
+
+
+async def read_twice(overflow, store=None, component=None):
+    """What the first reader is told, and what its successor is told."""
+    told = []
+
+    async def read(ctx):
+        seen = []
+        told.append(seen)
+        async with ctx.subscribe(PRICES, overflow=overflow) as prices:
+            ctx.ready()
+            async for price in prices:
+                seen.append((price.symbol, price.value))
+
+    class Saved(Component[Count]):
+        async def run(self, ctx):
+            await read(ctx)
+
+    backoff = Backoff(base_delay=0.1, jitter="none")
+    async with open_supervisor("desk", store=store, backoff=backoff) as desk:
+        await desk.start(publish, name="publisher")
+        child = await desk.start(read if store is None else Saved, name="reader")
+        await trio.sleep(1)
+        await child.restart()
+        await trio.sleep(1)
+        await desk.stop()
+    return told
+
+
+@attrs.define
+class Count:
+    n: int = 0
+
+
+@pytest.mark.parametrize("overflow", KINDS)
+async def test_latest_new_reader_of_old_mailbox_gets_newest_again(overflow, autojump_clock):
+    """What the predecessor knew went with it, so its successor is told the newest message of each key."""
+    assert await read_twice(overflow) == [[("A", 2), ("B", 7)], [("A", 2), ("B", 7)]]
+
+
+@pytest.mark.parametrize("overflow", [Overflow.BLOCK, Overflow.REJECT])
+async def test_latest_saved_reader_gets_nothing_again(overflow, autojump_clock):
+    """A state that came back with its position has those messages in it already."""
+    async with open_store("memory:") as store:
+        assert await read_twice(overflow, store) == [[("A", 2), ("B", 7)], []]
+
+
+async def test_latest_message_that_waits_is_not_told_twice(autojump_clock):
+    """A newest message that the predecessor had in hand comes back once."""
+    told = []
+
+    async def read(ctx):
+        async with ctx.subscribe(PRICES, overflow=Overflow.CONFLATE) as prices:
+            ctx.ready()
+            async for price in prices:
+                told.append(price.value)
+                if len(told) == 1:
+                    raise OSError("once")
+
+    async def publish_one(ctx):
+        ctx.publish(PRICES, Price("A", 1))
+        ctx.ready()
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(publish_one, name="publisher")
+        await desk.start(read, name="reader")
+        await trio.sleep(5)
+        await desk.stop()
+
+    assert told == [1, 1]
