@@ -28,7 +28,8 @@ class _Patience:
 
     def move(self, now: float, full: float) -> None:
         passed = now - self.since
-        self.left = self.left - passed if self.bad else min(full, self.left + passed * REFILL)
+        # Never below zero: a long trouble is no debt that later, short ones would have to pay.
+        self.left = max(0.0, self.left - passed) if self.bad else min(full, self.left + passed * REFILL)
         self.since = now
 
 

@@ -42,6 +42,18 @@ def test_meter_hold_down_doubles_on_re_entry_and_is_forgotten():
     assert lowered == pytest.approx([7, 22, 107], abs=0.11)
 
 
+def test_meter_long_outage_is_no_debt():
+    """However long the last trouble was, a short one changes nothing once patience is full again."""
+    meter = ModeMeter(ModePolicy())
+    meter.update(0, {"x": Mode.SAFE})
+    assert meter.update(1, {"x": Mode.SAFE}) is Mode.SAFE
+    meter.update(1000, {})  # an outage of a thousand seconds ends
+    assert meter.update(1005, {}) is Mode.NORMAL
+    meter.update(1010, {"x": Mode.SAFE})
+    assert meter.update(1010.9, {"x": Mode.SAFE}) is Mode.NORMAL
+    assert meter.update(1011, {"x": Mode.SAFE}) is Mode.SAFE
+
+
 def test_meter_recovers_step_by_step():
     """EMERGENCY falls to SAFE, then to NORMAL, each after its time of being well."""
     meter = ModeMeter(ModePolicy())
