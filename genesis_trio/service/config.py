@@ -6,6 +6,9 @@
     store = "sqlite:desk.db"
     admin = "desk.sock"
 
+    [http]
+    address = "127.0.0.1:9100"
+
     [supervisor]
     strategy = "one_for_one"
     max_restarts = 3
@@ -23,184 +26,198 @@
     options = { symbol = "BTC/USD" }
 """
 
-import difflib
-import enum
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from genesis_trio.errors import ConfigError
-from genesis_trio.modes import Criticality, Mode, ModePolicy
-from genesis_trio.persistence.policy import CheckpointPolicy
+from genesis_trio.errors import ConfigError, PluginError
 from genesis_trio.service.plugins import load_component
-from genesis_trio.supervision.backoff import Backoff
-from genesis_trio.supervision.component import ChildSpec, Restart, Strategy
+from genesis_trio.supervision._order import check_requirements, levels
+from genesis_trio.supervision.backoff import Backoff, check_reachable
+from genesis_trio.supervision.component import ChildSpec
 
-__all__ = ["read_toml"]
-
-Reader = Callable[[Any], Any]
-
-
-class _NotAllowedError(Exception):
-    """A value that is not what is allowed; the text says what is."""
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise _NotAllowedError("a text that is not empty")
-    return value
-
-
-def _seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _NotAllowedError("a number of seconds")
-    return float(value)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _NotAllowedError("a whole number")
-    return value
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _NotAllowedError("a list of texts")
-    return tuple(value)
-
-
-def _values(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise _NotAllowedError("a list")
-    return value
-
-
-def _table(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _NotAllowedError("a table")
-    return value
-
-
-def _tables(value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise _NotAllowedError("a list of tables, each beginning with [[children]]")
-    return value
-
-
-def _member(cls: type[enum.Enum]) -> Reader:
-    def read(value: Any) -> enum.Enum:
-        for member in cls:
-            if isinstance(value, str) and value.lower() == member.name.lower():
-                return member
-        raise _NotAllowedError("one of " + ", ".join(member.name.lower() for member in cls))
-
-    return read
-
-
-def _record(cls: Any) -> Reader:
-    """A table whose keys are the arguments of *cls*, which judges the values."""
-    modes = _member(Mode)
-
-    def read(value: Any) -> Any:
-        fields = _table(value)
-        known = [field.name for field in attrs.fields(cls)]
-        for key in fields:
-            if key not in known:
-                raise _NotAllowedError(
-                    f"a table with the keys {', '.join(known)}; {key!r} is none of them{_near(key, known)}"
-                )
-        given = {key: modes(item) if key.endswith("_failure") else item for key, item in fields.items()}
-        try:
-            return cls(**given)
-        except (TypeError, ValueError) as error:
-            raise _NotAllowedError(f"a table that describes a {cls.__name__}: {error}") from error
-
-    return read
-
-
-def _near(key: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-TOP: Mapping[str, Reader] = {
-    "name": _text,
-    "store": _text,
-    "admin": _text,
-    "supervisor": _table,
-    "children": _tables,
-}
-SUPERVISOR: Mapping[str, Reader] = {
-    "strategy": _member(Strategy),
-    "max_restarts": _whole,
-    "within": _seconds,
-    "shutdown_timeout": _seconds,
-    "backoff": _record(Backoff),
-    "mode_policy": _record(ModePolicy),
-    "checkpoint": _record(CheckpointPolicy),
-}
-CHILD: Mapping[str, Reader] = {
-    "name": _text,
-    "component": _text,
-    "args": _values,
-    "restart": _member(Restart),
-    "criticality": _member(Criticality),
-    "requires": _texts,
-    "start_timeout": _seconds,
-    "stop_grace": _seconds,
-    "heartbeat_timeout": _seconds,
-    "unpark_after": _seconds,
-    "checkpoint": _record(CheckpointPolicy),
-    "options": _table,
-}
-
-
-def _read(
-    file: str, path: str, table: Mapping[str, Any], keys: Mapping[str, Reader], needed: tuple[str, ...]
-) -> dict[str, Any]:
-    """*table* with each value read; everything wrong is a ConfigError with file, key path, value and what is allowed."""
-    where = f"{path}." if path else ""
-    for key in table:
-        if key not in keys:
-            raise ConfigError(f"{file}: unknown key {where}{key}{_near(key, keys)}; allowed are: {', '.join(keys)}")
-    for key in needed:
-        if key not in table:
-            raise ConfigError(f"{file}: the required key {where}{key} is missing")
-    found = {}
-    for key, value in table.items():
-        try:
-            found[key] = keys[key](value)
-        except _NotAllowedError as wrong:
-            raise ConfigError(f"{file}: {where}{key} is {value!r}, but must be {wrong}") from None
-    return found
+__all__ = ["read_admin", "read_toml"]
 
 
 def read_toml(path: str) -> dict[str, Any]:
     """The arguments of a `Service` from the file at *path*.
 
+    Everything that is wrong is told together, a line each, beginning with the file.
+
     Raises:
         ConfigError: the file cannot be read, is no TOML, or says something that is not allowed.
-        PluginError: a component cannot be loaded.
+        PluginError: nothing else is wrong, but components cannot be loaded.
     """
+    # Not above: cattrs takes a tenth of a second to import, and who only asks a service does not need it.
+    from genesis_trio.service._tables import ServiceTable, structure
+
+    table = _load(path)
+    found, wrong = structure(table, ServiceTable, "")
+    raw = table.get("children")
+    tables = list(raw) if isinstance(raw, list) else []
+    children = _Children()
+    for number, child in enumerate(tables):
+        if isinstance(child, dict):
+            children.add(f"children[{number}]", child)
+    wrong += children.wrong
+    if found is None:
+        raise _told(path, wrong, children.unloadable)
+    settings = _given(found.supervisor)
+    wrong += _check_store(found.store) if found.store is not None else []
+    wrong += _attempt("supervisor", lambda: _check_restarts(settings))
+    if not wrong and not children.unloadable:
+        wrong += _check_order(found.name, children.specs)
+    if wrong or children.unloadable:
+        raise _told(path, wrong, children.unloadable)
+    top: dict[str, Any] = {
+        key: value for key, value in (("store", found.store), ("admin", found.admin)) if value is not None
+    }
+    if found.http is not None:
+        top["http"] = found.http.address
+    return {"name": found.name, "children": children.specs, **top, **settings}
+
+
+def read_admin(path: str) -> str:
+    """The admin socket that the file at *path* names, whatever else is in the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or names none.
+    """
+    admin = _load(path).get("admin")
+    if not isinstance(admin, str) or not admin:
+        raise ConfigError(f'{path}: it names no admin socket; add admin = "desk.sock" to it, or give --socket')
+    return admin
+
+
+def _load(path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    top = _read(path, "", table, TOP, ("name",))
-    settings = _read(path, "supervisor", top.pop("supervisor", {}), SUPERVISOR, ())
-    specs = []
-    for number, child in enumerate(top.pop("children", [])):
-        where = f"children[{number}]"
-        fields = _read(path, where, child, CHILD, ("name", "component"))
-        component = load_component(fields.pop("component"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        if isinstance(error, tomllib.TOMLDecodeError):
+            raise ConfigError(f"{path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read: {reason}") from error
+
+
+def _told(path: str, wrong: Sequence[str], unloadable: Sequence[str]) -> ConfigError | PluginError:
+    """The one error for everything that is wrong with the file."""
+    lines = [f"{path}: {problem}" for problem in (*wrong, *unloadable)]
+    return (ConfigError if wrong else PluginError)("\n".join(lines))
+
+
+def _given(table: Any) -> dict[str, Any]:
+    """The fields of *table* that were given."""
+    return {
+        field.name: value for field in attrs.fields(type(table)) if (value := getattr(table, field.name)) is not None
+    }
+
+
+class _Children:
+    """The children of a file: those that are well described, and what is wrong with the others."""
+
+    def __init__(self) -> None:
+        self.specs: list[ChildSpec] = []
+        self.wrong: list[str] = []
+        self.unloadable: list[str] = []
+
+    def add(self, where: str, table: Mapping[str, Any]) -> None:
+        from genesis_trio.service._tables import ChildTable, structure
+
+        found, wrong = structure(table, ChildTable, where)
+        self.wrong += wrong
+        name = table.get("component")
+        component = self._component(where, name) if isinstance(name, str) and name else None
+        if found is None or component is None:
+            return
+        fields = _given(found)
+        del fields["component"]
+        args = fields.pop("args")
         try:
-            specs.append(ChildSpec(component, *fields.pop("args", []), **fields))
+            spec = ChildSpec(component, *args, **fields)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: {where}: {error}") from error
-    return {"children": specs, **top, **settings}
+            self.wrong.append(f"{where}.component is {name!r}: {error}")
+            return
+        self.specs.append(spec)
+        self.wrong += _attempt(f"{where}.args", lambda: _check_args(component, args))
+        self.wrong += _attempt(f"{where}.options", lambda: _check_options(component, found.options))
+
+    def _component(self, where: str, name: str) -> Any:
+        try:
+            return load_component(name)
+        except PluginError as error:
+            self.unloadable.append(f"{where}.component: {error}")
+            return None
+
+
+def _attempt(where: str, check: Callable[[], object]) -> Iterator[str]:
+    try:
+        check()
+    except (TypeError, ValueError, ConfigError) as error:
+        yield f"{where}: {error}"
+
+
+def _check_args(component: Any, args: Sequence[Any]) -> None:
+    try:
+        signature = inspect.signature(component)
+    except ValueError:
+        return  # written in C; it will tell by itself
+    try:
+        signature.bind(*args) if isinstance(component, type) else signature.bind(None, *args)
+    except TypeError as error:
+        context = "" if isinstance(component, type) else " after ctx"
+        raise ConfigError(
+            f"{list(args)!r} is not what {component.__name__}{signature} takes{context}: {error}"
+        ) from None
+
+
+def _check_options(component: Any, options: Mapping[str, Any] | None) -> None:
+    options_type = getattr(component, "options_type", None)
+    if options_type is not None:
+        from genesis_trio.supervision._options import structure_options
+
+        structure_options(options or {}, options_type, where=f"as a {options_type.__name__}")
+
+
+def _check_restarts(settings: Mapping[str, Any]) -> None:
+    limits = {"max_restarts": settings.get("max_restarts", 3), "within": settings.get("within", 5.0)}
+    check_reachable(settings.get("backoff", Backoff()), **limits)
+
+
+def _check_store(url: str) -> list[str]:
+    from importlib.metadata import entry_points
+
+    from genesis_trio.persistence.opening import BUILT_IN, GROUP
+    from genesis_trio.service._tables import near
+
+    scheme = url.partition(":")[0]
+    known = sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
+    if scheme in known:
+        return []
+    return [f"store is {url!r}, but its scheme must be one of {', '.join(known)}{near(scheme, known)}"]
+
+
+def _check_order(supervisor: str, specs: Sequence[ChildSpec]) -> list[str]:
+    """What is wrong between children: names that are taken or missing, cycles, less critical requirements."""
+    from genesis_trio.service._tables import near
+
+    wrong: list[str] = []
+    names: set[str] = set()
+    criticality = {spec.name: spec.criticality for spec in specs}
+    for number, spec in enumerate(specs):
+        if spec.name in names:
+            wrong.append(f"children[{number}].name is {spec.name!r}, which another child has already")
+        names.add(spec.name)
+        for other in spec.requires:
+            hint = near(other, criticality) if other not in criticality else ""
+            one = partial(check_requirements, {spec.name: [other]}, criticality, supervisor=supervisor, existing={})
+            wrong += [problem + hint for problem in _attempt(f"children[{number}].requires", one)]
+    if not wrong:
+        requires = {spec.name: spec.requires for spec in specs}
+        wrong += _attempt("children", partial(levels, requires, supervisor=supervisor))
+    return wrong

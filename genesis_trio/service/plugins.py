@@ -3,11 +3,13 @@
 A plugin is loaded only when it is named, so a broken one never stops the others.
 """
 
+import difflib
 import importlib
 import importlib.metadata
 from typing import Any
 
 from genesis_trio.errors import PluginError
+from genesis_trio.events import describe_error
 
 __all__ = ["GROUP", "load_component"]
 
@@ -22,29 +24,44 @@ def load_component(name: str) -> Any:
     """
     if ":" in name:
         return _load_attribute(name)
-    found = importlib.metadata.entry_points(group=GROUP, name=name)
+    found = list(importlib.metadata.entry_points(group=GROUP, name=name))
     if not found:
         known = sorted(point.name for point in importlib.metadata.entry_points(group=GROUP))
         raise PluginError(
             f"there is no component {name!r}: write module:attribute, or install a package that has an entry point of "
             f"that name in the group {GROUP!r}; installed are: {', '.join(known) or 'none'}"
         )
-    point = next(iter(found))
-    source = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
+    if len({point.value for point in found}) > 1:
+        raise PluginError(
+            f"there are several components {name!r}: {', '.join(f'{point.value} of {_source(point)}' for point in found)}; "
+            f"write the module:attribute of the one that is meant"
+        )
+    point = found[0]
     try:
         return point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that ends the process when it is imported is broken as well
         raise PluginError(
-            f"plugin {name!r} ({point.value}, of {source}) cannot be loaded: {type(error).__name__}: {error}"
+            f"plugin {name!r} ({point.value}, of {_source(point)}) cannot be loaded: {describe_error(error)}"
         ) from error
+
+
+def _source(point: importlib.metadata.EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
 
 
 def _load_attribute(name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as error:
-        raise PluginError(f"component {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        hint = ""
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
+            hint = "; install the package that has it, or name its directory in PYTHONPATH"
+        raise PluginError(f"component {name!r} cannot be loaded: {describe_error(error)}{hint}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, dir(found), n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise PluginError(f"component {name!r} cannot be loaded: {module_name!r} has no {attribute!r}{hint}")
+        found = getattr(found, part)
     return found

@@ -97,7 +97,10 @@ def test_from_toml_reads_the_whole_tree(file):
         (('requires = ["keeper"]', 'requires = "keeper"'), "a list of texts"),
         (('name = "desk"', 'name = ""'), "a text that is not empty"),
         (('name = "desk"', 'name = "desk'), "line"),
-        (("stop_grace = 1", "stop_grace = -1"), r"children\[1\]: stop_grace"),
+        (
+            ("stop_grace = 1", "stop_grace = -1"),
+            r"children\[1\].stop_grace is -1, but must be a number of seconds that is not negative",
+        ),
         (("stop_grace = 1", "args = 3"), "must be a list"),
         (("stop_grace = 1", "options = 3"), "must be a table"),
         (("[[children]]", "[children]"), "line|list of tables"),
