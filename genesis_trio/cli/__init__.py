@@ -1,138 +1,76 @@
 """The command ``genesis``: parse, call a public function, print.
 
-Exit status: 0 well, 1 the service or the demonstration failed, 2 wrong input, 130 Ctrl-C.
+Nothing heavy is imported up here, so that Ctrl-C while the rest is loaded ends like Ctrl-C at any other time.
 """
 
-import argparse
-import importlib
-import json
-import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
-import trio
+from genesis_trio.errors import GenesisError
 
-from genesis_trio.errors import ConfigError, GenesisError
+__all__ = ["command", "main"]
 
-__all__ = ["main"]
-
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="genesis", description="Trading services that keep running.")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, help_: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help_, description=help_)
-
-    command("run", "run a service until it is stopped").add_argument("file", help="service.toml")
-    command("check", "read a service.toml and load its components, without running it").add_argument("file")
-    for name, help_, arguments in (
-        ("status", "what a running service does", ()),
-        ("why", "why a child or a scope is as it is", ("path",)),
-        ("hold", "hold a mode, latched", ("path", "mode", "reason")),
-        ("clear", "clear a cause", ("path", "owner", "reason")),
-        ("restart", "restart a child now", ("path",)),
-        ("stop", "stop the service in order", ()),
-        ("trip", "open a circuit breaker", ("breaker",)),
-        ("reset", "close a circuit breaker", ("breaker",)),
-        ("checkpoint", "save a checkpoint now", ()),
-        ("metrics", "what is counted, in the text format of Prometheus", ()),
-    ):
-        sub = command(name, help_)
-        sub.add_argument("--socket", required=True, help="the admin socket of the service")
-        sub.add_argument("--json", action="store_true", help="for machines")
-        for argument in arguments:
-            sub.add_argument(argument)
-    demo = command("demo", "run the demonstration")
-    demo.add_argument("arguments", nargs=argparse.REMAINDER)
-    return parser
-
-
-def _run(file: str) -> int:
-    from genesis_trio.events import observe
-    from genesis_trio.instrumentation.logs import log_event
-    from genesis_trio.service.running import Service, run_service
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    service = Service.from_toml(file)
-
-    async def serve() -> None:
-        with observe(log_event):
-            await run_service(service)
-
-    trio.run(serve)
-    return 0
-
-
-def _ask(arguments: argparse.Namespace) -> int:
-    from genesis_trio.service.admin import ask
-
-    given = vars(arguments)
-    fields = {key: given[key] for key in ("path", "mode", "owner", "reason", "breaker") if key in given}
-    answer = trio.run(partial(ask, arguments.socket, arguments.command, **fields))
-    if arguments.json or not isinstance(answer, (str, dict)):
-        print(json.dumps(answer, indent=2))
-    elif isinstance(answer, str):
-        print(answer)
-    else:
-        print("\n".join(_status_lines(answer)))
-    return 0
-
-
-def _status_lines(status: dict[str, Any]) -> list[str]:
-    lines = [f"{status['name']}: {status['mode']}"]
-    lines += [f"  {cause['mode']} held by {cause['owner']}: {cause['reason']}" for cause in status["causes"]]
-    width = max((len(path) for path in status["children"]), default=0)
-    for path, child in status["children"].items():
-        error = f"  {child['last_error']}" if child["last_error"] else ""
-        lines.append(f"  {path:<{width}}  {child['status']:<9}  restarts {child['restarts']}{error}")
-    saved = status["checkpoint"]
-    lines.append(f"  saved checkpoint: {saved['id']} at {saved['at']}" if saved else "  saved checkpoint: none yet")
-    return lines
-
-
-def _carry_out(arguments: argparse.Namespace) -> int:
-    if arguments.command == "run":
-        return _run(arguments.file)
-    if arguments.command == "check":
-        from genesis_trio.service.running import Service
-
-        service = Service.from_toml(arguments.file)
-        print(f"{arguments.file}: {service.name} with {len(service.children)} children is well described")
-        return 0
-    if arguments.command == "demo":
-        return int(importlib.import_module("genesis_trio.demo.__main__").main(arguments.arguments))
-    return _ask(arguments)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    """Run one command and return its exit status.
+
+    0: all is well.  1: the service, the order or the demonstration failed.  2: wrong input, with one line on stderr
+    for each thing that is wrong.  130: Ctrl-C.  A traceback is shown only with ``--debug``.
+    """
+    debug = False
     try:
-        return _carry_out(arguments)
+        from genesis_trio.cli.options import parse
+
+        arguments = parse(argv)
+        debug = arguments.debug
+        status: int = arguments.carry_out(arguments)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.  Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except BaseExceptionGroup as group:
-        if arguments.debug:
-            raise
         if group.subgroup(KeyboardInterrupt) is not None:
             return INTERRUPTED
-        print(f"genesis: {_first(group)}", file=sys.stderr)
-        return BAD_INPUT
-    except (GenesisError, LookupError) as error:
-        if arguments.debug:
+        if debug or group.subgroup(SystemExit) is not None:
             raise
-        print(f"genesis: {error.args[0] if error.args else error}", file=sys.stderr)
-        return BAD_INPUT if isinstance(error, (ConfigError, LookupError, GenesisError)) else 1
+        return _explain(*_leaves(group))
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def command() -> None:
+    """`main` as a whole process: while Python takes itself down there is nothing left that Ctrl-C could interrupt."""
+    status = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+def _explain(*errors: BaseException) -> int:
+    """One line for each thing that is wrong, and the status that belongs to it."""
+    ours = all(isinstance(error, (GenesisError, LookupError)) for error in errors)
+    for error in errors:
+        text = str(error.args[0] if error.args else error)  # a KeyError would put its text in quotes
+        if not isinstance(error, (GenesisError, LookupError)):
+            text = f"failed: {type(error).__name__}: {text} (genesis --debug shows where)"
+        for line in text.splitlines():
+            print(f"genesis: {line}", file=sys.stderr)
+    failed = not ours or any(getattr(error, "failed", False) for error in errors)
+    return FAILED if failed else BAD_INPUT

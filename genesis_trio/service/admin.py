@@ -1,29 +1,35 @@
 """Questions and orders to a running service, over a Unix socket that only its owner can open.
 
-One JSON object a line in each direction: ``{"do": "status"}`` gives ``{"ok": ...}`` or ``{"error": "..."}``.
+One JSON object a line in each direction: ``{"do": "status"}`` gives ``{"ok": ...}``, or ``{"error": "...", "kind": ...}``
+where *kind* is ``refused`` (the order makes no sense here) or ``failed`` (it does, and did not work).
 """
 
 import contextlib
+import inspect
 import json
+import math
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
+import attrs
 import trio
 
-from genesis_trio.errors import ConfigError
+from genesis_trio.errors import ConfigError, GenesisError
 from genesis_trio.events import describe_error
 from genesis_trio.modes import Mode, ModeScope
 from genesis_trio.policies.breaker import BREAKERS, CircuitBreaker
+from genesis_trio.service.state import ServiceState
 from genesis_trio.supervision.child import Child
 from genesis_trio.supervision.supervisor import Supervisor
 
-__all__ = ["AdminServer", "ask", "serve_admin"]
+__all__ = ["AdminSocket", "OrderFailedError", "Orders", "ask", "open_admin"]
 
 MAX_LINE = 65536
+PROBE_TIMEOUT = 1.0
 
 
 def _find_scope(supervisor: Supervisor, path: str) -> ModeScope:
@@ -48,10 +54,17 @@ def _find_breakers(name: str) -> list[CircuitBreaker]:
 
 
 class Orders:
-    """What may be asked of a service; each method is one order."""
+    """What may be asked of a service; each method is one order.
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    Args:
+        state: The service.
+        stop: Begins to stop it, as a signal would.
+    """
+
+    def __init__(self, state: ServiceState, stop: Callable[[], None]) -> None:
+        self._state = state
+        self._stop = stop
+        self._supervisor = state.supervisor
 
     async def status(self) -> dict[str, Any]:
         supervisor = self._supervisor
@@ -59,6 +72,9 @@ class Orders:
         last = saver.last if saver is not None else None
         return {
             "name": supervisor.name,
+            "pid": os.getpid(),
+            "phase": self._state.phase.value,
+            "http": self._state.http,
             "mode": supervisor.scope.mode.name,
             "causes": [
                 {"owner": cause.owner, "reason": cause.reason, "mode": cause.mode.name, "latched": cause.latched}
@@ -102,7 +118,7 @@ class Orders:
         return child.why()
 
     async def stop(self) -> str:
-        self._supervisor.start_service(self._supervisor.stop)
+        self._stop()
         return "stopping its children in the reverse order of their start"
 
     async def trip(self, breaker: str) -> str:
@@ -119,62 +135,87 @@ class Orders:
         return (await self._supervisor.create_checkpoint(label=label)).id
 
     async def metrics(self) -> str:
-        # Not above: instrumentation is an edge, and only asked for here.
-        import importlib
-
-        return str(importlib.import_module("genesis_trio.instrumentation.prometheus").render(self._supervisor))
+        return self._state.metrics()
 
 
-class AdminServer:
-    """The admin socket of one service."""
+class OrderFailedError(GenesisError):
+    """The order made sense and did not work, or no answer came in time: not the fault of who gave it."""
 
-    async def open(self, path: str) -> trio.SocketListener:
-        """Bind the socket at *path*; what a killed service left there is replaced.
+    failed = True
 
-        Raises:
-            ConfigError: another service answers there, or the path cannot be used.
-        """
-        try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                await self._replace_stale(path)
-        except FileNotFoundError:
-            pass
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The mask is the whole process's: no await stands between, so no other task ever makes a file under it.
-        before = os.umask(0o177)
-        try:
-            bound.bind(path)
-        except OSError as error:
-            bound.close()
-            raise ConfigError(f"the admin socket {path!r} cannot be opened: {error}") from error
-        finally:
-            os.umask(before)
+
+@attrs.frozen
+class AdminSocket:
+    """A bound admin socket: its listener, and which file is its own."""
+
+    path: str
+    listener: trio.SocketListener
+    inode: tuple[int, int]
+
+    async def serve(self, orders: Orders) -> None:
+        """Carry out orders until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await trio.serve_listeners(partial(_converse, orders=orders), [self.listener], handler_nursery=nursery)
+
+    def unlink(self) -> None:
+        """Remove the file, unless a newer service has bound the path meanwhile."""
+        with contextlib.suppress(OSError):
+            if _inode(self.path) == self.inode:
+                os.unlink(self.path)
+
+
+def _inode(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+@contextlib.asynccontextmanager
+async def open_admin(path: str) -> AsyncIterator[AdminSocket]:
+    """Bind the socket at *path* for the block; what a killed service left there is replaced.
+
+    Raises:
+        ConfigError: another service answers there, or the path cannot be used.
+
+    Trio checkpoint: if something is at *path* already.
+    """
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            await _remove_stale(path)
+    except OSError:
+        pass  # binding tells whatever is wrong
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The mask is the whole process's: no await stands between, so no other task ever makes a file under it.
+    before = os.umask(0o177)
+    try:
+        bound.bind(path)
         bound.listen(8)
-        return trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+        inode = _inode(path)
+    except OSError as error:
+        bound.close()
+        raise ConfigError(
+            f"the admin socket {path!r} cannot be opened: {error.strerror or error}; give another path in admin"
+        ) from error
+    finally:
+        os.umask(before)
+    bound.setblocking(False)
+    admin = AdminSocket(path, trio.SocketListener(trio.socket.from_stdlib_socket(bound)), inode)
+    try:
+        yield admin
+    finally:
+        admin.unlink()  # before it is closed: nobody then finds a socket at which nobody answers
+        admin.listener.socket.close()
 
-    async def _replace_stale(self, path: str) -> None:
-        probe = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
+
+async def _remove_stale(path: str) -> None:
+    probe = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with trio.move_on_after(PROBE_TIMEOUT):  # a service whose loop stands still answers as well, only later
             await probe.connect(path)
-        except OSError:
-            os.unlink(path)
-        else:
-            raise ConfigError(f"a service answers on the admin socket {path!r} already; stop it, or give another path")
-        finally:
-            probe.close()
-
-    async def __call__(self, listener: trio.SocketListener, path: str, supervisor: Supervisor) -> None:
-        """Serve until cancelled; then the socket file is removed."""
-        orders = Orders(supervisor)
-        try:
-            async with trio.open_nursery() as nursery:
-                await trio.serve_listeners(partial(_converse, orders=orders), [listener], handler_nursery=nursery)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-
-
-serve_admin = AdminServer()
+        raise ConfigError(f"a service answers on the admin socket {path!r} already; stop it, or give another path")
+    except ConnectionRefusedError:
+        os.unlink(path)
+    finally:
+        probe.close()
 
 
 async def _converse(stream: trio.SocketStream, *, orders: Orders) -> None:
@@ -188,7 +229,9 @@ async def _converse(stream: trio.SocketStream, *, orders: Orders) -> None:
                 received += chunk
                 *lines, received = received.split(b"\n")
                 for line in lines:
-                    await stream.send_all(json.dumps(await _carry_out(orders, line)).encode() + b"\n")
+                    answer = await _carry_out(orders, line)
+                    await stream.send_all(json.dumps(answer).encode() + b"\n")
+            await stream.send_all(json.dumps(_refuse(f"an order has at most {MAX_LINE} bytes")).encode() + b"\n")
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return  # the other side is gone; there is nobody to tell
 
@@ -196,37 +239,78 @@ async def _converse(stream: trio.SocketStream, *, orders: Orders) -> None:
 async def _carry_out(orders: Orders, line: bytes) -> dict[str, Any]:
     try:
         order = json.loads(line)
-        name = order.pop("do")
-        method: Callable[..., Awaitable[Any]] | None = getattr(orders, name, None) if name.isidentifier() else None
-        if method is None or name.startswith("_"):
-            known = ", ".join(name for name in vars(Orders) if not name.startswith("_"))
-            return {"error": f"there is no order {name!r}; there are: {known}"}
-        return {"ok": await method(**order)}
+    except ValueError as error:
+        return _refuse(f'an order is a JSON object, as in {{"do": "status"}}: {error}')
+    name = order.pop("do", None) if isinstance(order, dict) else None
+    method = KNOWN.get(name) if isinstance(name, str) else None
+    if method is None:
+        return _refuse(f"there is no order {name!r}; there are: {', '.join(KNOWN)}")
+    try:
+        inspect.signature(method).bind(orders, **order)
+    except TypeError as error:
+        return _refuse(f"order {name!r}: {error}")
+    for key, value in order.items():
+        if not isinstance(value, str) and not (value is None and key == "label"):
+            return _refuse(f"order {name!r}: {key} is a text, got {value!r}")
+    try:
+        return {"ok": await method(orders, **order)}
+    except (LookupError, ValueError) as error:
+        return _refuse(str(error.args[0] if error.args else error))
     except Exception as error:
         # Whatever went wrong is the answer: the operator sees it, and the service goes on.
-        return {"error": describe_error(error)}
+        return {"error": describe_error(error), "kind": "failed"}
 
 
-async def ask(path: str, order: str, /, **arguments: Any) -> Any:
+def _refuse(why: str) -> dict[str, Any]:
+    return {"error": why, "kind": "refused"}
+
+
+KNOWN: dict[str, Callable[..., Awaitable[Any]]] = {
+    name: method for name, method in vars(Orders).items() if not name.startswith("_")
+}
+
+
+async def ask(path: str, order: str, /, *, timeout: float = math.inf, **arguments: Any) -> Any:
     """Give *order* to the service whose admin socket is at *path*, and return its answer.
+
+    Args:
+        timeout: Seconds to wait for the answer; infinity: for ever.
 
     Raises:
         ConfigError: nobody answers there.
         LookupError: the service refused, in its words.
+        OrderFailedError: the order was tried and failed, or there was no answer in time.
+
+    Trio checkpoint: always.
+    Cancellation: passes; what the service has begun goes on.
     """
     try:
-        stream = await trio.open_unix_socket(path)
+        with trio.fail_after(timeout):
+            answer = await _exchange(path, {"do": order, **arguments})
+    except trio.TooSlowError:
+        raise OrderFailedError(
+            f"the service on the admin socket {path!r} has not answered {order!r} within {timeout:g} s: it may still do it, or its "
+            f"loop is blocked"
+        ) from None
     except OSError as error:
-        raise ConfigError(f"no service answers on the admin socket {path!r}: {error}") from error
-    async with stream:
-        await stream.send_all(json.dumps({"do": order, **arguments}).encode() + b"\n")
-        received = b""
+        raise ConfigError(
+            f"no service answers on the admin socket {path!r}: {error.strerror or error}; start it, or give its socket"
+        ) from error
+    except trio.BrokenResourceError as error:
+        raise ConfigError(f"the service on the admin socket {path!r} hung up") from error
+    if "error" in answer:
+        raise (LookupError if answer.get("kind") == "refused" else OrderFailedError)(answer["error"])
+    return answer["ok"]
+
+
+async def _exchange(path: str, order: dict[str, Any]) -> dict[str, Any]:
+    received = b""
+    async with await trio.open_unix_socket(path) as stream:
+        await stream.send_all(json.dumps(order).encode() + b"\n")
         while not received.endswith(b"\n"):
             chunk = await stream.receive_some()
             if not chunk:
-                raise ConfigError(f"the service on the admin socket {path!r} hung up")
+                raise trio.BrokenResourceError("the service hung up")
             received += chunk
-    answer = json.loads(received)
-    if "error" in answer:
-        raise LookupError(answer["error"])
-    return answer["ok"]
+    answer: dict[str, Any] = json.loads(received)
+    return answer

@@ -1,19 +1,25 @@
-"""A service as a process: its store, its signals, its admin socket, its tree."""
+"""A service as a process: its sockets, its store, its signals, its tree."""
 
-import signal
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
 
 from genesis_trio.errors import ConfigError
+from genesis_trio.events import Event, emit
 from genesis_trio.modes import ModePolicy
-from genesis_trio.service.admin import serve_admin
+from genesis_trio.service._events import Listening, SignalReceived
+from genesis_trio.service.address import parse_address
+from genesis_trio.service.admin import AdminSocket, Orders, open_admin
+from genesis_trio.service.notify import Notifier
+from genesis_trio.service.signals import StopSignals
 from genesis_trio.service.stall import measure_stall
+from genesis_trio.service.state import Phase, ServiceState
 from genesis_trio.supervision.component import ChildSpec
 from genesis_trio.supervision.supervisor import Supervisor, open_supervisor
 
-__all__ = ["Service", "run", "run_service"]
+__all__ = ["Service", "run", "run_service", "serve"]
 
 
 class Service:
@@ -24,6 +30,7 @@ class Service:
         children: What it runs.
         store: Where its state is: ``sqlite:desk.db``, ``memory:``.
         admin: Path of its admin socket; None: it has none.
+        http: Where ``/livez``, ``/readyz`` and ``/metrics`` answer: ``127.0.0.1:9100``; port 0 is any free one, None: nowhere.
         supervisor: Anything else that `open_supervisor` takes.  A service has a `ModePolicy` by default.
     """
 
@@ -34,6 +41,7 @@ class Service:
         *,
         store: str = "sqlite:genesis.db",
         admin: str | None = None,
+        http: str | None = None,
         **supervisor: Any,
     ) -> None:
         for child in children:
@@ -41,10 +49,13 @@ class Service:
                 raise TypeError(f"children of service {name!r} are ChildSpecs, got {child!r}")
         if "store" in supervisor:
             raise ConfigError("a service opens its store itself; give its URL")
+        if http is not None:
+            parse_address(http)
         self.name = name
         self.children = tuple(children)
         self.store = store
         self.admin = admin
+        self.http = http
         self.supervisor = {"mode_policy": ModePolicy(), **supervisor}
 
     @classmethod
@@ -65,47 +76,116 @@ async def run_service(service: Service, *, task_status: trio.TaskStatus[Any] = t
     """Run *service* until its children are done, it is cancelled, or a signal stops it.
 
     A first start that fails backs off and parks like any crash.  The first SIGINT or SIGTERM stops the children in
-    order, the second one hurries.  ``task_status.started`` gets the `Supervisor`, once every child has begun.
+    order, also while they are being started; the second one hurries.  ``task_status.started`` gets the `Supervisor`,
+    once every child has begun.  systemd is told when ``NOTIFY_SOCKET`` is set.
 
     Raises:
         StoreError: the store cannot be opened.
-        ConfigError: an impossible tree.
+        ConfigError: an impossible tree, or an address or a socket that cannot be used.
 
     Trio checkpoint: always.
     Cancellation: the children are stopped in order first, within ``shutdown_timeout``.
     """
+    signals = StopSignals()
+    signals.collect()
+    with signals.caught():
+        await serve(service, signals, begun=lambda supervisor: task_status.started(supervisor))
+
+
+def _tell_nobody(supervisor: Supervisor) -> None: ...
+
+
+async def serve(service: Service, signals: StopSignals, *, begun: Callable[[Supervisor], None] = _tell_nobody) -> None:
+    """`run_service`, with *signals* that the caller catches; one that came before the store is open lets nothing begin."""
     from genesis_trio.persistence.opening import open_store
 
-    with measure_stall():
-        async with (
-            open_store(service.store) as store,
-            open_supervisor(service.name, store=store, **service.supervisor) as supervisor,
-        ):
-            signals = supervisor.start_service(lambda: _obey_signals(supervisor))
-            if service.admin is not None:
-                admin = service.admin
-                listener = await serve_admin.open(admin)
-                supervisor.start_service(lambda: serve_admin(listener, admin, supervisor))
-            await supervisor.start_all(service.children)
-            task_status.started(supervisor)
-            await supervisor.wait_finished()
-            signals.cancel(reason="all children have ended")
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(signals.heard())
+        stack.enter_context(measure_stall())
+        notifier = stack.enter_context(Notifier.from_environment().open())
+        # Before the store is opened: nothing is saved by a service that nobody can reach where it should be.
+        http = None
+        if service.http is not None:
+            from genesis_trio.service.web import open_http
+
+            http = await stack.enter_async_context(await open_http(service.http))
+        admin = None
+        if service.admin is not None:
+            admin = await stack.enter_async_context(open_admin(service.admin))
+        store = await stack.enter_async_context(open_store(service.store))
+        if signals.received:
+            return
+        async with open_supervisor(service.name, store=store, **service.supervisor) as supervisor:
+            running = _Running(supervisor, signals, notifier)
+            running.answer(http, admin)
+            await running.through(service.children, begun)
 
 
-async def _obey_signals(supervisor: Supervisor) -> None:
-    try:
-        receiver = trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
-        with receiver as signals:
-            asked = False
-            async for _ in signals:
-                if asked:
-                    supervisor.hurry()
-                else:
-                    asked = True
-                    supervisor.start_service(supervisor.stop)
-    except RuntimeError:
-        # Python delivers signals to the main thread only; embedded elsewhere, whoever owns that one stops us.
-        return
+class _Running:
+    """One supervisor on its way from the first child's start to the last one's end."""
+
+    def __init__(self, supervisor: Supervisor, signals: StopSignals, notifier: Notifier) -> None:
+        self.state = ServiceState(supervisor)
+        self._supervisor = supervisor
+        self._signals = signals
+        self._notifier = notifier
+        self._going_on = trio.CancelScope()
+        supervisor.start_service(self._obey_signals)
+        if notifier:
+            supervisor.start_service(notifier.feed_watchdog)
+            supervisor.start_service(self._tell_mode)
+
+    def answer(self, http: trio.SocketListener | None, admin: AdminSocket | None) -> None:
+        """Let the service be asked from now on: while it starts, and until its last child has ended."""
+        if http is not None:
+            from genesis_trio.service.web import address_of, serve_http
+
+            listener = http
+            self.state.http = address_of(http)
+            self._supervisor.start_service(lambda: serve_http(listener, self.state))
+            self._emit(Listening, what="http", address=self.state.http)
+        if admin is not None:
+            orders = Orders(self.state, self.stop)
+            socket = admin
+            self.state.admin = admin.path
+            self._supervisor.start_service(lambda: socket.serve(orders))
+            self._emit(Listening, what="admin", address=admin.path)
+
+    async def through(self, children: Sequence[ChildSpec], begun: Callable[[Supervisor], None]) -> None:
+        """Start, wait, stop."""
+        told = False
+        with self._going_on:
+            await self._supervisor.start_all(children)
+            self.state.phase = Phase.RUNNING
+            self._notifier.tell(READY=1, STATUS=self.state.in_a_line())
+            told = True
+            begun(self._supervisor)
+            await self._supervisor.wait_finished()
+        if not told:  # whoever waits for the start goes on, with a supervisor that stops
+            begun(self._supervisor)
+        self.state.phase = Phase.STOPPING
+        self._notifier.tell(STOPPING=1, STATUS=self.state.in_a_line())
+        await self._supervisor.stop()
+
+    def stop(self) -> None:
+        """Begin to stop, whatever is under way."""
+        self.state.phase = Phase.STOPPING
+        self._going_on.cancel(reason="the service was asked to stop")
+
+    async def _obey_signals(self) -> None:
+        for action, carry_out in (("stop", self.stop), ("hurry", self._supervisor.hurry)):
+            number = 1 if action == "stop" else 2
+            await self._signals.wait(number)
+            self._emit(SignalReceived, signal=self._signals.received[number - 1].name, action=action)
+            carry_out()
+
+    async def _tell_mode(self) -> None:
+        async for _ in self._supervisor.scope.changes():
+            self._notifier.tell(STATUS=self.state.in_a_line())
+
+    def _emit(self, event: type[Event], **fields: Any) -> None:
+        if self._supervisor.tree.hooks:
+            emit(self._supervisor.tree, event, **fields)
 
 
 def run(service: Service) -> None:

@@ -249,7 +249,7 @@ def start(file, *arguments):
     )
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 0)])
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_cli_run_stops_in_order_on_a_signal(file, tmp_path, capsys, sent, status):
     """SIGTERM saves and ends; the state is there for the next start."""
     process = start(file)

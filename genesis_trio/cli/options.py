@@ -1,0 +1,94 @@
+"""What can be written after ``genesis``: one table of orders, and the parser."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+__all__ = ["LEVELS", "ORDERS", "parse"]
+
+LEVELS = ("info", "warning", "error")
+
+EXIT_STATUS = """\
+exit status:
+  0    all is well; for run: the children are done, or SIGTERM or `genesis stop` stopped the service
+  1    the service, the order or the demonstration failed
+  2    wrong input: options, service.toml, components, a store, port or socket in use; stderr says what, a line each
+  130  Ctrl-C: the service was stopped in order (a second Ctrl-C hurries)
+"""
+
+# Order, what it does, what it needs.
+ORDERS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
+    ("status", "what a running service does", ()),
+    ("why", "why a child or a scope is as it is", (("path", "of a child or a scope, as in desk/ledger"),)),
+    (
+        "hold",
+        "hold a mode, latched: also after a restart, until it is cleared",
+        (("path", "of a scope, as in desk"), ("mode", "normal, safe or emergency"), ("reason", "in your words")),
+    ),
+    (
+        "clear",
+        "clear a cause",
+        (("path", "of its scope"), ("owner", "who holds it, as status shows"), ("reason", "as status shows it")),
+    ),
+    ("restart", "restart a child now, also a parked or a stopped one", (("path", "of the child"),)),
+    ("stop", "stop the service in order", ()),
+    ("trip", "open a circuit breaker", (("breaker", "its name"),)),
+    ("reset", "close a circuit breaker", (("breaker", "its name"),)),
+    ("checkpoint", "save a checkpoint now", ()),
+    ("metrics", "what is counted, in the text format of Prometheus", ()),
+)
+
+
+def _positive(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
+    return seconds
+
+
+def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    """The function that carries a command out; its module is imported only when that command is given."""
+
+    def carry_out(arguments: argparse.Namespace) -> int:
+        import importlib
+
+        return int(getattr(importlib.import_module(f"genesis_trio.cli.{module}"), function)(arguments))
+
+    return carry_out
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; wrong use ends the process with status 2, as `argparse` does."""
+    shared = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": EXIT_STATUS}
+    parser = argparse.ArgumentParser(prog="genesis", description="Trading services that keep running.", **shared)  # type: ignore[arg-type]
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, help_: str, module: str, function: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.", **shared)  # type: ignore[arg-type]
+        sub.set_defaults(carry_out=_lazily(module, function))
+        return sub
+
+    run = command("run", "run a service until it is stopped", "serve", "run")
+    run.add_argument("file", help="service.toml")
+    level = run.add_mutually_exclusive_group()
+    level.add_argument(
+        "--log-level", choices=LEVELS, default="info", help="events from this severity on (default: info)"
+    )
+    level.add_argument("--quiet", action="store_const", dest="log_level", const="error", help="errors only")
+    check = command("check", "read a service.toml and load its components, without running it", "serve", "check")
+    check.add_argument("file", help="service.toml")
+    for name, help_, needed in ORDERS:
+        sub = command(name, help_, "operate", "give_order")
+        sub.add_argument("file", nargs="?", help="service.toml, which names the socket (default: the one right here)")
+        sub.add_argument("--socket", help="the admin socket of the service, instead of a file that names it")
+        sub.add_argument("--json", action="store_true", help="the answer as JSON, for machines")
+        sub.add_argument("--timeout", type=_positive, default=60.0, help="seconds to wait for the answer (default: 60)")
+        for argument, meaning in needed:
+            sub.add_argument(argument, help=meaning)
+        if name in ("hold", "clear"):
+            sub.add_argument("--by", default="operator", help="who does it (default: operator)")
+        if name == "checkpoint":
+            sub.add_argument("--label", help="a name by which it is kept, and can be restored")
+    demo = command("demo", "run the demonstration", "serve", "demo")
+    demo.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser.parse_args(argv)

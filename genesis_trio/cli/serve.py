@@ -1,0 +1,82 @@
+"""Running and checking what a service.toml describes."""
+
+import argparse
+import importlib
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from genesis_trio.service.running import Service
+    from genesis_trio.service.signals import StopSignals
+
+__all__ = ["check", "demo", "run"]
+
+INTERRUPTED = 130
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the service of a file until it ends; 130 if Ctrl-C stopped it."""
+    # Until something can be stopped in order, SIGTERM just ends the process, and not as an accident.
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        from genesis_trio.service.running import Service
+        from genesis_trio.service.signals import StopSignals
+
+        signals = StopSignals()
+        try:
+            with signals.caught():
+                _log(arguments.log_level)
+                service = Service.from_toml(arguments.file)
+                signals.collect()
+                _serve(service, signals)
+        except KeyboardInterrupt:
+            if not signals.received:
+                raise
+        return INTERRUPTED if signals.interrupted else 0
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+def _serve(service: "Service", signals: "StopSignals") -> None:
+    import trio
+
+    from genesis_trio.events import observe
+    from genesis_trio.instrumentation.logs import log_event
+    from genesis_trio.service.running import serve
+
+    async def observed() -> None:
+        with observe(log_event):
+            await serve(service, signals)
+
+    trio.run(observed)
+
+
+def _log(level: str) -> None:
+    """Write what is logged to stderr, in UTC; whoever has set up logging already is left alone."""
+    import logging
+    import time
+
+    lines = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    lines.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(lines)
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Read a file and load what it names, without running it."""
+    from genesis_trio.service.running import Service
+
+    service = Service.from_toml(arguments.file)
+    print(f"{arguments.file}: {service.name} with {len(service.children)} children is well described")
+    return 0
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Run the demonstration."""
+    return int(importlib.import_module("genesis_trio.demo.__main__").main(arguments.arguments))
