@@ -76,7 +76,7 @@ class Exchange:
         self._book = Book()
         self._matching = Matching(self._book, self.ledger)
         now = clock()
-        while (instant := self._take_before(self._market_time(now))) is not None:
+        while (instant := self._take_until(self._market_time(now))) is not None:
             self._book.apply(instant.orders)  # nobody could trade in that time, so nothing is matched
         # Many more than messages: a number that an earlier life has used is never used again.
         used = 0 if opened is None else max(0, int((now - opened) * 1000))
@@ -123,7 +123,7 @@ class Exchange:
         now = self._clock()
         until = self._market_time(now)
         trades = []
-        while (instant := self._take_before(until)) is not None:
+        while (instant := self._take_until(until)) is not None:
             if self.ledger.is_closed:
                 self._book.apply(instant.orders)
             else:
@@ -135,9 +135,9 @@ class Exchange:
     def _market_time(self, now: float) -> float:
         return self._start + (0.0 if self._opened is None else max(0.0, now - self._opened) * self._speed)
 
-    def _take_before(self, until: float) -> Instant | None:
+    def _take_until(self, until: float) -> Instant | None:
         instant = self._next
-        if instant is None or instant.at >= until:
+        if instant is None or instant.at > until:
             return None
         self._next = next(self._instants, None)
         return instant
