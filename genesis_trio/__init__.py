@@ -23,8 +23,8 @@ _ROOMS = {
     """,
     "genesis_trio.events": "Event Severity observe",
     "genesis_trio.modes": """
-        Capability Criticality Hold Mode ModeCause ModePolicy ModeScope allows cancel_when current_mode current_scope
-        mode_scope require
+        Capability Criticality EntryAction Hold Mode ModeCause ModePolicy ModeScope allows cancel_when current_mode
+        current_scope mode_scope require
     """,
     "genesis_trio.policies._backoff": "JitterKind",
     "genesis_trio.policies._call": "NOT_DONE",

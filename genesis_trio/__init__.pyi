@@ -41,6 +41,7 @@ from genesis_trio.messaging.topic import (
 from genesis_trio.modes import (
     Capability,
     Criticality,
+    EntryAction,
     Hold,
     Mode,
     ModeCause,
@@ -162,6 +163,7 @@ __all__ = [
     "CorruptError",
     "Criticality",
     "EffectFailedError",
+    "EntryAction",
     "Event",
     "FencedError",
     "GenesisError",

@@ -323,6 +323,63 @@ class LatchNotWritten(Event):
     error: str
 
 
+@attrs.frozen(kw_only=True)
+class EntryActionStarted(Event):
+    """A mode was entered, and what is to be done then begins."""
+
+    name = "entry_action_started"
+    severity = Severity.WARNING
+    scope: str
+    mode: str
+    action: str
+
+
+@attrs.frozen(kw_only=True)
+class EntryActionDone(Event):
+    """An entry action ended well after *seconds*."""
+
+    name = "entry_action_done"
+    scope: str
+    mode: str
+    action: str
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class EntryActionFailed(Event):
+    """An entry action raised, or did not end in time; it is not tried again."""
+
+    name = "entry_action_failed"
+    severity = Severity.ERROR
+    scope: str
+    mode: str
+    action: str
+    error: str
+
+
+@attrs.frozen(kw_only=True)
+class EntryActionUnwritten(Event):
+    """An entry action begins although the latched causes that led to it are not on disk."""
+
+    name = "entry_action_unwritten"
+    severity = Severity.ERROR
+    scope: str
+    mode: str
+    action: str
+    error: str
+
+
+@attrs.frozen(kw_only=True)
+class EntryActionUnknown(Event):
+    """An entry action was begun by an earlier process and never ended: somebody has to look what it did."""
+
+    name = "entry_action_unknown"
+    severity = Severity.ERROR
+    scope: str
+    mode: str
+    action: str
+
+
 # ---------------------------------------------------------------- supervision
 
 

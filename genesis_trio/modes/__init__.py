@@ -24,6 +24,7 @@ from genesis_trio.modes._current import (
     require,
     root_scope,
 )
+from genesis_trio.modes._entry import EntryAction
 from genesis_trio.modes._policy import ModePolicy
 from genesis_trio.modes._scope import _SCOPE as _SCOPE
 from genesis_trio.modes._scope import ModeScope
@@ -33,6 +34,7 @@ __all__ = [
     "MODE_CAPABILITIES",
     "Capability",
     "Criticality",
+    "EntryAction",
     "Hold",
     "LatchLog",
     "Mode",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from genesis_trio.modes._values import Capability, Mode
+from genesis_trio.modes._values import Capability, Mode, mask_of
 
 if TYPE_CHECKING:
     from genesis_trio.modes._scope import ModeScope
@@ -58,14 +58,23 @@ def in_words(cause: ModeCause) -> str:
 class LatchLog(Protocol):
     """Where latched causes are written: the supervisor's, over its store."""
 
-    def held(self, cause: ModeCause) -> None:
-        """Write at once; the cause is in effect already."""
+    def restore(self, scope: "ModeScope") -> None:
+        """Hold on the new *scope* what is latched on its path."""
 
-    def released(self, cause: ModeCause, then: Callable[[], None]) -> None:
-        """Write at once and call *then* when it is durable."""
+    def held(self, cause: ModeCause, then: Callable[[bool], None] | None = None) -> None:
+        """Write at once, and call *then* with whether it is durable."""
+
+    def released(self, cause: ModeCause, then: Callable[[bool], None]) -> None:
+        """The same for a cause that goes."""
 
     async def settled(self) -> None:
-        """Return when everything written so far is durable."""
+        """Return when everything written so far is durable; raise StoreError if something could not be written."""
+
+    def read_note(self, key: tuple[str, str, str, str]) -> str | None:
+        """What an earlier process noted about an entry action."""
+
+    def write_note(self, key: tuple[str, str, str, str], state: str | None) -> None:
+        """Note it at once; None: nothing is to be known any more."""
 
 
 class Hold(AbstractContextManager["Hold"]):
@@ -79,6 +88,7 @@ class Hold(AbstractContextManager["Hold"]):
         self._cause = cause
         self._mask = mask
         self._held = True
+        self._turn = 0  # grows with each hold and release, so that a write that comes back knows whether it is the last
         self.due = math.inf
         self.clears_when: Callable[[], bool] | None = None
 
@@ -112,6 +122,11 @@ class Hold(AbstractContextManager["Hold"]):
         """False once it was released, expired or cleared."""
         return self._held
 
+    def is_loosened_by(self, cause: ModeCause) -> bool:
+        """True if *cause* in its place would allow more, or survive less."""
+        mask = mask_of(cause.mode, cause.capabilities)
+        return cause.mode < self.mode or bool(mask & ~self._mask) or not cause.latched
+
     def release(self) -> None:
         """Give the cause back; again has no effect, and no other cause is ever touched.
 
@@ -122,6 +137,7 @@ class Hold(AbstractContextManager["Hold"]):
     def cleared(self, by: str) -> None:
         if self._held:
             self._held = False
+            self._turn += 1
             self._scope._let_go(self, by)
 
     def __exit__(

@@ -2,9 +2,11 @@
 
 import contextvars
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
+import attrs
 import trio
 
 from genesis_trio._runtime import Tree, current_run
@@ -12,10 +14,13 @@ from genesis_trio.errors import ModeRefusedError
 from genesis_trio.events import CauseCleared, CauseHeld, ModeLowered, ModeRaised, emit
 from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, in_words
 from genesis_trio.modes._clearing import clearing_clock
+from genesis_trio.modes._entry import EntryAction, check_entry_action, name_of, spawn_system_task
 from genesis_trio.modes._values import ALL, Capability, Mode, combine, mask_of, names, number
 from genesis_trio.modes._waiting import Changes, cancelled_when, wait_for
 
 __all__ = ["ModeScope"]
+
+Spawner = Callable[[Callable[[], Awaitable[None]], "ModeScope", str], None]
 
 
 class ModeScope:
@@ -24,7 +29,7 @@ class ModeScope:
     __slots__ = (
         "__weakref__",
         "_below",
-        "_capabilities",
+        "_entry_actions",
         "_epoch",
         "_holds",
         "_mode",
@@ -34,6 +39,7 @@ class ModeScope:
         "name",
         "parent",
         "path",
+        "spawner",
         "tree",
     )
 
@@ -43,7 +49,10 @@ class ModeScope:
         self.tree = tree
         self.path: str = name if parent is None or parent.parent is None else f"{parent.path}/{name}"
         self.latch_log: LatchLog | None = parent.latch_log if parent is not None else None
+        #: Starts a task beside the children, which the supervisor waits for; None where there is no supervisor.
+        self.spawner: Spawner | None = parent.spawner if parent is not None else None
         self._holds: dict[tuple[str, str], Hold] = {}
+        self._entry_actions: dict[tuple[Mode, str, str], EntryAction] = {}
         # Lists and dicts, not sets: a cascade must run in the same order for the same seed.
         self._below: list[ModeScope] = []
         self._watchers: dict[object, Callable[[Mode], None]] = {}
@@ -53,6 +62,8 @@ class ModeScope:
         self.mask: int = parent.mask if parent is not None else ALL.value
         if parent is not None:
             parent._below.append(self)
+        if self.latch_log is not None:
+            self.latch_log.restore(self)
 
     def __repr__(self) -> str:
         return f"<ModeScope {self.path!r} {self._mode.name}>"
@@ -173,8 +184,7 @@ class ModeScope:
         if clears_when is not None and not callable(clears_when):
             raise TypeError(f"clears_when is a function without arguments, got {clears_when!r}")
         if owner is None:
-            caller = _SCOPE.get(None)
-            owner = caller.path if caller is not None and caller.parent is not None else self.path
+            owner = self._caller()
         run = current_run()
         now = run.utcnow()
         held = self._holds.get((owner, reason))
@@ -188,19 +198,56 @@ class ModeScope:
             expires=run.wall_time(trio.current_time() + expires) if expires is not None else None,
             capabilities=capabilities,
         )
-        hold = self._take(cause)
+        if held is not None and held.latched and self.latch_log is not None and held.is_loosened_by(cause):
+            hold = self._loosen_latched(held, cause)
+        else:
+            hold = self._take(cause)
+            if latched and self.latch_log is not None:
+                self.latch_log.held(cause)
         hold.due = trio.current_time() + expires if expires is not None else math.inf
         hold.clears_when = clears_when
         if expires is not None or clears_when is not None:
             clearing_clock().watch(hold)
         else:
             clearing_clock().forget(hold)
-        if latched and self.latch_log is not None:
-            self.latch_log.held(cause)
         return hold
 
+    def _caller(self) -> str:
+        """Who calls: a component's path, or this scope where there is none."""
+        caller = _SCOPE.get(None)
+        return caller.path if caller is not None and caller.parent is not None else self.path
+
+    def _loosen_latched(self, held: Hold, cause: ModeCause) -> Hold:
+        """What *cause* tightens takes effect now; what it loosens, once that is on disk."""
+        assert self.latch_log is not None
+        hold = self._take(
+            attrs.evolve(
+                cause,
+                mode=max(held.mode, cause.mode),
+                capabilities=Capability(held._mask & mask_of(cause.mode, cause.capabilities)),
+                latched=True,
+            )
+        )
+        turn = hold._turn
+
+        def loosen(is_written: bool) -> None:
+            if is_written and hold._turn == turn:
+                self._take(cause)
+
+        write = self.latch_log.held if cause.latched else self.latch_log.released
+        write(cause, loosen)
+        return hold
+
+    def restore(self, cause: ModeCause) -> None:
+        """Put a latched cause into effect that comes back from disk."""
+        hold = self._take(cause)
+        if cause.expires is not None:
+            run = current_run()
+            hold.due = trio.current_time() + (cause.expires - run.utcnow()).total_seconds()
+            clearing_clock().watch(hold)
+
     def _take(self, cause: ModeCause) -> Hold:
-        """Put *cause* into effect; a latched one that comes back from disk enters here, too."""
+        """Put *cause* into effect."""
         mask = mask_of(cause.mode, cause.capabilities)
         key = (cause.owner, cause.reason)
         hold = self._holds.get(key)
@@ -211,6 +258,7 @@ class ModeScope:
             hold._cause = cause
             hold._mask = mask
             hold._held = True
+            hold._turn += 1
         if changed and self.tree.hooks:
             emit(
                 self.tree,
@@ -227,9 +275,13 @@ class ModeScope:
     def _let_go(self, hold: Hold, by: str) -> None:
         clearing_clock().forget(hold)
 
-        def loosen() -> None:
-            # Held anew while the release was on its way to the disk: then the newer hold stands.
-            if hold._held:
+        turn = hold._turn
+
+        def loosen(is_written: bool) -> None:
+            if hold._turn != turn:
+                return  # held anew while the release was on its way to the disk: the newer hold stands
+            if not is_written:
+                hold._held = True  # it is held still, and can be released again once the disk works
                 return
             key = (hold.owner, hold.reason)
             if self._holds.get(key) is hold:
@@ -241,7 +293,7 @@ class ModeScope:
         if hold.latched and self.latch_log is not None:
             self.latch_log.released(hold.cause, loosen)
         else:
-            loosen()
+            loosen(True)
 
     def clear(self, owner: str, reason: str, *, by: str) -> None:
         """Clear one cause that is held here, as an operator named *by*.
@@ -270,6 +322,10 @@ class ModeScope:
         """Wait until the latched causes that were held or released so far are on disk.
 
         Returns at once when there is no store.
+
+        Raises:
+            StoreError: something could not be written.  What was tightened is in effect all the same, what was to be
+                loosened is held still.
 
         Trio checkpoint: always.
         Cancellation: passes; the writing goes on.
@@ -314,8 +370,65 @@ class ModeScope:
         """Leave the tree: what is above no longer reaches this scope, whose members are gone."""
         if self.parent is not None and self in self.parent._below:
             self.parent._below.remove(self)
+        for action in list(self._entry_actions.values()):
+            action.remove()
+
+    def is_latched(self, mode: Mode) -> bool:
+        """True if a cause that survives the process demands *mode* or worse here."""
+        return any(hold.latched and hold.mode >= mode for scope in self._upwards() for hold in scope._holds.values())
 
     # ------------------------------------------------------------ reacting
+
+    def on_enter(
+        self,
+        mode: Mode,
+        fn: Callable[..., Awaitable[object]],
+        *args: Any,
+        timeout: float = 10.0,
+        latch_timeout: float = 1.0,
+        name: str | None = None,
+    ) -> EntryAction:
+        """Run ``fn(*args)`` once each time this scope enters *mode* or a worse one from below it.
+
+        It runs in a task of its own, which neither the component that registered it nor a cancellation of the tree
+        ends: only its own end, or *timeout*.  So give it a connection of its own; children are stopped while it runs.
+        If a latched cause led here, the run waits until that is on disk, at most *latch_timeout*, and then begins
+        all the same, with an error event.  Runs of one action never overlap: entries during a run lead to
+        one more run after it.
+
+        Registered while the mode is in effect it runs at once, unless it was begun since the mode was entered, in this
+        process or (for a latched cause) in an earlier one.  The same owner registering the same name again
+        replaces the function: so a new incarnation takes over what its predecessor registered.
+
+        Args:
+            mode: SAFE or EMERGENCY.
+            fn: An async function.  If it raises, that is logged and is an event, and it is not run again.
+            args: What it is called with.
+            timeout: Seconds after which a run is cancelled.
+            latch_timeout: Seconds to wait for the disk.
+            name: What it is known by, to events and after a restart; None: the function's own name.
+
+        Trio checkpoint: never.
+        """
+        check_entry_action(mode, fn, timeout, latch_timeout)
+        key = (mode, self._caller(), name if name is not None else name_of(fn))
+        action = self._entry_actions.get(key)
+        if action is not None:
+            action.set(fn, args, timeout=timeout, latch_timeout=latch_timeout)
+            return action
+        action = self._entry_actions[key] = EntryAction(self, mode, owner=key[1], name=key[2])
+        action.set(fn, args, timeout=timeout, latch_timeout=latch_timeout)
+        action.register()
+        return action
+
+    def spawn_entry(self, fn: Callable[[], Awaitable[None]], name: str) -> None:
+        """Start the task of an entry action, in the context of this scope."""
+        if self.spawner is not None:
+            self.spawner(fn, self, name)
+        else:
+            context = contextvars.copy_context()
+            context.run(_SCOPE.set, self)
+            spawn_system_task(self, context, fn, name)
 
     def watch(self, watcher: Callable[[Mode], None]) -> Callable[[], None]:
         """Call *watcher* in the step of every change of the mode; what is returned ends that."""

@@ -26,6 +26,7 @@ from genesis_trio._runtime import _TREE, current_tree
 from genesis_trio.errors import ConfigError, StoreError
 from genesis_trio.events import ChildUnstopped, StorePoisoned, describe_error, emit
 from genesis_trio.modes import _SCOPE, Mode, ModePolicy, ModeScope, current_scope
+from genesis_trio.supervision._entries import Entries
 from genesis_trio.supervision._groups import Groups
 from genesis_trio.supervision._incarnation import Incarnation, current_host
 from genesis_trio.supervision._mode_watch import ModeWatch
@@ -98,6 +99,8 @@ class Supervisor:
         self._saved_at_stop = False
         self._fatal: BaseException | None = None
         self._groups = Groups(self, strategy)
+        self._entries = Entries(self)
+        scope.spawner = self._entries.spawn
         self._mode_watch = ModeWatch(self, mode_policy) if mode_policy is not None else None
         self.children: Mapping[str, Child] = MappingProxyType(self._children)
 
@@ -204,8 +207,6 @@ class Supervisor:
         for child in children:
             self._children[child.name] = child
             self.tree.children[child.path] = child
-            if self.tree.latches is not None:
-                self.tree.latches.restore(child.scope)
         return children
 
     def _launch(self, child: Child) -> None:
@@ -335,8 +336,9 @@ class Supervisor:
         """Stop what still runs, with the last cut saved, and end the services.  Runs shielded, bounded by the times it keeps."""
         await self._stop(trio.current_time() + self.shutdown_timeout)
         await self.wait_finished()
+        await self._entries.finished()
         if self.tree.latches is not None and self._host is None:
-            await self.tree.latches.settled()
+            await self.tree.latches.finished()
         for scope in list(self._services):
             scope.cancel(reason=f"supervisor {self.path!r} is closed")
         for child in self._children.values():

@@ -1,0 +1,507 @@
+"""What is done when a mode is entered: once, after the write, whatever else fails."""
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import trio
+import trio.testing
+
+from genesis_trio import Mode, current_scope, mode_scope, observe, open_store, open_supervisor
+from genesis_trio.errors import PoisonedError, StoreError
+from genesis_trio.persistence.policy import CheckpointPolicy
+from genesis_trio.persistence.store import Store
+from genesis_trio.supervision.component import Criticality
+from persistence.desk import FaultyEngine, open_faulty
+from supervision.desk import Log
+
+QUIET = CheckpointPolicy(every=None, messages=None)
+NAMES = (
+    "entry_action_started",
+    "entry_action_done",
+    "entry_action_failed",
+    "entry_action_unwritten",
+    "entry_action_unknown",
+    "latch_not_written",
+)
+
+
+class Flatten:
+    """An action that takes *seconds*, and remembers when it began."""
+
+    def __init__(self, seconds=0.0):
+        self.__qualname__ = "flatten"
+        self.seconds = seconds
+        self.began = []
+        self.ended = []
+
+    async def __call__(self, *args):
+        self.began.append((trio.current_time(), *args))
+        await trio.sleep(self.seconds)
+        self.ended.append(trio.current_time())
+
+
+async def sender(ctx):
+    ctx.ready()
+    await ctx.wait_stopping()
+
+
+class SlowReceipt:
+    def __init__(self, receipt, seconds):
+        self.receipt = receipt
+        self.due = trio.current_time() + seconds
+
+    async def wait(self):
+        await trio.sleep_until(self.due)
+        return await self.receipt.wait()
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """Control state is durable only half a second, or as long as the test says, after it was handed over."""
+    disk = {"seconds": 0.5}
+    put_control = Store.put_control
+    monkeypatch.setattr(
+        Store, "put_control", lambda store, *args: SlowReceipt(put_control(store, *args), disk["seconds"])
+    )
+    return disk
+
+
+# ------------------------------------------------------------------ once an entry
+
+
+async def test_on_enter_mode_rises_runs_once_in_a_task_of_its_own(autojump_clock):
+    """The action runs beside the holder, with its arguments, in the context of its scope."""
+    flatten, log, scopes = Flatten(2), Log(), []
+
+    async def note_scope():
+        await trio.sleep(1)
+        scopes.append(current_scope())
+
+    with observe(log), mode_scope("desk") as desk:
+        action = desk.on_enter(Mode.EMERGENCY, flatten, "btc")
+        desk.on_enter(Mode.EMERGENCY, note_scope, name="note")
+        desk.hold(Mode.SAFE, reason="not yet")
+        desk.hold(Mode.EMERGENCY, reason="limit")
+        assert (action.is_running, flatten.began) == (True, [])
+        await trio.sleep(1)
+        desk.hold(Mode.EMERGENCY, reason="another cause is no entry")
+        await trio.sleep(5)
+
+    assert flatten.began == [(0.0, "btc")]
+    assert scopes == [desk]
+    assert (action.runs, action.is_running, action.owner, action.name) == (1, False, "desk", "flatten")
+    assert sorted((event.time, event.name, event.action) for event in log.named(*NAMES)) == [
+        (0.0, "entry_action_started", "flatten"),
+        (0.0, "entry_action_started", "note"),
+        (1.0, "entry_action_done", "note"),
+        (2.0, "entry_action_done", "flatten"),
+    ]
+
+
+async def test_on_enter_every_entry_runs_it_again(autojump_clock):
+    """An entry is each rise from below the mode, also from an ancestor; a step from SAFE to EMERGENCY is none for SAFE."""
+    safe, emergency = Flatten(), Flatten()
+    with mode_scope("desk") as desk, mode_scope("strategy") as strategy:
+        strategy.on_enter(Mode.SAFE, safe)
+        strategy.on_enter(Mode.EMERGENCY, emergency)
+        for _ in range(2):
+            with desk.hold(Mode.SAFE, reason="r"):
+                await trio.sleep(1)
+                with strategy.hold(Mode.EMERGENCY, reason="s"):
+                    await trio.sleep(1)
+            await trio.sleep(1)
+
+    assert safe.began == [(0.0,), (3.0,)]
+    assert emergency.began == [(1.0,), (4.0,)]
+
+
+async def test_on_enter_pulse_is_an_entry(autojump_clock):
+    """A mode that was left again in the same step was entered all the same."""
+    flatten = Flatten()
+    with mode_scope("desk") as desk:
+        desk.on_enter(Mode.EMERGENCY, flatten)
+        desk.hold(Mode.EMERGENCY, reason="pulse").release()
+        await trio.sleep(1)
+
+    assert flatten.began == [(0.0,)]
+
+
+async def test_on_enter_entries_during_a_run_lead_to_one_more(autojump_clock):
+    """Runs of one action never overlap, and a run that begins after an entry answers all before it."""
+    flatten = Flatten(10)
+    with mode_scope("desk") as desk:
+        desk.on_enter(Mode.EMERGENCY, flatten, timeout=20)
+        for _ in range(4):
+            with desk.hold(Mode.EMERGENCY, reason="r"):
+                await trio.sleep(1)
+            await trio.sleep(1)
+        await trio.sleep(30)
+
+    assert flatten.began == [(0.0,), (10.0,)]
+    assert flatten.ended == [10.0, 20.0]
+
+
+async def test_on_enter_registered_inside_the_mode_runs_at_once(autojump_clock):
+    """Who registers late is not too late; the same name again is the same action, which has run."""
+    first, second = Flatten(), Flatten()
+    with mode_scope("desk") as desk:
+        desk.hold(Mode.EMERGENCY, reason="r")
+        action = desk.on_enter(Mode.EMERGENCY, first)
+        await trio.sleep(1)
+        assert desk.on_enter(Mode.EMERGENCY, second) is action
+        await trio.sleep(1)
+        desk.clear("desk", "r", by="test")
+        desk.hold(Mode.EMERGENCY, reason="r")
+        await trio.sleep(1)
+
+    assert (first.began, second.began) == ([(0.0,)], [(2.0,)])
+
+
+async def test_on_enter_removed_does_not_run(autojump_clock):
+    """After `remove` no entry counts; removing twice is removing once."""
+    flatten = Flatten()
+    with mode_scope("desk") as desk:
+        action = desk.on_enter(Mode.SAFE, flatten)
+        action.remove()
+        action.remove()
+        desk.hold(Mode.SAFE, reason="r")
+        await trio.sleep(1)
+
+    assert flatten.began == []
+    assert desk._watchers == {}
+
+
+async def test_on_enter_detached_scope_runs_nothing(autojump_clock):
+    """The end of the scope ends what was registered on it."""
+    flatten = Flatten()
+    with mode_scope("desk") as desk:
+        desk.on_enter(Mode.SAFE, flatten)
+    desk.hold(Mode.SAFE, reason="r")
+    await trio.sleep(1)
+
+    assert flatten.began == []
+
+
+# ------------------------------------------------------------------ whatever fails
+
+
+async def test_on_enter_action_raises_is_logged_and_told(autojump_clock, caplog):
+    """The error goes to the log and the events; others run, and the next entry runs it again."""
+    log, other = Log(), Flatten()
+
+    async def broken():
+        await trio.sleep(1)
+        raise OSError("venue gone")
+
+    with observe(log), mode_scope("desk") as desk:
+        action = desk.on_enter(Mode.EMERGENCY, broken, name="broken")
+        desk.on_enter(Mode.EMERGENCY, other)
+        for _ in range(2):
+            with desk.hold(Mode.EMERGENCY, reason="r"):
+                await trio.sleep(2)
+
+    assert [(event.time, event.error) for event in log.named("entry_action_failed")] == [
+        (1.0, "OSError: venue gone"),
+        (3.0, "OSError: venue gone"),
+    ]
+    assert other.began == [(0.0,), (2.0,)]
+    assert action.runs == 2
+    assert "'broken' for EMERGENCY of 'desk' failed" in caplog.text
+
+
+async def test_on_enter_action_hangs_is_cancelled_after_its_timeout(autojump_clock, caplog):
+    """A run is bounded, so that it holds up neither the end of the tree nor the next entry for ever."""
+    log = Log()
+    with observe(log), mode_scope("desk") as desk:
+        desk.on_enter(Mode.EMERGENCY, trio.sleep_forever, timeout=7)
+        desk.hold(Mode.EMERGENCY, reason="r")
+        await trio.sleep(60)
+
+    (failed,) = log.named("entry_action_failed")
+    assert (failed.time, failed.error) == (7.0, "TimeoutError: it was cancelled after timeout=7 s")
+
+
+async def test_on_enter_cancelled_tree_lets_the_action_end(autojump_clock):
+    """A cancellation of everything stops the children, and leaves the action its time."""
+    flatten = Flatten(5)
+    with trio.move_on_after(1) as limit:
+        async with open_supervisor("desk") as desk:
+            desk.scope.on_enter(Mode.EMERGENCY, flatten)
+            child = await desk.start(sender, name="x", criticality=Criticality.CRITICAL)
+            desk.scope.hold(Mode.EMERGENCY, reason="r")
+            await trio.sleep_forever()
+
+    assert limit.cancelled_caught
+    assert child.finished.is_set()
+    assert flatten.ended == [5.0]
+    assert trio.current_time() == 5.0
+
+
+async def test_on_enter_registered_by_a_component_outlives_its_crash(autojump_clock):
+    """What registered the action may be what failed: parked for good, it changes nothing."""
+    flatten = Flatten(3)
+
+    async def fragile(ctx):
+        ctx.scope.parent.on_enter(Mode.EMERGENCY, flatten)
+        ctx.ready()
+        await trio.sleep(1)
+        raise OSError("crashed")
+
+    async with open_supervisor("desk", max_restarts=0) as desk:
+        await desk.start(fragile, name="x", criticality=Criticality.CRITICAL, unpark_after=None)
+        await trio.sleep(10)
+        assert desk.scope.mode is Mode.EMERGENCY
+        assert flatten.began == [(1.0,)]
+        assert flatten.ended == [4.0]
+        await desk.stop()
+
+
+async def test_on_enter_ctrl_c_in_an_action_stops_the_tree(autojump_clock):
+    """Ctrl-C is not the action's failure: it goes through, once the children have stopped."""
+
+    async def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        async with open_supervisor("desk") as desk:
+            child = await desk.start(sender, name="x", criticality=Criticality.CRITICAL)
+            desk.scope.on_enter(Mode.SAFE, interrupted, name="i")
+            desk.scope.hold(Mode.SAFE, reason="r")
+            await trio.sleep_forever()
+    assert child.finished.is_set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ((1, sender), TypeError, "mode is a Mode, got 1"),
+        ((Mode.NORMAL, sender), ValueError, "NORMAL is not entered"),
+        ((Mode.SAFE, "flatten"), TypeError, "wants an async function, got 'flatten'"),
+        ((Mode.SAFE, lambda: None), ValueError, r"on_enter\(..., name=...\)"),
+        ((Mode.SAFE, sender, {"timeout": 0}), ValueError, "timeout is in seconds"),
+        ((Mode.SAFE, sender, {"timeout": float("inf")}), ValueError, "a run must end"),
+        ((Mode.SAFE, sender, {"timeout": "1"}), TypeError, "timeout is a number"),
+        ((Mode.SAFE, sender, {"latch_timeout": -1}), ValueError, "latch_timeout"),
+    ],
+)
+async def test_on_enter_wrong_arguments_are_refused(arguments, error, text, autojump_clock):
+    """At once, with the value."""
+    options = arguments[2] if len(arguments) > 2 else {}
+    with mode_scope("desk") as desk, pytest.raises(error, match=text):
+        desk.on_enter(*arguments[:2], **options)
+
+
+async def test_on_enter_call_instead_of_function_is_refused(autojump_clock):
+    """The usual slip is named, and leaves no coroutine that nobody awaits."""
+    with mode_scope("desk") as desk, pytest.raises(TypeError, match=r"not a call of it: .*sleep_forever"):
+        desk.on_enter(Mode.SAFE, trio.sleep_forever())  # noqa: ASYNC105 - the slip that is tested
+
+
+# ------------------------------------------------------------------ after the write
+
+
+async def test_on_enter_latched_cause_waits_for_the_write(autojump_clock, slow_disk):
+    """The mode takes effect in the step; what is irreversible begins when the disk has the cause."""
+    flatten = Flatten()
+    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        desk.scope.on_enter(Mode.EMERGENCY, flatten)
+        desk.scope.hold(Mode.EMERGENCY, reason="kill switch", latched=True)
+        assert desk.scope.mode is Mode.EMERGENCY
+        await trio.sleep(3)
+
+    assert flatten.began == [(0.5,)]
+
+
+async def test_on_enter_cause_that_is_not_latched_waits_for_nothing(autojump_clock, slow_disk):
+    """What does not survive needs no disk, whatever else is latched."""
+    flatten = Flatten()
+    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        desk.scope.on_enter(Mode.EMERGENCY, flatten)
+        desk.scope.hold(Mode.SAFE, reason="latched, and only SAFE", latched=True)
+        desk.scope.hold(Mode.EMERGENCY, reason="limit")
+        await trio.sleep(3)
+
+    assert flatten.began == [(0.0,)]
+
+
+@pytest.mark.parametrize("limit", [1.0, 0.25, 0.0])
+async def test_on_enter_slow_disk_is_waited_for_until_latch_timeout(limit, autojump_clock, slow_disk):
+    """Then the action begins all the same, and that is an error event."""
+    slow_disk["seconds"] = 5.0
+    flatten, log = Flatten(), Log()
+    with observe(log):
+        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+            desk.scope.on_enter(Mode.EMERGENCY, flatten, latch_timeout=limit)
+            desk.scope.hold(Mode.EMERGENCY, reason="kill switch", latched=True)
+            await trio.sleep(3)
+
+    assert flatten.began == [(limit,)]
+    (event,) = log.named("entry_action_unwritten")
+    assert (event.time, event.error) == (limit, f"TimeoutError: not on disk within latch_timeout={limit:g} s")
+    assert event.severity.name == "ERROR"
+
+
+async def test_on_enter_dead_disk_runs_at_once_with_an_error_event(autojump_clock, caplog):
+    """A disk that will never answer is not waited for; tightening and flattening do not depend on it."""
+    engine, flatten, log = FaultyEngine(), Flatten(), Log()
+    with observe(log):
+        async with open_faulty(engine) as store:
+            engine.failures = [OSError(errno.EIO, "the medium failed")]
+            with pytest.raises(StoreError):
+                await store.put_control("x", b"x").wait()
+            async with open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+                desk.scope.on_enter(Mode.EMERGENCY, flatten)
+                desk.scope.hold(Mode.EMERGENCY, reason="kill switch", latched=True)
+                await trio.sleep(1)
+                assert desk.scope.mode is Mode.EMERGENCY
+                with pytest.raises(StoreError, match="not on disk as they are in effect") as caught:
+                    await desk.scope.settled()
+                assert isinstance(caught.value.__cause__, PoisonedError)
+                await desk.stop()
+
+    assert flatten.began == [(0.0,)]
+    (event,) = log.named("entry_action_unwritten")
+    assert "not on disk" in event.error
+    assert [event.reason for event in log.named("latch_not_written")][:2] == [
+        "the entry action flatten for EMERGENCY: begun",
+        "kill switch",
+    ]
+
+
+# ------------------------------------------------------------------ across restarts
+
+
+async def restart_with(url, flatten, log, *, hold=False, clear=False):
+    with observe(log):
+        async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+            desk.scope.on_enter(Mode.EMERGENCY, flatten)
+            if hold:
+                desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="kill switch", latched=True)
+            await trio.sleep(1)
+            if clear:
+                desk.scope.clear("risk", "kill switch", by="operator")
+                await desk.scope.settled()
+            mode = desk.scope.mode
+            await desk.stop()
+            return mode
+
+
+async def test_on_enter_restart_in_the_mode_runs_nothing_again(autojump_clock, tmp_path):
+    """The latch comes back and the action does not, until the mode was left and entered anew."""
+    url, flatten, log = f"sqlite:{tmp_path / 'desk.db'}", Flatten(), Log()
+
+    assert await restart_with(url, flatten, log, hold=True) is Mode.EMERGENCY
+    assert await restart_with(url, flatten, log) is Mode.EMERGENCY
+    assert len(flatten.began) == 1
+    assert await restart_with(url, flatten, log, clear=True) is Mode.NORMAL
+    assert await restart_with(url, flatten, log, hold=True) is Mode.EMERGENCY
+    assert len(flatten.began) == 2
+    assert [event.name for event in log.named(*NAMES)] == ["entry_action_started", "entry_action_done"] * 2
+
+
+async def test_on_enter_restart_after_an_unfinished_run_says_so(autojump_clock, tmp_path):
+    """Nobody knows what a run did that was killed: it is not repeated, and an error event asks for a human."""
+    url, flatten, log = f"sqlite:{tmp_path / 'desk.db'}", Flatten(), Log()
+    await restart_with(url, flatten, Log(), hold=True)
+    async with open_store(url) as store:
+        await store.put_control('entry/["desk", "EMERGENCY", "desk", "flatten"]', b"begun").wait()
+
+    await restart_with(url, flatten, log)
+
+    assert len(flatten.began) == 1
+    (event,) = log.named(*NAMES)
+    assert (event.name, event.scope, event.mode, event.action) == (
+        "entry_action_unknown",
+        "desk",
+        "EMERGENCY",
+        "flatten",
+    )
+
+
+async def test_on_enter_note_without_its_latch_is_forgotten(autojump_clock, tmp_path):
+    """A note of an episode that is over does not keep the next one from its action."""
+    url, flatten = f"sqlite:{tmp_path / 'desk.db'}", Flatten()
+    async with open_store(url) as store:
+        await store.put_control('entry/["desk", "EMERGENCY", "desk", "flatten"]', b"done").wait()
+
+    await restart_with(url, flatten, Log(), hold=True)
+
+    assert len(flatten.began) == 1
+
+
+async def test_on_enter_latch_without_a_note_runs_the_action(autojump_clock, tmp_path):
+    """Killed between the write of the cause and the beginning of the action, the action is still to be done."""
+    url, flatten = f"sqlite:{tmp_path / 'desk.db'}", Flatten()
+    await restart_with(url, Flatten(), Log(), hold=True)
+    async with open_store(url) as store:
+        await store.put_control('entry/["desk", "EMERGENCY", "desk", "flatten"]', None).wait()
+
+    await restart_with(url, flatten, Log())
+
+    assert len(flatten.began) == 1
+
+
+KILLED = """
+    import json, os, sys
+    import trio
+    from genesis_trio import CheckpointPolicy, Mode, open_store, open_supervisor
+
+    url, actions, acknowledged = sys.argv[1:]
+
+    def say(path, text):
+        with open(path, "a") as file:
+            file.write(text + "\\n")
+
+    async def flatten():
+        say(actions, "begun")
+        await trio.sleep(0.01)
+        say(actions, "done")
+
+    async def main():
+        async with open_store(url) as store:
+            async with open_supervisor("desk", store=store, checkpoint=CheckpointPolicy(every=None)) as desk:
+                desk.scope.on_enter(Mode.EMERGENCY, flatten, name="flatten")
+                print("up", desk.scope.mode.name, flush=True)
+                await trio.sleep(0.002)
+                desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="kill switch", latched=True)
+                await desk.scope.settled()
+                say(acknowledged, "latched")
+                await trio.sleep(10)
+
+    trio.run(main)
+"""
+
+
+@pytest.mark.slow
+def test_on_enter_killed_at_many_points_latch_is_kept_and_flatten_runs_once(tmp_path):
+    """SIGKILL at any moment: what was acknowledged is latched, and no restart flattens twice."""
+    script = tmp_path / "desk.py"
+    script.write_text(textwrap.dedent(KILLED), encoding="utf-8")
+    for number in range(4):
+        url, actions, acknowledged = (
+            f"sqlite:{tmp_path / f'{number}.db'}",
+            tmp_path / f"{number}.a",
+            tmp_path / f"{number}.k",
+        )
+        for delay in (0.001 + 0.008 * number, 0.05, 0.05):
+            was_acknowledged = acknowledged.exists()
+            process = subprocess.Popen(
+                [sys.executable, str(script), url, str(actions), str(acknowledged)], stdout=subprocess.PIPE, text=True
+            )
+            try:
+                mode = process.stdout.readline().split()[1]
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(delay)
+            finally:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                process.stdout.close()
+            if was_acknowledged:
+                assert mode == "EMERGENCY"
+        lines = actions.read_text().split()
+        assert lines.count("begun") == 1, json.dumps(lines)
