@@ -173,12 +173,18 @@ class Supervisor:
         by_name = {spec.name: spec for spec in specs}
         ordered = [by_name[name] for level in order for name in level]
         children = {child.name: child for child in self._make(ordered, raises=False)}
-        for level in order:
-            for name in level:
-                self._launch(children[name])
-            for name in level:
-                child = children[name]
-                await child.wait_until(lambda child=child: _has_begun(child))  # type: ignore[misc]
+        waiting = dict(children)
+        try:
+            for level in order:
+                for name in level:
+                    self._launch(waiting.pop(name))
+                for name in level:
+                    child = children[name]
+                    await child.wait_until(lambda child=child: _has_begun(child))  # type: ignore[misc]
+        finally:
+            # Cancelled: nobody starts them any more, so a stop must not wait for them.
+            for child in waiting.values():
+                self._forget(child)
         return [children[spec.name] for spec in specs]
 
     def _check(self, specs: Sequence[ChildSpec]) -> None:
