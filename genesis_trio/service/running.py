@@ -1,6 +1,7 @@
 """A service as a process: its sockets, its store, its signals, its tree."""
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -131,8 +132,9 @@ class _Running:
         self._notifier = notifier
         self._going_on = trio.CancelScope()
         supervisor.start_service(self._obey_signals)
-        if notifier:
+        if notifier.watchdog < math.inf:
             supervisor.start_service(notifier.feed_watchdog)
+        if notifier:
             supervisor.start_service(self._tell_mode)
 
     def answer(self, http: trio.SocketListener | None, admin: AdminSocket | None) -> None:
