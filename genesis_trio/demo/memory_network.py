@@ -9,7 +9,7 @@ import httpx2
 import trio
 import trio.testing
 
-__all__ = ["MemoryListener", "MemoryTransport", "Wire"]
+__all__ = ["Door", "MemoryListener", "MemoryTransport", "Wire"]
 
 
 class Wire(trio.abc.Stream):
@@ -99,8 +99,33 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         return await self._accepted.receive()
 
     async def aclose(self) -> None:
-        self._accepted.close()
+        """Whoever served it has ended; another may serve it next."""
         await trio.lowlevel.checkpoint()
+
+
+class Door:
+    """One client's way to *listener*; shut, it leads nowhere any more."""
+
+    def __init__(self, listener: MemoryListener) -> None:
+        self._listener = listener
+        self._wires: list[Wire] = []
+        self._is_shut = False
+
+    async def connect(self) -> Wire:
+        """As `MemoryListener.connect`."""
+        if self._is_shut:
+            await trio.lowlevel.checkpoint()
+            raise ConnectionRefusedError("the client is gone")
+        wire = await self._listener.connect()
+        self._wires = [old for old in self._wires if not old.is_cut]
+        self._wires.append(wire)
+        return wire
+
+    def shut(self) -> None:
+        """The client is gone, and all its connections with it."""
+        self._is_shut = True
+        for wire in self._wires:
+            wire.cut()
 
 
 # ---------------------------------------------------------------- HTTP clients
@@ -131,7 +156,7 @@ class _Connection(httpcore2.AsyncNetworkStream):
 
 
 class _Backend(httpcore2.AsyncNetworkBackend):
-    def __init__(self, listener: MemoryListener) -> None:
+    def __init__(self, listener: Door | MemoryListener) -> None:
         self._listener = listener
 
     async def connect_tcp(
@@ -151,7 +176,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
 class MemoryTransport(httpx2.AsyncBaseTransport):
     """A transport of httpx2 whose requests go to *listener*, in real HTTP."""
 
-    def __init__(self, listener: MemoryListener) -> None:
+    def __init__(self, listener: Door | MemoryListener) -> None:
         self._pool = httpcore2.AsyncConnectionPool(network_backend=_Backend(listener))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

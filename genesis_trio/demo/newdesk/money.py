@@ -66,7 +66,9 @@ class Ledger(Component[LedgerState]):
 async def drop_copy(ctx: Context, venue: VenueLink) -> None:
     """Carry fills to the ledger, from the one after the last that is booked, and news of orders to execution."""
     async with ctx.subscribe(POSITIONS, overflow=Overflow.CONFLATE) as positions:
-        booked = await anext(aiter(positions))
+        booked = await anext(aiter(positions), None)
+    if booked is None:
+        return  # told to stop before the ledger said anything
     async with streams.connect(lambda: venue.private(after=booked.fills)) as messages:
         ctx.ready()
         async for message in messages:

@@ -70,7 +70,9 @@ class Execution(Component[ExecutionState]):
         self.venue = venue
         self.tell = tell
         self.after: str | None = None
-        breaker = CircuitBreaker("venue.orders", failure_threshold=5, recovery_timeout=0.5, failure_on=TRANSIENT)
+        breaker = CircuitBreaker(
+            "venue.orders", failure_threshold=5, recovery_timeout=0.5, max_recovery_timeout=0.5, failure_on=TRANSIENT
+        )
         patient = Retry(on=(*TRANSIENT, BreakerOpenError), max_retries=None, base_delay=0.05, max_delay=1.0)
         self.guards = {
             capability: Guard(

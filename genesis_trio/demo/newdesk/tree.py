@@ -18,7 +18,7 @@ SETTINGS: dict[str, Any] = {
     "backoff": Backoff(base_delay=0.05, max_delay=0.25, jitter="equal"),
     "max_restarts": 5,
     "within": 2.0,
-    "mode_policy": ModePolicy(trigger_after=0.5, recover_after=0.5, max_recover_after=4.0, critical_failure=Mode.SAFE),
+    "mode_policy": ModePolicy(trigger_after=0.5, recover_after=0.5, max_recover_after=2.0, critical_failure=Mode.SAFE),
 }
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import trio
@@ -24,10 +24,15 @@ class SabotagedError(Exception):
 
 
 class Sabotage:
-    """A fault inside of the desk, of which the desk knows nothing: it strikes when somebody next decides."""
+    """A fault inside of the desk, of which the desk knows nothing: it strikes when somebody next decides.
 
-    def __init__(self) -> None:
+    Args:
+        block: Blocks the loop for so many seconds.
+    """
+
+    def __init__(self, block: Callable[[float], None] = time.sleep) -> None:
         self._next: dict[str, Any] | None = None
+        self._block = block
 
     def prepare(self, order: dict[str, Any]) -> None:
         self._next = order
@@ -41,7 +46,7 @@ class Sabotage:
             case {"sabotage": "hang"}:
                 await trio.sleep_forever()
             case {"sabotage": "block", "seconds": seconds}:
-                time.sleep(seconds)  # noqa: ASYNC251 - to block is the point
+                self._block(seconds)
 
 
 async def listen_to_orders(sabotage: Sabotage) -> None:
