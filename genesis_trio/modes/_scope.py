@@ -1,7 +1,9 @@
 """The tree of scopes: where causes are held, and what is in effect."""
 
 import contextvars
+import inspect
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -23,6 +25,28 @@ __all__ = ["ModeScope"]
 Spawner = Callable[[Callable[[], Awaitable[None]], "ModeScope", str], None]
 
 
+class _News:
+    """Changes that are in effect and not yet told: a watcher may change modes itself, and all see all, in order."""
+
+    __slots__ = ("_is_telling", "untold")
+
+    def __init__(self) -> None:
+        self.untold: deque[tuple[ModeScope, Mode, Mode]] = deque()
+        self._is_telling = False
+
+    def tell(self) -> None:
+        """Tell everything, unless that is being done further up."""
+        if self._is_telling:
+            return
+        self._is_telling = True
+        try:
+            while self.untold:
+                scope, before, mode = self.untold.popleft()
+                scope._tell(before, mode)
+        finally:
+            self._is_telling = False
+
+
 class ModeScope:
     """One place in the tree of modes: a supervisor's, a child's, or one made with `mode_scope`."""
 
@@ -33,6 +57,7 @@ class ModeScope:
         "_epoch",
         "_holds",
         "_mode",
+        "_news",
         "_watchers",
         "latch_log",
         "mask",
@@ -57,6 +82,7 @@ class ModeScope:
         self._below: list[ModeScope] = []
         self._watchers: dict[object, Callable[[Mode], None]] = {}
         self._epoch = 0
+        self._news: _News = parent._news if parent is not None else _News()
         self._mode: Mode = parent._mode if parent is not None else Mode.NORMAL
         #: The effective capabilities as plain bits; hot paths test ``needs & ~scope.mask``.
         self.mask: int = parent.mask if parent is not None else ALL.value
@@ -181,8 +207,8 @@ class ModeScope:
             raise ValueError(f"reason says in words why the mode is held, got {reason!r}")
         if expires is not None and not 0.0 < number("expires", expires) < math.inf:
             raise ValueError(f"expires is in seconds, positive and finite, or None, got {expires!r}")
-        if clears_when is not None and not callable(clears_when):
-            raise TypeError(f"clears_when is a function without arguments, got {clears_when!r}")
+        if clears_when is not None and (not callable(clears_when) or inspect.iscoroutinefunction(clears_when)):
+            raise TypeError(f"clears_when is an ordinary function without arguments, got {clears_when!r}")
         if owner is None:
             owner = self._caller()
         run = current_run()
@@ -198,55 +224,44 @@ class ModeScope:
             expires=run.wall_time(trio.current_time() + expires) if expires is not None else None,
             capabilities=capabilities,
         )
+        due = trio.current_time() + expires if expires is not None else math.inf
         if held is not None and held.latched and self.latch_log is not None and held.is_loosened_by(cause):
-            hold = self._loosen_latched(held, cause)
-        else:
-            hold = self._take(cause)
-            if latched and self.latch_log is not None:
-                self.latch_log.held(cause)
-        hold.due = trio.current_time() + expires if expires is not None else math.inf
-        hold.clears_when = clears_when
-        if expires is not None or clears_when is not None:
-            clearing_clock().watch(hold)
-        else:
-            clearing_clock().forget(hold)
-        return hold
+            return self._loosen_latched(held, cause, due, clears_when)
+        if latched and self.latch_log is not None:
+            self.latch_log.held(cause)  # before anybody is told, who might release it
+        return self._take(cause, due, clears_when)
 
     def _caller(self) -> str:
         """Who calls: a component's path, or this scope where there is none."""
         caller = _SCOPE.get(None)
         return caller.path if caller is not None and caller.parent is not None else self.path
 
-    def _loosen_latched(self, held: Hold, cause: ModeCause) -> Hold:
+    def _loosen_latched(self, held: Hold, cause: ModeCause, due: float, clears_when: Callable[[], bool] | None) -> Hold:
         """What *cause* tightens takes effect now; what it loosens, once that is on disk."""
         assert self.latch_log is not None
-        hold = self._take(
-            attrs.evolve(
-                cause,
-                mode=max(held.mode, cause.mode),
-                capabilities=Capability(held._mask & mask_of(cause.mode, cause.capabilities)),
-                latched=True,
-            )
+        tight = attrs.evolve(
+            cause,
+            mode=max(held.mode, cause.mode),
+            capabilities=Capability(held._mask & mask_of(cause.mode, cause.capabilities)),
+            latched=True,
         )
-        turn = hold._turn
+        turn = held._turn + 1  # that of the next line but two
 
         def loosen(is_written: bool) -> None:
-            if is_written and hold._turn == turn:
-                self._take(cause)
+            if is_written and held._turn == turn:
+                self._take(cause, held.due, held.clears_when)
 
-        write = self.latch_log.held if cause.latched else self.latch_log.released
-        write(cause, loosen)
-        return hold
+        (self.latch_log.held if cause.latched else self.latch_log.released)(cause, loosen)
+        return self._take(tight, due, clears_when)
 
     def restore(self, cause: ModeCause) -> None:
         """Put a latched cause into effect that comes back from disk."""
-        hold = self._take(cause)
+        due = math.inf
         if cause.expires is not None:
-            run = current_run()
-            hold.due = trio.current_time() + (cause.expires - run.utcnow()).total_seconds()
-            clearing_clock().watch(hold)
+            due = trio.current_time() + (cause.expires - current_run().utcnow()).total_seconds()
+        self._take(cause, due, None)
 
-    def _take(self, cause: ModeCause) -> Hold:
+    def _take(self, cause: ModeCause, due: float, clears_when: Callable[[], bool] | None) -> Hold:
         """Put *cause* into effect."""
         mask = mask_of(cause.mode, cause.capabilities)
         key = (cause.owner, cause.reason)
@@ -259,6 +274,11 @@ class ModeScope:
             hold._mask = mask
             hold._held = True
             hold._turn += 1
+        hold.due, hold.clears_when = due, clears_when
+        if due < math.inf or clears_when is not None:
+            clearing_clock().watch(hold)
+        else:
+            clearing_clock().forget(hold)
         if changed and self.tree.hooks:
             emit(
                 self.tree,
@@ -336,7 +356,7 @@ class ModeScope:
 
     def _cascade(self) -> None:
         """Push the effective mode and mask down.  First everything changes, then everybody is told: no reader sees half."""
-        changed: list[tuple[ModeScope, Mode]] = []
+        news = self._news
         waiting: list[ModeScope] = [self]
         while waiting:
             scope = waiting.pop()
@@ -345,16 +365,15 @@ class ModeScope:
             if scope._holds:
                 mode, mask = combine(mode, mask, ((hold.mode, hold._mask) for hold in scope._holds.values()))
             if mode is not scope._mode or mask != scope.mask:
-                before, scope._mode, scope.mask = scope._mode, mode, mask
+                if mode is not scope._mode:
+                    news.untold.append((scope, scope._mode, mode))
+                    scope._mode = mode
+                scope.mask = mask
                 scope._epoch += 1
-                changed.append((scope, before))
                 waiting.extend(reversed(scope._below))
-        for scope, before in changed:
-            if before is not scope._mode:
-                scope._tell(before)
+        news.tell()
 
-    def _tell(self, before: Mode) -> None:
-        mode = self._mode
+    def _tell(self, before: Mode, mode: Mode) -> None:
         for watcher in list(self._watchers.values()):
             watcher(mode)
         if self.tree.hooks:

@@ -19,22 +19,32 @@ __all__ = ["Changes", "cancelled_when", "wait_for"]
 async def wait_for(scope: "ModeScope", predicate: Callable[[Mode], bool]) -> Mode:
     """See `ModeScope.wait_for`."""
     found: list[Mode] = []
+    failed: list[Exception] = []
     arrived = trio.Event()
 
     def judge(mode: Mode) -> None:
-        if not found and predicate(mode):
-            found.append(mode)
+        if arrived.is_set():
+            return
+        try:
+            if predicate(mode):
+                found.append(mode)
+                arrived.set()
+        except Exception as error:
+            # It is judged in the task of whoever holds a cause, who has nothing to do with it.
+            failed.append(error)
             arrived.set()
 
-    judge(scope.mode)
-    if found:
+    mode = scope.mode
+    if predicate(mode):
         await trio.lowlevel.checkpoint()
-        return found[0]
+        return mode
     unwatch = scope.watch(judge)
     try:
         await arrived.wait()
     finally:
         unwatch()
+    if failed:
+        raise failed.pop()
     return found[0]
 
 
