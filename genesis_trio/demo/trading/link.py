@@ -122,7 +122,14 @@ async def open_link(http_url: str, feed_url: str, *, timeout: float | None = Non
 def open_socket(url: str, **options: Any) -> connect:
     """A WebSocket.  Its own keepalive is off: the venue gives signs of life, and whoever reads watches for them."""
     return connect(
-        url, compression=None, proxy=None, ping_interval=None, close_timeout=0.1, max_size=MAX_MESSAGE, **options
+        url,
+        compression=None,
+        proxy=None,
+        ping_interval=None,
+        close_timeout=0.1,
+        max_size=MAX_MESSAGE,
+        max_queue=None,  # with a limit, websockets 17.4 waits for ever on leaving with more than that unread
+        **options,
     )
 
 
