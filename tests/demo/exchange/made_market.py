@@ -57,6 +57,7 @@ class VenueInMemory:
     def __init__(self, exchange, events, http, feed):
         self.exchange = exchange
         self.events = events
+        self.http = http
         self.feed = feed
         self.client = httpx2.AsyncClient(base_url="http://venue", transport=MemoryTransport(http), timeout=None)
 

@@ -322,6 +322,15 @@ async def test_exchange_listener_that_hangs_up_is_forgotten(autojump_clock):
         assert not venue.exchange._private.listeners
 
 
+async def test_exchange_client_may_leave_with_much_unread(autojump_clock):
+    """A client that has fallen behind and gives up is free at once: that of the library waits for ever by default."""
+    market = [QUIET, *(instant(TICK * n, bid("c", 90 + n % 2)) for n in range(1, 100))]
+    async with open_venue(*market) as venue:
+        async with venue.listen("/market"):
+            await trio.sleep(4)
+        assert trio.current_time() < 4.5
+
+
 async def test_exchange_client_that_does_not_read_is_disconnected(autojump_clock):
     """A queue without an end would be paid for by the others: 1,000 messages behind is enough."""
     market = [QUIET, *(instant(TICK * n, bid("c", 90 + n % 2)) for n in range(1, BACKLOG + 200))]
