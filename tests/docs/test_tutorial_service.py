@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,20 +13,15 @@ import pytest
 from genesis_trio.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = (ROOT / "docs/tutorial/06-a-whole-service.md").read_text(encoding="utf-8")
+NAME = "tutorial/06-a-whole-service.md"
+PAGE = (ROOT / "docs" / NAME).read_text(encoding="utf-8")
 GENESIS = "import sys; from genesis_trio.cli import main; sys.exit(main())"
 
 
-def block_of(name):
-    """The block of the page whose first line says that it is the file *name*."""
-    (found,) = re.findall(rf"^```\w+\n(# {re.escape(name)}\n.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    return found
-
-
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, block_of):
     for name in ("my_desk.py", "service.toml"):
-        (tmp_path / name).write_text(block_of(name), encoding="utf-8")
+        (tmp_path / name).write_text(block_of(NAME, name), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -57,9 +51,9 @@ def test_tutorial_service_check_says_what_the_page_says(folder, capsys):
     assert capsys.readouterr().out in PAGE
 
 
-def test_tutorial_service_mistyped_key_is_one_line(folder, capsys):
+def test_tutorial_service_mistyped_key_is_one_line(folder, capsys, block_of):
     """The page promises that a wrong key is named, with what is allowed."""
-    text = block_of("service.toml").replace('requires = ["ledger"]', 'critcality = "critical"')
+    text = block_of(NAME, "service.toml").replace('requires = ["ledger"]', 'critcality = "critical"')
     Path("service.toml").write_text(text, encoding="utf-8")
 
     assert main(["check", "service.toml"]) == 2
