@@ -136,6 +136,7 @@ class RequestReader(AsyncIterator[Request[T]]):
     def __aiter__(self) -> "RequestReader[T]":
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> Request[T]:
         """The next request.
 

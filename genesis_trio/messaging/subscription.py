@@ -59,6 +59,7 @@ class Subscription(Generic[T]):
     def __aiter__(self) -> AsyncIterator[T]:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> T:
         """The next message, or a `Timer`.
 
@@ -125,6 +126,7 @@ class _Batches(AsyncIterator[Sequence[Any]]):
     def __aiter__(self) -> "_Batches":
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> Sequence[Any]:
         subscription = self._subscription
         timer = await subscription._wait()

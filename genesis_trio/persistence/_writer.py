@@ -127,6 +127,7 @@ class Writer:
             self._work.set()
         return request
 
+    @trio.lowlevel.enable_ki_protection
     async def write(self, operation: Operation) -> Any:
         """Queue *operation* and wait until it is durable.
 
@@ -173,6 +174,7 @@ class Writer:
 
     # -- the task
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Serve requests until `close`; then what is still queued is written."""
         with trio.CancelScope(shield=True):

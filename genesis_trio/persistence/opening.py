@@ -10,6 +10,7 @@ from functools import partial
 
 import trio
 
+from genesis_trio._interrupts import undisturbed, uninterrupted
 from genesis_trio._runtime import run_blocking, utcnow
 from genesis_trio.errors import PluginError, StoreError
 from genesis_trio.persistence._draft import Draft
@@ -26,6 +27,7 @@ GROUP = "genesis_trio.engines"
 BUILT_IN = ("memory", "sqlite")
 
 
+@uninterrupted
 @contextlib.asynccontextmanager
 async def open_store(
     url: str, *, commit_timeout: float = 10.0, code_version: str | None = None
@@ -60,6 +62,7 @@ async def open_store(
         yield store
 
 
+@uninterrupted
 @contextlib.asynccontextmanager
 async def open_store_over(
     make_engine: Callable[[], StoreEngine], url: str, commit_timeout: float = 10.0, code_version: str | None = None
@@ -79,13 +82,14 @@ async def open_store_over(
                 failure = error
             finally:
                 writer.close()
-                with trio.CancelScope(shield=True):
-                    await writer.finished.wait()
+                interrupt = await undisturbed(writer.finished.wait)  # noqa: ASYNC102 - shields itself
+        failure = interrupt or failure
         if failure is not None:
             raise failure
     finally:
-        with trio.CancelScope(shield=True):
-            await run_blocking(_close_ledger, ledger)
+        interrupt = await undisturbed(partial(run_blocking, _close_ledger, ledger))  # noqa: ASYNC102
+        if interrupt is not None:
+            raise interrupt
 
 
 def _open_ledger(make_engine: Callable[[], StoreEngine], now: datetime) -> Ledger:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from genesis_trio._interrupts import run_interruptibly
 from genesis_trio.errors import StartTimeoutError
 from genesis_trio.events import HealthChanged, emit
 from genesis_trio.messaging.mailbox import Mailbox
@@ -96,9 +97,9 @@ class Incarnation:
                 component: Component[Any] = spec.component(*spec.args)
                 self.component = component
                 await self._bring_state(component)
-                await component.run(self.context)
+                await run_interruptibly(component.run, self.context)
             else:
-                await spec.component(self.context, *spec.args)
+                await run_interruptibly(spec.component, self.context, *spec.args)
             self.returned = True
             if self.component is not None and self.child.is_saved:
                 self.capture()

@@ -175,6 +175,7 @@ class Child:
 
     # ------------------------------------------------------------ waiting for it
 
+    @trio.lowlevel.enable_ki_protection
     async def wait(self, status: Lifecycle) -> None:
         """Wait until it is in *status*; a status that it was in for less than a step is not missed.
 
@@ -222,6 +223,7 @@ class Child:
                 self._set(Lifecycle.STOPPING)
         self._poked.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def stop(self) -> None:
         """Stop it for good: gracefully, then by cancellation; its mailboxes are closed.
 
@@ -242,6 +244,7 @@ class Child:
                 self.tree.bus.close(mailbox)
             self.mailboxes.clear()
 
+    @trio.lowlevel.enable_ki_protection
     async def restart(self) -> None:
         """Start a new incarnation now, whatever its state; returns once it is ready.
 
@@ -285,6 +288,7 @@ class Child:
 
     # ------------------------------------------------------------ its task
 
+    @trio.lowlevel.enable_ki_protection
     async def live(self) -> None:
         """The child's task."""
         with trio.CancelScope(shield=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
+from genesis_trio._interrupts import uninterrupted
 from genesis_trio._runtime import utcnow
 from genesis_trio.errors import StoreError
 from genesis_trio.messaging.requests import Request, RequestReader
@@ -77,6 +78,7 @@ class Context:
         """
         return utcnow()
 
+    @trio.lowlevel.enable_ki_protection
     def ready(self, value: object = None) -> None:
         """Say that the component works: ``start()`` returns, and those that require it may start.
 
@@ -118,6 +120,7 @@ class Context:
 
     # ------------------------------------------------------------ messages
 
+    @trio.lowlevel.enable_ki_protection
     def publish(self, topic: Topic[T], message: T) -> None:
         """Put *message* into every mailbox of *topic* now; never waits.
 
@@ -128,6 +131,7 @@ class Context:
         """
         self._child.tree.bus.publish(topic, message, self._incarnation.sender)
 
+    @trio.lowlevel.enable_ki_protection
     async def send(self, topic: Topic[T], message: T) -> None:
         """Put *message* into every mailbox of *topic*, once the BLOCK ones have room.
 
@@ -139,6 +143,7 @@ class Context:
         """
         await self._child.tree.bus.send(topic, message, self._incarnation.sender)
 
+    @uninterrupted
     @contextlib.asynccontextmanager
     async def subscribe(
         self,
@@ -189,6 +194,7 @@ class Context:
             # After an error the mailbox keeps what was in hand; it comes again.
             incarnation.close(subscription)
 
+    @trio.lowlevel.enable_ki_protection
     async def request(self, topic: Topic[T], message: T, *, timeout: float | None = None) -> Any:
         """Ask *message* on *topic* and return the answer.
 
@@ -207,6 +213,7 @@ class Context:
         await trio.lowlevel.checkpoint()
         return await self._child.tree.bus.requests(topic).ask(message, timeout)
 
+    @uninterrupted
     @contextlib.asynccontextmanager
     async def requests(self, topic: Topic[T], *, capacity: int = 1024) -> AsyncIterator[AsyncIterator[Request[T]]]:
         """The requests on *topic*, to be answered with ``reply`` or ``fail``.
@@ -236,6 +243,7 @@ class Context:
             raise StoreError(f"{what} needs a store; open the supervisor with open_supervisor(..., store=store)")
         return store
 
+    @trio.lowlevel.enable_ki_protection
     async def safe_point(self) -> None:
         """Say that the state is whole here: what it shows is in every later saved checkpoint.
 
@@ -259,6 +267,7 @@ class Context:
         """
         self._incarnation.touch()
 
+    @trio.lowlevel.enable_ki_protection
     async def create_checkpoint(self, *, label: str | None = None) -> "CheckpointInfo":
         """Save a cut of the whole tree now; durable on return.
 
@@ -278,6 +287,7 @@ class Context:
         assert saver is not None  # there is one where there is a store
         return await saver.save_now(label)
 
+    @trio.lowlevel.enable_ki_protection
     async def record(self, event: object, *, key: str | None = None) -> int:
         """Write *event* to the component's journal, then apply it: ``state.apply(event)``.
 
@@ -311,6 +321,7 @@ class Context:
             self._child.tree.saver.journal_grew()
         return sequence
 
+    @trio.lowlevel.enable_ki_protection
     async def once(
         self,
         key: str,

@@ -16,12 +16,14 @@ import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
+from genesis_trio._interrupts import undisturbed, uninterrupted
 from genesis_trio._runtime import _TREE, current_tree
 from genesis_trio.errors import ConfigError, StoreError
 from genesis_trio.events import ChildUnstopped, StorePoisoned, describe_error, emit
@@ -92,6 +94,7 @@ class Supervisor:
         self._host = host
         self._children: dict[str, Child] = {}
         self._services: dict[trio.CancelScope, None] = {}
+        self._service_ended = trio.Event()
         self._living = 0
         self._all_finished = trio.Event()
         self._all_finished.set()
@@ -109,6 +112,7 @@ class Supervisor:
 
     # ------------------------------------------------------------ starting
 
+    @trio.lowlevel.enable_ki_protection
     async def start(self, component: ComponentLike | ChildSpec, *args: Any, name: str = "", **spec: Any) -> Child:
         """Start one child and return it once it is ready.
 
@@ -154,6 +158,7 @@ class Supervisor:
         child.raises = False
         return child
 
+    @trio.lowlevel.enable_ki_protection
     async def start_all(self, specs: Sequence[ChildSpec]) -> Sequence[Child]:
         """Start children in levels of ``requires``: each once those that it requires have begun.
 
@@ -262,20 +267,23 @@ class Supervisor:
 
     # ------------------------------------------------------------ services
 
+    @trio.lowlevel.enable_ki_protection
     def start_service(self, fn: Callable[[], Awaitable[None]]) -> trio.CancelScope:
         """Run *fn* beside the children until it ends, its scope is cancelled, or the block is left."""
         scope = trio.CancelScope(shield=True)
         self._services[scope] = None
-
-        async def serve() -> None:
-            try:
-                with scope:
-                    await fn()
-            finally:
-                self._services.pop(scope, None)
-
+        serve = partial(self._serve, scope, fn)
         self._spawn(serve, self.scope, f"{self.path} {getattr(fn, '__qualname__', fn)}")
         return scope
+
+    @trio.lowlevel.enable_ki_protection
+    async def _serve(self, scope: trio.CancelScope, fn: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with scope:
+                await fn()
+        finally:
+            self._services.pop(scope, None)
+            self._service_ended.set()
 
     def _spawn(self, fn: Callable[[], Awaitable[None]], scope: ModeScope, name: str) -> None:
         """Start a task in the context of *scope*: Trio gives a task its spawner's, which may be another tree's."""
@@ -298,6 +306,7 @@ class Supervisor:
                 emit(self.tree, ChildUnstopped, child=child.path, waited=waited)
             self.scope.hold(Mode.SAFE, owner=child.path, reason="it did not stop in time")
 
+    @trio.lowlevel.enable_ki_protection
     async def stop(self) -> None:
         """Stop all children in the reverse order of their first start, one after the other.
 
@@ -322,6 +331,7 @@ class Supervisor:
             if self.tree.saver is not None:
                 await self.tree.saver.save("stop")
 
+    @trio.lowlevel.enable_ki_protection
     def hurry(self) -> None:
         """Cancel every child that is still running: somebody asked a second time."""
         self._stopping = True
@@ -339,7 +349,18 @@ class Supervisor:
             await self._all_finished.wait()
 
     async def close(self) -> None:
-        """Stop what still runs, with the last cut saved, and end the services.  Runs shielded, bounded by the times it keeps."""
+        """Stop what still runs, with the last cut saved, and end the services; Ctrl-C meanwhile is raised when all is done."""
+        await undisturbed(self._close, self.interrupted)
+
+    def interrupted(self, interrupt: KeyboardInterrupt) -> None:
+        """Ctrl-C reached the block itself: the first one is raised at its end, another one hurries."""
+        if self._fatal is None:
+            self._fatal = interrupt
+        else:
+            self.hurry()
+
+    async def _close(self) -> None:
+        """Runs shielded, bounded by the times it keeps."""
         await self._stop(trio.current_time() + self.shutdown_timeout)
         await self.wait_finished()
         await self._entries.finished()
@@ -347,6 +368,10 @@ class Supervisor:
             await self.tree.latches.finished()
         for scope in list(self._services):
             scope.cancel(reason=f"supervisor {self.path!r} is closed")
+        # Here and not in the nursery, which would hand out a Ctrl-C in a group.
+        while self._services:
+            self._service_ended = trio.Event()
+            await self._service_ended.wait()
         for child in self._children.values():
             self.tree.children.pop(child.path, None)
             child.close()
@@ -354,6 +379,7 @@ class Supervisor:
 
     # ------------------------------------------------------------ knowing
 
+    @trio.lowlevel.enable_ki_protection
     async def create_checkpoint(self, *, label: str | None = None) -> "CheckpointInfo":
         """Save a cut of the whole tree now; durable on return.
 
@@ -430,6 +456,7 @@ def _check_settings(
             raise ValueError(f"{what} is in seconds and positive, got {seconds!r}")
 
 
+@uninterrupted
 @contextlib.asynccontextmanager
 async def open_supervisor(
     name: str,
@@ -518,13 +545,16 @@ async def open_supervisor(
         except BaseException as raised:  # noqa: ASYNC103 - raised at the end of this function
             # Raised again below, once the children are gone: not from inside the nursery, which would wrap it.
             error = raised
+            if isinstance(raised, KeyboardInterrupt):
+                supervisor.interrupted(raised)
         finally:
             _SCOPE.reset(scope_token)
             _TREE.reset(tree_token)
-        with trio.CancelScope(shield=True):
-            await supervisor.close()
+        await supervisor.close()
         fatal = supervisor._fatal
     if fatal is not None:
+        if error is not fatal and fatal.__context__ is None and not isinstance(error, trio.Cancelled):
+            fatal.__context__ = error
         raise fatal
     if error is not None:
         raise error
