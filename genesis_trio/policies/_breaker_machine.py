@@ -15,9 +15,26 @@ from genesis_trio.events import BreakerClosed, BreakerHalfOpened, BreakerOpened,
 from genesis_trio.policies import _backoff
 from genesis_trio.policies._breaker_records import BreakerState
 from genesis_trio.policies._lane import Lane, Permit
-from genesis_trio.policies._outcome import Outcome, Predicate, Rule
+from genesis_trio.policies._outcome import CANCELLED, FAILURE, NONE, Outcome, Predicate, Rule
 from genesis_trio.policies._ramp import NO_RAMP, Ramp
 from genesis_trio.policies._window import Totals, Window
+
+# On Python 3.11 a member of an enum costs as much as a call when it is looked up there.
+CLOSED, OPEN, HALF_OPEN, ISOLATED, DISABLED = BreakerState
+
+# The words of each rejection.
+_IS_OPEN = (
+    "circuit breaker {name!r} is open for another {retry_after:.6g} s; wait, "
+    "or call reset() once the service is known to be healthy"
+)
+_IS_ISOLATED = "circuit breaker {name!r} was isolated by hand; call reset() to let calls through again"
+_IS_PROBED = (
+    "circuit breaker {name!r} is half open and its probes are running: at most {retry_after:.6g} s until the next one"
+)
+_IS_RAMPING = (
+    "circuit breaker {name!r} was closed a moment ago and lets a part of the calls through; "
+    "all of them in {retry_after:.6g} s"
+)
 
 # Of the break, so that instances that opened together do not come back together.
 _BREAK_JITTER = 0.1
@@ -58,7 +75,7 @@ class BreakerMachine(RunBound):
     def _fresh(self) -> None:
         self._lanes.clear()
         self._lane.reset()
-        self._state = BreakerState.CLOSED
+        self._state = CLOSED
         self._generation += 1  # what is left of an earlier run is late
         self._consecutive_failures = 0  # see _failures_in_a_row
         self._answered_before = 0  # how many successes there were at the last of them
@@ -72,11 +89,8 @@ class BreakerMachine(RunBound):
         self._young: dict[Permit, None] = {}  # running, not yet slow; oldest first
         self._old = 0  # running and slow already
         self._successes = self._failures = self._rejections = self._cancellations = self._slow = self._opened = 0
-        self._for_all = Permit(self._generation, is_shared=True)  # on the lanes
-        self._for_one = Permit(self._generation, is_shared=True)  # where a call asks; has to be settled
+        self._permit = Permit(self._generation, is_shared=True)  # of all ordinary calls
         self._publish()
-        if self._run is not None:
-            self._join(self._lane)
 
     def _run_ended(self) -> None:
         for lane in self._every_lane():
@@ -98,14 +112,10 @@ class BreakerMachine(RunBound):
 
     def _publish(self, *lanes: Lane) -> None:
         """Open or close the lanes according to the state; all of them if none is given."""
-        self._is_easy = (
-            self._is_plain
-            and self._state in (BreakerState.CLOSED, BreakerState.DISABLED)
-            and self._current_ramp is NO_RAMP
-        )
+        self._is_easy = self._is_plain and self._state in (CLOSED, DISABLED) and self._current_ramp is NO_RAMP
         for lane in lanes or self._every_lane():
             if self._is_easy:
-                lane.open(self._for_all)
+                lane.open(self._permit)
             else:
                 lane.close()
 
@@ -125,11 +135,11 @@ class BreakerMachine(RunBound):
 
     def _advance(self, now: float) -> None:
         """Work out what time has brought about, in the order in which it happened."""
-        if self._state is BreakerState.OPEN and now < self._break_ends:
+        if self._state is OPEN and now < self._break_ends:
             return
         while True:
-            if self._state is BreakerState.OPEN and self._break_ends <= now:
-                self._change(BreakerState.HALF_OPEN)
+            if self._state is OPEN and self._break_ends <= now:
+                self._change(HALF_OPEN)
                 self._tell(BreakerHalfOpened)
             elif self._probes and (lease_ends := next(iter(self._probes)).lease_ends) <= now:
                 self._open(lease_ends, None, f"a probe took longer than its lease of {self._probe_lease:g} s")
@@ -146,17 +156,15 @@ class BreakerMachine(RunBound):
             self._publish()
 
     def _retry_after(self, now: float) -> float:
-        if self._state is BreakerState.ISOLATED:
+        if self._state is ISOLATED:
             return math.inf
-        return max(0.0, self._break_ends - now) if self._state is BreakerState.OPEN else 0.0
+        return max(0.0, self._break_ends - now) if self._state is OPEN else 0.0
 
     # ------------------------------------------------------------ permits
 
     def _would_reject(self) -> BreakerOpenError | None:
         """The error that a caller would get now, counted as if it had; no permit is taken."""
-        now = trio.current_time()
-        self._advance(now)
-        return self._rejection(now)
+        return self._rejection(trio.current_time())
 
     def _admit(self) -> Permit:
         """Take a permit, in the step in which the call starts.
@@ -176,48 +184,37 @@ class BreakerMachine(RunBound):
     def _take(self) -> Permit | BreakerOpenError:
         """A permit or the rejection, for a caller who is known to be in the breaker's run."""
         if self._is_easy:
-            return self._for_one
+            return self._permit
         now = trio.current_time()
-        self._advance(now)
         rejection = self._rejection(now) or self._ramp_rejection(now)
         if rejection is not None:
             return rejection
-        if self._state is BreakerState.HALF_OPEN:
+        if self._state is HALF_OPEN:
             permit = Permit(self._generation, began=now, lease_ends=now + self._probe_lease)
             self._probes[permit] = None
             return permit
         if self._slow_call is None:
-            return self._for_one
+            return self._permit
         permit = Permit(self._generation, began=now)
-        if self._state is BreakerState.CLOSED:
+        if self._state is CLOSED:
             self._young[permit] = None
         return permit
 
     def _rejection(self, now: float) -> BreakerOpenError | None:
-        """Why the state lets nothing through."""
-        if self._state is BreakerState.OPEN:
-            left = self._break_ends - now
-            return self._reject(
-                f"circuit breaker {self.name!r} is open for another {left:.6g} s; wait, "
-                f"or call reset() once the service is known to be healthy",
-                left,
-            )
-        if self._state is BreakerState.ISOLATED:
-            return self._reject(
-                f"circuit breaker {self.name!r} was isolated by hand; call reset() to let calls through again", math.inf
-            )
-        if self._state is BreakerState.HALF_OPEN and len(self._probes) >= self._half_open_max_calls:
-            left = next(iter(self._probes)).lease_ends - now
-            return self._reject(
-                f"circuit breaker {self.name!r} is half open and its probes are running: "
-                f"at most {left:.6g} s until the next one",
-                left,
-            )
+        """Why the state that it is in at *now* lets nothing through."""
+        if self._state is not OPEN or self._break_ends <= now:
+            self._advance(now)
+        if self._state is OPEN:
+            return self._reject(_IS_OPEN, self._break_ends - now)
+        if self._state is ISOLATED:
+            return self._reject(_IS_ISOLATED, math.inf)
+        if self._state is HALF_OPEN and len(self._probes) >= self._half_open_max_calls:
+            return self._reject(_IS_PROBED, next(iter(self._probes)).lease_ends - now)
         return None
 
-    def _reject(self, message: str, retry_after: float) -> BreakerOpenError:
+    def _reject(self, words: str, retry_after: float) -> BreakerOpenError:
         self._rejections += 1
-        error = BreakerOpenError(message, name=self.name, retry_after=retry_after)
+        error = BreakerOpenError._rejection(words, self.name, retry_after)
         error.__cause__ = self._cause
         return error
 
@@ -225,12 +222,7 @@ class BreakerMachine(RunBound):
         ramp = self._current_ramp
         if ramp is NO_RAMP or ramp.lets_through(now):
             return None
-        left = ramp.ends - now
-        return self._reject(
-            f"circuit breaker {self.name!r} was closed a moment ago and lets a part of the calls through; "
-            f"all of them in {left:.6g} s",
-            left,
-        )
+        return self._reject(_IS_RAMPING, ramp.ends - now)
 
     # ------------------------------------------------------------ results
 
@@ -258,39 +250,46 @@ class BreakerMachine(RunBound):
 
     def _settle(self, permit: Permit, outcome: Outcome, error: BaseException | None) -> None:
         """Learn how the call of *permit* ended; its `Lane` tells it once."""
-        is_slow = False
-        if not permit.is_shared:
-            now = trio.current_time()
-            self._advance(now)
-            self._let_go(permit)
-            took = (now if permit.ended is None else permit.ended) - permit.began
-            is_slow = self._slow_call is not None and took >= self._slow_call
-        if outcome is Outcome.CANCELLED:
+        is_slow = False if permit.is_shared else self._end_of_one(permit)
+        if outcome is CANCELLED:
             self._cancellations += 1
-        if outcome in (Outcome.CANCELLED, Outcome.NONE):
+            return
+        if outcome is NONE:
             return
         self._slow += is_slow  # also that of a late one: its own slowness may have opened the breaker
         if permit.generation != self._generation:
             return
-        failed = outcome is Outcome.FAILURE
+        failed = outcome is FAILURE
         if failed:
             self._failures += 1
-            self._count_in_a_row()
+            answered = self._answered()
+            if answered != self._answered_before:
+                self._answered_before = answered
+                self._consecutive_failures = 0
+            self._consecutive_failures += 1
         else:
             self._successes += 1
-        if self._state is BreakerState.HALF_OPEN:
-            self._judge_probe(failed, error)
-        elif self._state is BreakerState.CLOSED:
+        if self._state is CLOSED:
             if self._outcomes is not None:
                 now = trio.current_time()
                 self._outcomes.add(now, failed=failed, slow=is_slow)
                 self._judge_window(now, error)
-            elif self._consecutive_failures >= self._failure_threshold:
+            elif failed and self._consecutive_failures >= self._failure_threshold:
                 self._open(trio.current_time(), error, f"{self._consecutive_failures} failures in a row")
+        elif self._state is HALF_OPEN:
+            self._judge_probe(failed, error)
+
+    def _end_of_one(self, permit: Permit) -> bool:
+        """The call of a permit of its own is over; whether it was slow."""
+        now = trio.current_time()
+        self._advance(now)
+        self._let_go(permit)
+        took = (now if permit.ended is None else permit.ended) - permit.began
+        return self._slow_call is not None and took >= self._slow_call
 
     def _answered(self) -> int:
         """How many calls were answered in this run, whether told or counted by a lane."""
-        lanes = self._every_lane()  # first: a lane that is retired in between would be missed
+        lanes = list(self._lanes)  # first: a lane that is retired in between would be missed
         answered = self._successes
         for lane in lanes:
             answered += lane.succeeded
@@ -300,14 +299,6 @@ class BreakerMachine(RunBound):
         # Lanes count their successes and tell none, so nobody sets this back to 0: a success since the last failure
         # shows in the number of successes.
         return self._consecutive_failures if self._answered() == self._answered_before else 0
-
-    def _count_in_a_row(self) -> None:
-        """One more failure, the first one if there was a success since the last."""
-        answered = self._answered()
-        if answered != self._answered_before:
-            self._answered_before = answered
-            self._consecutive_failures = 0
-        self._consecutive_failures += 1
 
     def _judge_probe(self, failed: bool, error: BaseException | None) -> None:
         if failed:
@@ -330,7 +321,7 @@ class BreakerMachine(RunBound):
 
     def _open(self, at: float, error: BaseException | None, reason: str) -> None:
         """Open it for a break that began at *at*."""
-        if self._state is BreakerState.OPEN:
+        if self._state is OPEN:
             self._reopenings -= 1  # tripped once more by hand: no probe has failed, the break is as long as before
         length = _backoff.clamped(
             self._reopenings + 1,
@@ -339,7 +330,7 @@ class BreakerMachine(RunBound):
             max_delay=self._max_recovery_timeout,
         )
         length *= 1.0 + (self._rng or current_tree().rng).uniform(-_BREAK_JITTER, _BREAK_JITTER)
-        self._change(BreakerState.OPEN)
+        self._change(OPEN)
         self._reopenings += 1
         self._opened += 1
         self._break_ends = at + length
@@ -354,8 +345,8 @@ class BreakerMachine(RunBound):
         return self._max_recovery_timeout * (1.0 + _BREAK_JITTER)
 
     def _close(self, *, ramp: float | None) -> None:
-        was_closed = self._state is BreakerState.CLOSED
-        self._change(BreakerState.CLOSED)
+        was_closed = self._state is CLOSED
+        self._change(CLOSED)
         if ramp is not None:
             self._current_ramp = Ramp(ramp, trio.current_time())
             self._publish()
@@ -366,18 +357,17 @@ class BreakerMachine(RunBound):
         """Enter *state*: a new generation, in which what began before does not count."""
         self._state = state
         self._generation += 1
-        self._for_all = Permit(self._generation, is_shared=True)  # on the lanes
-        self._for_one = Permit(self._generation, is_shared=True)  # where a call asks; has to be settled
+        self._permit = Permit(self._generation, is_shared=True)  # of all ordinary calls
         self._probe_successes = 0
         self._probes.clear()
         self._young.clear()
         self._old = 0
         self._current_ramp = NO_RAMP
-        if state in (BreakerState.CLOSED, BreakerState.DISABLED):
+        if state in (CLOSED, DISABLED):
             self._consecutive_failures = 0
             self._reopenings = 0
             self._outcomes = self._window.make() if self._window is not None else None
-        if state is not BreakerState.HALF_OPEN:
+        if state is not HALF_OPEN:
             self._cause = None
         self._publish()
 

@@ -1,13 +1,14 @@
 """The way of one call through its retries: the decisions that `Retry` and `Guard` share."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
-from genesis_trio._runtime import current_tree
-from genesis_trio.errors import GenesisError, RetryBudgetExhaustedError
+from genesis_trio._runtime import Tree
+from genesis_trio.errors import RetryBudgetExhaustedError
 from genesis_trio.events import AttemptFailed, RetriesExhausted, RetryScheduled, RetrySucceeded, emit
 from genesis_trio.policies._given_up import MARKS, given_up_by, mark
 from genesis_trio.policies._outcome import BETWEEN_ATTEMPTS, add_note
@@ -39,55 +40,39 @@ class Course:
         is_retryable: The rule matches the last attempt's error, whether or not it is tried again.
         last_error: The error of the last attempt that was made; refusals of ours are none, unless the rule
             names them.
-        last_result: A list with the last attempt's result if that was unsatisfying, else an empty one.
+        last_result: The last attempt's result, alone, if that was unsatisfying; else empty.
     """
 
-    __slots__ = (
-        "_began",
-        "_counts",
-        "_heeds_marks",
-        "_is_over",
-        "_is_unpaid",
-        "_policy",
-        "_previous",
-        "_retry",
-        "_since",
-        "_tree",
-        "attempts",
-        "delay",
-        "is_retryable",
-        "last_error",
-        "last_result",
-        "retries",
-    )
+    # Attributes of the class are what most courses never change: one is made for each call that has trouble.
+    _previous: float | None = None
+    _is_over = False
+    _is_unpaid = False  # the budget had nothing left, and the rule says to ask again
+    attempts = 0
+    retries = 0
+    delay = 0.0
+    is_retryable = False
+    last_error: Exception | None = None
+    last_result: Sequence[Any] = ()
 
     def __init__(
         self,
         retry: "Retry | None",
         policy: str,
+        tree: Tree,
         since: int,
-        began: float = 0.0,
         counts: RetryCounts | None = None,
         *,
+        began: float = 0.0,
         heeds_marks: bool = True,
     ) -> None:
         """*since* is the number of give-ups, and *began* the time, when the call began (see `_given_up`, ``max_elapsed``)."""
         self._retry = retry
         self._policy = policy
+        self._tree = tree
         self._since = since
-        self._began = began
         self._counts = counts
+        self._began = began
         self._heeds_marks = heeds_marks
-        self._tree = current_tree()
-        self._previous: float | None = None
-        self._is_over = False
-        self._is_unpaid = False  # the budget had nothing left, and the rule says to ask again
-        self.attempts = 0
-        self.retries = 0
-        self.delay = 0.0
-        self.is_retryable = False
-        self.last_error: Exception | None = None
-        self.last_result: list[Any] = []
 
     # ------------------------------------------------------------ reports
 
@@ -97,7 +82,7 @@ class Course:
             return True  # cancelled, or Ctrl-C: no outcome, and nothing is tried again
         retry = self._retry
         answer = retry._rule.retry_after(error, self._policy) if retry is not None else False
-        if isinstance(error, GenesisError) and isinstance(error, BETWEEN_ATTEMPTS):
+        if isinstance(error, BETWEEN_ATTEMPTS):
             if answer is False and self.attempts:
                 self.end(f"the next attempt was refused ({type(error).__name__}: {error})")
                 return False
@@ -107,12 +92,12 @@ class Course:
                 emit(self._tree, AttemptFailed, policy=self._policy, attempt=self.attempts, error=error)
         self.last_error = error
         if self.last_result:
-            self.last_result = []
+            self.last_result = ()
         self.is_retryable = answer is not False
         if answer is False:
             return True
         assert retry is not None
-        if self._heeds_marks and MARKS.made != self._since and not retry.retry_exhausted:
+        if MARKS.made != self._since and self._heeds_marks and not retry.retry_exhausted:
             by = given_up_by(error, self._since)
             if by is not None:
                 add_note(error, f"{self._policy!r} did not retry this: {by!r} had already given up on it")
@@ -123,7 +108,7 @@ class Course:
         """An attempt returned what ``retry_result`` does not accept.  True: `proceed`.  False: return it all the same."""
         self.attempts += 1
         self.last_error = None
-        self.last_result = [result]
+        self.last_result = (result,)
         assert self._retry is not None
         return self._schedule(self._retry, True)
 
@@ -200,14 +185,18 @@ class Course:
             if retry.max_retries:
                 self.end("all retries are spent")
             return False
-        if answer is True:
-            delay = self._previous = retry._delay(self.retries + 1, self._previous, self._tree)
-        else:
+        if answer is not True:
             delay = answer
-        objection = self._objection(retry, delay, is_named=answer is not True)
-        if objection is not None:
-            self.end(objection)
-            return False
+        elif retry._is_immediate:
+            delay = 0.0
+        else:
+            delay = self._previous = retry._delay(self.retries + 1, self._previous, self._tree)
+        deadline = trio.current_effective_deadline()
+        if deadline != math.inf or answer is not True or retry.max_elapsed is not None:
+            objection = self._objection(retry, delay, deadline, is_named=answer is not True)
+            if objection is not None:
+                self.end(objection)
+                return False
         self._is_unpaid = retry.budget is not None and not retry.budget._take()
         if self._is_unpaid and not retry._rule.names(RetryBudgetExhaustedError):
             self.end("the retry budget has nothing left")
@@ -238,9 +227,8 @@ class Course:
         error.__cause__ = cause.__cause__ if isinstance(cause, RetryBudgetExhaustedError) else cause
         return error
 
-    def _objection(self, retry: "Retry", delay: float, *, is_named: bool) -> str | None:
+    def _objection(self, retry: "Retry", delay: float, deadline: float, *, is_named: bool) -> str | None:
         """Why a wait of *delay* seconds is not begun, or None."""
-        deadline = trio.current_effective_deadline()
         if deadline == math.inf:
             if is_named and delay > retry.max_delay:
                 return (

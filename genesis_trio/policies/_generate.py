@@ -6,8 +6,8 @@ own parameters.  So the frame is written as text, for each shape of parameters a
 once, and compiled; `Guard.source` shows it.  See docs/decisions/0004-generated-guard-wrappers.md.
 
 What is written here is only the beginning of a call: take a permit, make the first attempt, count
-its success.  It decides nothing.  Whatever else happens is told to the guard, by the same methods that
-its general path uses.
+its success.  It decides nothing.  Whatever else happens, retries among it, is told to the guard, by the same
+methods that its general path uses.
 """
 
 import inspect
@@ -36,38 +36,33 @@ async def guarded({parameters}):
         permit$ = guard$._admit_first()
         if permit$ is None:
             return await guard$._call(fn$, {args}, {kwargs})
-        if isinstance(permit$, Exception):
-            try:
-                raise permit$
-            finally:
-                del permit$
-    course$ = None
+        if permit$.__class__ is list:
+            raise permit$.pop()
     since$ = marks$.made
-    while True:
-        try:
+    try:
 {attempt}
-        except BaseException as error$:
-            course$ = guard$._failed(course$, permit$, error$, since$)
-            if course$ is None:
-                raise
-        else:
-            for given$ in lane$.successes:
-                if given$ is permit$:
-                    return result$
-                break
-            guard$._succeeded(course$, permit$, result$)
-            return result$
-        permit$ = await guard$._next_permit(course$)
+    except BaseException as error$:
+        course$ = guard$._failed(None, permit$, error$, since$)
+        if course$ is None:
+            raise
+    else:
+        for given$ in lane$.successes:
+            if given$ is permit$:
+                return result$
+            break
+        guard$._succeeded(permit$, result$)
+        return result$
+    return await guard$._again(course$, fn$, {args}, {kwargs})
 """
 
 _ATTEMPT = """\
-            result$ = await fn${call}"""
+        result$ = await fn${call}"""
 
 _TIMED_ATTEMPT = """\
-            with CancelScope$(relative_deadline=limit$) as timeout$:
-                result$ = await fn${call}
-            if timeout$.cancelled_caught:
-                raise guard$._attempt_timeout_error()"""
+        with CancelScope$(relative_deadline=limit$) as timeout$:
+            result$ = await fn${call}
+        if timeout$.cancelled_caught:
+            raise guard$._attempt_timeout_error()"""
 
 #: What differs from one wrapper to the next.  The rest are globals, because each name of a closure is copied at each call.
 FREE_NAMES = ("fn", "guard", "lane", "limit")

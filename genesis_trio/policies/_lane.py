@@ -151,12 +151,13 @@ class Lane:
     # ------------------------------------------------------------ where it is not open
 
     def take(self) -> "Permit | BreakerOpenError":
-        """A permit that has to be settled, or the breaker's refusal.
+        """A permit, or the breaker's refusal.
 
         It is returned, because each frame that an error passes through costs as much as making it.
         """
-        permit = _SETTLED_BY_HAND if self.breaker is None else self.breaker._take()
-        self._admitted += isinstance(permit, Permit)
+        permit = _FREE if self.breaker is None else self.breaker._take()
+        if isinstance(permit, Permit):
+            self._admitted += 1
         return permit
 
     def settle(self, permit: Permit, outcome: Outcome, error: BaseException | None = None) -> None:
@@ -165,13 +166,6 @@ class Lane:
         if self.breaker is not None:
             self.breaker._settle(permit, outcome, error)
 
-    def settle_error(self, permit: Permit, error: BaseException) -> None:
-        """Tell that an attempt ended with *error*; what that means is the breaker's rule to say."""
-        self._settled += 1
-        breaker = self.breaker
-        if breaker is not None:
-            breaker._settle(permit, breaker._rule.outcome(error, breaker.name), error)
-
     def not_this_one(self) -> None:
         """Somebody asked `successes` and held another permit than it gave: that one is not to be counted."""
         if self.successes is not _NOTHING:
@@ -179,7 +173,6 @@ class Lane:
 
 
 _FREE = Permit(0, is_shared=True)
-_SETTLED_BY_HAND = Permit(0, is_shared=True)
 
 
 def open_without_breaker(lane: Lane) -> None:

@@ -53,6 +53,10 @@ class Outcome(enum.Enum):
     CANCELLED = "cancelled"
 
 
+# On Python 3.11 a member of an enum costs as much as a call when it is looked up there.
+SUCCESS, FAILURE, NONE, CANCELLED = Outcome
+
+
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """The errors in a group, however deep, in order; the error itself if it is not a group."""
     if isinstance(error, BaseExceptionGroup):
@@ -143,6 +147,9 @@ class Rule(_Asked):
         """The rule's answer about one error that is not a group."""
         if self.types:
             return isinstance(error, self.types)
+        return self._ask(error, policy)
+
+    def _ask(self, error: Exception, policy: str) -> bool | float:
         try:
             answer = self._function(error)
             if isinstance(answer, bool):
@@ -159,8 +166,8 @@ class Rule(_Asked):
     def retry_after(self, error: BaseException, policy: str) -> bool | float:
         """May an attempt that raised *error* be tried again?  A number is the delay that somebody named, in seconds."""
         if isinstance(error, Exception) and not isinstance(error, _LOOKED_INTO):
-            answer = self.about(error, policy)
-            return answer if answer is not True else _named_or_true(error)
+            answer = isinstance(error, self.types) if self.types else self._ask(error, policy)
+            return answer if answer is not True else named_or_true(error)
         longest: float | None = None
         for leaf in leaves(error):
             answer = self._leaf_retry_after(leaf, policy)
@@ -174,14 +181,15 @@ class Rule(_Asked):
         if not isinstance(error, Exception):
             return False
         if is_own_limit(error):
-            return _named_or_true(error) if self.names(type(error)) else False
+            return named_or_true(error) if self.names(type(error)) else False
         answer = self.about(error, policy)
-        return answer if answer is not True else _named_or_true(error)
+        return answer if answer is not True else named_or_true(error)
 
     def outcome(self, error: BaseException, policy: str) -> Outcome:
         """What *error* says about the dependency, where this rule tells its failures."""
         if isinstance(error, Exception) and not isinstance(error, _LOOKED_INTO):
-            return Outcome.SUCCESS if self.about(error, policy) is False else Outcome.FAILURE
+            answer = isinstance(error, self.types) if self.types else self._ask(error, policy)
+            return SUCCESS if answer is False else FAILURE
         outcome = Outcome.NONE
         cancelled = False
         for leaf in _real_leaves(error):
@@ -196,8 +204,15 @@ class Rule(_Asked):
         return Outcome.CANCELLED if outcome is Outcome.NONE and cancelled else outcome
 
 
-def _named_or_true(error: Exception) -> bool | float:
-    named = named_delay(error)
+def named_or_true(error: Exception) -> bool | float:
+    """The seconds in the error's ``retry_after`` attribute (a number or a timedelta), or True."""
+    try:
+        value = getattr(error, "retry_after", None)
+    except Exception:  # a property of foreign code; what it does not know it cannot name
+        return True
+    if value is None:
+        return True
+    named = _seconds(value)
     return True if named is None else named
 
 
@@ -215,14 +230,8 @@ def _check_types(types: tuple[object, ...], owner: str, name: str) -> None:
             raise ValueError(f"{owner}({name}=…): {cls.__name__} is no outcome of a call and always passes through")
 
 
-def named_delay(error: BaseException) -> float | None:
-    """The seconds in the error's ``retry_after`` attribute (a number or a timedelta), or None."""
-    try:
-        value = getattr(error, "retry_after", None)
-    except Exception:  # a property of foreign code; what it does not know it cannot name
-        return None
-    if value is None:
-        return None
+def _seconds(value: object) -> float | None:
+    """A number or a timedelta in seconds, or None for what names no delay."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value < 0:

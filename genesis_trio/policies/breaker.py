@@ -164,6 +164,8 @@ class CircuitBreaker(BreakerMachine):
             BreakerOpenError: there is none.
         """
         self._enter_run()
+        if self._lane not in self._lanes:
+            self._join(self._lane)
         permit = self._lane.take()
         if isinstance(permit, BreakerOpenError):
             tree = current_tree()

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import attrs
 import trio
 
-from genesis_trio._runtime import Run, RunBound, current_run, current_tree
+from genesis_trio._runtime import _RUN, _TREE, Run, RunBound, Tree, current_run
 from genesis_trio.errors import AttemptTimeoutError, GenesisError
 from genesis_trio.events import CallRejected, Registry, emit
 from genesis_trio.modes import Capability, current_scope, root_scope
@@ -382,8 +382,16 @@ class Guard(RunBound):
     def _outcome_of_result(self, result: object) -> Outcome:
         return Outcome.NONE if self.breaker is None else self.breaker._outcome_of_result(result)
 
-    def _make_course(self, since: int, began: float = 0.0) -> Course:
-        return Course(self._retry, self.name, since, began, self._counts)
+    def _make_course(self, since: int, *, began: float = 0.0) -> Course:
+        return Course(self._retry, self.name, self._tree(), since, self._counts, began=began)
+
+    def _tree(self) -> Tree:
+        """As `current_tree`, for a guard that is in its run."""
+        tree = _TREE.get(None)
+        if tree is None:
+            assert self._run is not None
+            tree = self._run.tree
+        return tree
 
     def _count_end(self, error: BaseException, *, has_started: bool) -> None:
         """Count a call that ended with *error*."""
@@ -396,38 +404,70 @@ class Guard(RunBound):
 
     def _count_rejected(self, refusal: GenesisError) -> None:
         self._counts.rejected += 1
-        tree = current_tree()
+        tree = self._tree()
         if tree.hooks:
             emit(tree, CallRejected, policy=self.name, error=refusal)
 
     # ------------------------------------------------------------ what the fast path tells
 
-    def _admit_first(self) -> Permit | GenesisError | None:
+    def _admit_first(self) -> Permit | list[GenesisError] | None:
         """The lane is closed, or the mode does not allow the call, or both were not known yet in this run.
 
+        A refusal comes in a list, so that who raises it takes it out and keeps nothing: the frame that holds an error
+        which holds the frame would be a cycle, and to delete it on the way costs as much as making it.
         None: the retry waits for refusals, which is for the general path to do.
         """
-        self._enter_run()
+        if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type] - None where there is none yet
+            self._enter_run()
         if self._retries_refusals:
             return None
         permit = self._decide()
-        if isinstance(permit, GenesisError):
-            self._count_rejected(permit)
         self._counts.calls += 1
-        return permit
+        if isinstance(permit, Permit):
+            return permit
+        self._count_rejected(permit)
+        return [permit]
 
     def _failed(self, course: Course | None, permit: Permit, error: BaseException, since: int) -> Course | None:
-        """An attempt raised.  None: so does the call."""
-        self._lane.settle(permit, self._outcome(error), error)
+        """An attempt raised.  None: so does the call.  A course: the call goes on with `_again`."""
+        self._lane._settled += 1
+        breaker = self.breaker
+        if breaker is not None:
+            breaker._settle(permit, breaker._rule.outcome(error, breaker.name), error)
         if isinstance(error, Exception):
             if course is None:
-                course = Course(self._retry, self.name, since, 0.0, self._counts)
+                course = self._make_course(since)
             if not course.failed(error):
                 return course
         if course is not None:
             course.forget()
         self._count_end(error, has_started=True)
         return None
+
+    async def _again(
+        self, course: Course, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Make the attempts after the first one, which has failed."""
+        while True:
+            permit = await self._next_permit(course)
+            try:
+                if self._attempt_timeout is None:
+                    result = await fn(*args, **kwargs)
+                else:
+                    result = None
+                    with trio.CancelScope(relative_deadline=self._attempt_timeout) as scope:
+                        result = await fn(*args, **kwargs)
+                    if scope.cancelled_caught:
+                        raise self._attempt_timeout_error()
+            except BaseException as error:  # noqa: ASYNC103 - a cancellation ends the call, and is raised
+                if self._failed(course, permit, error, 0) is None:
+                    raise
+            else:
+                if next(self._lane.successes, None) is not permit:
+                    self._succeeded(permit, result)
+                course.succeeded()
+                course.last_error = None
+                return result
 
     async def _next_permit(self, course: Course) -> Permit:
         """Wait for the next attempt, and decide it; it starts in the same step.
@@ -451,14 +491,11 @@ class Guard(RunBound):
             self._count_end(error, has_started=True)
             raise
 
-    def _succeeded(self, course: Course | None, permit: Permit, result: object) -> None:
-        """An attempt succeeded that the lane did not take."""
+    def _succeeded(self, permit: Permit, result: object) -> None:
+        """An attempt succeeded, and `Lane.successes` gave another permit than its own, or none."""
         self._lane.not_this_one()
         self._lane.settle(permit, self._outcome_of_result(result))
         self._counts.successes += 1
-        if course is not None:
-            course.succeeded()
-            course.forget()
 
     # ------------------------------------------------------------ the general path
 

@@ -70,6 +70,7 @@ class Retry:
     retry_exhausted: bool = attrs.field(default=False, kw_only=True)
     rng: random.Random | None = attrs.field(default=None, kw_only=True, repr=False)
     _rule: Rule = attrs.field(init=False, repr=False)
+    _is_immediate: bool = attrs.field(init=False, repr=False)  # no delay of its own is ever more than 0
     _dissatisfaction: Predicate | None = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -80,6 +81,7 @@ class Retry:
         _check.number("Retry", "multiplier", self.multiplier, least=1)
         _check.number("Retry", "max_delay", self.max_delay, least=0)
         check_jitter("Retry", self.jitter)
+        object.__setattr__(self, "_is_immediate", self.base_delay == 0.0 and self.jitter != "additive")
         if self.max_elapsed is not None:
             _check.number("Retry", "max_elapsed", self.max_elapsed, least=0)
         predicate = None if self.retry_result is None else Predicate(self.retry_result, "Retry", "retry_result")
@@ -111,7 +113,7 @@ class Retry:
                 try:
                     result = await fn(*args, **kwargs)
                 except BaseException as error:  # noqa: ASYNC103 - a cancellation is raised by the course
-                    course = course or Course(self, name_of(fn), since, began)
+                    course = course or Course(self, name_of(fn), current_tree(), since, began=began)
                     if course.failed(error):
                         raise
                 else:
@@ -119,7 +121,7 @@ class Retry:
                         if course is not None:
                             course.succeeded()
                         return result
-                    course = course or Course(self, name_of(fn), since, began)
+                    course = course or Course(self, name_of(fn), current_tree(), since, began=began)
                     if not course.unsatisfied(result):
                         return result
                 if not await course.proceed():
@@ -174,7 +176,7 @@ class Retry:
             yield previous
 
     def _delay(self, n: int, previous: float | None, tree: Tree | None, rng: random.Random | None = None) -> float:
-        if self.base_delay == 0.0 and self.jitter != "additive":
+        if self._is_immediate:
             return 0.0
         if self.jitter == "none":
             return _backoff.clamped(n, base_delay=self.base_delay, multiplier=self.multiplier, max_delay=self.max_delay)
@@ -255,7 +257,9 @@ class _Attempts(AsyncIterator[AbstractContextManager[Attempt]]):
         if self._attempt is None:
             if self._retry.budget is not None:
                 self._retry.budget._deposit()
-            self._course = Course(self._retry, "attempts", MARKS.made, trio.current_time(), heeds_marks=False)
+            self._course = Course(
+                self._retry, "attempts", current_tree(), MARKS.made, began=trio.current_time(), heeds_marks=False
+            )
         elif self._attempt._state in ("succeeded", "over"):
             raise StopAsyncIteration
         elif self._attempt._state == "failed":
