@@ -53,6 +53,12 @@ def _find_breakers(name: str) -> list[CircuitBreaker]:
     return known[name]
 
 
+class OrderFailedError(GenesisError):
+    """The order made sense and did not work, or no answer came in time: not the fault of who gave it."""
+
+    failed = True
+
+
 class Orders:
     """What may be asked of a service; each method is one order.
 
@@ -114,7 +120,11 @@ class Orders:
 
     async def restart(self, path: str) -> str:
         child = _find_child(self._supervisor, path)
-        await child.restart()
+        try:
+            await child.restart()
+        except Exception as error:
+            # Its own error, of whatever type: the order was right.
+            raise OrderFailedError(f"{path!r} did not start: {describe_error(error)}") from error
         return child.why()
 
     async def stop(self) -> str:
@@ -136,12 +146,6 @@ class Orders:
 
     async def metrics(self) -> str:
         return self._state.metrics()
-
-
-class OrderFailedError(GenesisError):
-    """The order made sense and did not work, or no answer came in time: not the fault of who gave it."""
-
-    failed = True
 
 
 @attrs.frozen
@@ -239,7 +243,7 @@ async def _converse(stream: trio.SocketStream, *, orders: Orders) -> None:
 async def _carry_out(orders: Orders, line: bytes) -> dict[str, Any]:
     try:
         order = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return _refuse(f'an order is a JSON object, as in {{"do": "status"}}: {error}')
     name = order.pop("do", None) if isinstance(order, dict) else None
     method = KNOWN.get(name) if isinstance(name, str) else None
@@ -256,6 +260,8 @@ async def _carry_out(orders: Orders, line: bytes) -> dict[str, Any]:
         return {"ok": await method(orders, **order)}
     except (LookupError, ValueError) as error:
         return _refuse(str(error.args[0] if error.args else error))
+    except OrderFailedError as error:
+        return {"error": str(error), "kind": "failed"}
     except Exception as error:
         # Whatever went wrong is the answer: the operator sees it, and the service goes on.
         return {"error": describe_error(error), "kind": "failed"}
