@@ -15,9 +15,9 @@ from decimal import Decimal
 import attrs
 
 from genesis_trio.demo.faults import KINDS
-from genesis_trio.demo.harness.recording import Injection, Intent, Ledger, Recording, Span
+from genesis_trio.demo.harness.recording import Alive, Injection, Intent, Ledger, Recording, Span
 
-__all__ = ["Figures", "Recovery", "State", "Stretch", "measure", "percentile"]
+__all__ = ["SAMPLE", "SILENCE", "Figures", "Recovery", "State", "Stretch", "look", "measure", "percentile"]
 
 SAMPLE = 0.1  # seconds between two samples
 SILENCE = 0.5  # seconds without a sign of life
@@ -49,16 +49,14 @@ class Recovery:
         began: When it took effect.
         seconds: From then until the desk was available for good; 0: the outside saw nothing of it; infinite: never.
         bound: The most that is allowed: as long as the fault lasted, its kind's detection limit, and a second.
+        late: It took longer; where faults fell into one outage, longer than what is allowed for the last of them.
     """
 
     kind: str
     began: float
     seconds: float
     bound: float
-
-    @property
-    def late(self) -> bool:
-        return self.seconds > self.bound
+    late: bool = False
 
 
 @attrs.frozen
@@ -132,21 +130,25 @@ def percentile(values: Iterable[float], share: float) -> float | None:
 # ---------------------------------------------------------------- availability
 
 
+def look(last: Alive | None, at: float) -> State:
+    """What a sample *at* a time finds whose last sign of life was *last*, with a venue that is there."""
+    return State.UP if last is not None and at - last.at <= SILENCE and last.age <= STALE else State.DOWN
+
+
 def _sample(recording: Recording) -> list[tuple[float, State]]:
     alive = sorted(recording.alive, key=lambda each: each.at)
     samples: list[tuple[float, State]] = []
     heard = 0  # how many signs of life there were until now
-    for number in range(round(recording.seconds / SAMPLE)):
+    # A sample looks back over half a second, so the first comes when the market has been open for so long.
+    for number in range(round(SILENCE / SAMPLE), round(recording.seconds / SAMPLE)):
         at = round(number * SAMPLE, 6)
         while heard < len(alive) and alive[heard].at <= at:
             heard += 1
         last = alive[heard - 1] if heard else None
         if any(span.start <= at < span.end for span in recording.venue_down):
             state = State.VENUE_DOWN
-        elif last is not None and at - last.at <= SILENCE and last.age <= STALE:
-            state = State.UP
         else:
-            state = State.DOWN
+            state = look(last, at)
         samples.append((at, state))
     return samples
 
@@ -182,7 +184,7 @@ def _recover(recording: Recording, stretches: Sequence[Stretch]) -> tuple[tuple[
         # What is felt of several at once cannot be told apart: they are judged together.
         deadline = max((effect.deadline for effect in causes), default=0.0)
         for effect in causes:
-            effect.deadline = deadline
+            effect.allowed = max(effect.allowed, deadline)
             ended = outage.end if outage.end < recording.seconds else math.inf
             if math.isinf(ended) and recording.seconds <= effect.deadline:
                 ended = recording.seconds  # the market closed before there was time enough
@@ -190,34 +192,40 @@ def _recover(recording: Recording, stretches: Sequence[Stretch]) -> tuple[tuple[
         if not before or outage.start > before[-1].deadline:
             first = min((effect.began for effect in causes), default=outage.end)
             unexplained.append(Span(outage.start, first))
-    recoveries = tuple(
-        Recovery(
-            effect.kind, effect.began, _tidy(effect.recovered - effect.began), _tidy(effect.deadline - effect.began)
-        )
-        for effect in effects
-    )
-    return recoveries, tuple(unexplained)
+    return tuple(effect.as_recovery() for effect in effects), tuple(unexplained)
 
 
 @attrs.define
 class _Effect:
+    """A fault that took effect, until when it may be felt, and until when it was.
+
+    Attributes:
+        allowed: Its own deadline, or that of another fault that fell into the same outage.
+    """
+
     kind: str
     began: float
     deadline: float
+    allowed: float
     recovered: float
+
+    def as_recovery(self) -> Recovery:
+        return Recovery(
+            self.kind,
+            self.began,
+            seconds=_tidy(self.recovered - self.began),
+            bound=_tidy(self.deadline - self.began),
+            late=_tidy(self.recovered) > _tidy(self.allowed),
+        )
 
 
 def _effects(injections: Iterable[Injection]) -> list[_Effect]:
-    return [
-        _Effect(
-            each.kind,
-            each.began,
-            deadline=(each.began if each.over is None else each.over) + KINDS[each.kind].bound,
-            recovered=each.began,
-        )
-        for each in injections
-        if each.began is not None
-    ]
+    effects: list[_Effect] = []
+    for each in injections:
+        if each.began is not None:
+            deadline = (each.began if each.over is None else each.over) + KINDS[each.kind].bound
+            effects.append(_Effect(each.kind, each.began, deadline, allowed=deadline, recovered=each.began))
+    return effects
 
 
 def _tidy(seconds: float) -> float:

@@ -82,6 +82,15 @@ class Recorder:
         if kind == "link.refused":
             self.venue_came_up(at)
 
+    @property
+    def venue_is_down(self) -> bool:
+        return self._down_since is not None
+
+    @property
+    def faults_begun(self) -> list[tuple[float, Fault]]:
+        """What has taken effect until now, and when, in the order of the plan."""
+        return [(each.began, each.fault) for each in self._injections if each.began is not None]
+
     def venue_went_down(self, at: float) -> None:
         if self._down_since is None:
             self._down_since = at
@@ -108,6 +117,8 @@ class Recorder:
                 self.ledger = _read_ledger(event)
             case {"event": "garbled", "text": text}:
                 self.problems.append(f"the venue said what is no event: {text}")
+            case {"event": "refused", "error": error}:
+                self.problems.append(f"the venue refused an order of the harness: {error}")
 
     # ------------------------------------------------------------ the desk
 

@@ -4,8 +4,9 @@ Each side has a venue of its own, with the same market, plan and seed.  They ope
 share the machine's good and bad seconds.
 """
 
+import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from genesis_trio.demo.harness.processes import Child, monotonic, open_child
 from genesis_trio.demo.harness.recorder import Recorder
 from genesis_trio.demo.harness.recording import Recording
 
-__all__ = ["BARE", "PROTECTED", "Market", "RunError", "Side", "play"]
+__all__ = ["BARE", "PROTECTED", "Market", "RunError", "Side", "bare_run_error", "play"]
 
 START_LIMIT = 40.0  # seconds until a venue listens, and until a desk is ready
 READY_LIMIT = 5.0  # seconds that a fault, or the close, waits for a desk that is being started again
 SETTLE = 1.5  # seconds from the close until the desk is told to stop: what is late by plan has arrived
 STOP_LIMIT = 8.0  # seconds for an ordered stop
+BEFORE_OPENING = 1.0  # seconds from the moment when all are ready until the market opens
 AN_ORDER_IN_FLIGHT = 0.5  # seconds that a kill of the desk waits for one
 
 
@@ -239,7 +241,7 @@ class StartLine:
         """The moment at which the market opens, the same for all."""
         self._missing -= 1
         if not self._missing:
-            self._at = monotonic() + 0.2
+            self._at = monotonic() + BEFORE_OPENING
             self._complete.set()
         await self._complete.wait()
         return self._at
@@ -270,7 +272,7 @@ async def play(
     if watch is not None:
         watch(tuple(recorders.values()))
     line = StartLine(len(sides))
-    try:
+    with bare_run_error():
         async with trio.open_nursery() as nursery:
             for side in sides:
                 place = folder / side.name
@@ -278,20 +280,25 @@ async def play(
                 nursery.start_soon(
                     partial(_play_side, side, market, plan, recorders[side.name], line, seed=seed, folder=place)
                 )
+    return {name: recorder.finish(market.seconds) for name, recorder in recorders.items()}
+
+
+@contextlib.contextmanager
+def bare_run_error() -> Iterator[None]:
+    """Raise the `RunError` itself where nurseries made a group of it.
+
+    Trio checkpoint: never.
+    """
+    try:
+        yield
     except BaseExceptionGroup as group:
         matching, rest = group.split(RunError)
         if matching is None or rest is not None:
             raise
-        raise _first_leaf(matching) from None
-    return {name: recorder.finish(market.seconds) for name, recorder in recorders.items()}
-
-
-def _first_leaf(group: BaseExceptionGroup[RunError]) -> RunError:
-    leaf: BaseException = group
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    assert isinstance(leaf, RunError)
-    return leaf
+        leaf: BaseException = matching
+        while isinstance(leaf, BaseExceptionGroup):
+            leaf = leaf.exceptions[0]
+        raise leaf from None
 
 
 async def _play_side(

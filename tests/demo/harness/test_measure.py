@@ -18,9 +18,9 @@ def test_measure_good_run_figures_are_exact() -> None:
     """A hand-made run comes to the figures that a reader works out by hand."""
     figures = measure(GOOD)
 
-    assert figures.availability == 190 / 200
+    assert figures.availability == 185 / 195
     assert figures.stretches == (
-        Stretch(0.0, 5.5, State.UP),
+        Stretch(0.5, 5.5, State.UP),
         Stretch(5.5, 6.5, State.DOWN),
         Stretch(6.5, 20.0, State.UP),
     )
@@ -40,7 +40,7 @@ def test_measure_old_market_data_is_not_available() -> None:
 
     figures = measure(Recording("protected", 10.0, alive=(*fresh, *stale)))
 
-    assert figures.availability == 0.5
+    assert figures.availability == 45 / 95
 
 
 def test_measure_venue_down_counts_neither_way() -> None:
@@ -56,7 +56,7 @@ def test_measure_venue_down_counts_neither_way() -> None:
 
     figures = measure(recording)
 
-    assert figures.availability == 177 / 180
+    assert figures.availability == 172 / 175
     assert [stretch.state for stretch in figures.stretches] == [State.UP, State.VENUE_DOWN, State.DOWN, State.UP]
     assert figures.recoveries == (Recovery("venue.kill", 8.0, 2.3, 2.0 + KINDS["venue.kill"].bound),)
 
@@ -64,7 +64,14 @@ def test_measure_venue_down_counts_neither_way() -> None:
 def test_measure_without_a_sign_of_life_nothing_is_available() -> None:
     """Silence from beginning to end is zero, not a division by zero; an empty run has no figure."""
     assert measure(Recording("bare", 10.0)).availability == 0.0
-    assert measure(Recording("bare", 0.0)).availability is None
+    assert measure(Recording("bare", 0.5)).availability is None
+
+
+def test_measure_first_sample_looks_back_to_the_opening() -> None:
+    """A sign of life right after the opening is in time: the first sample comes half a second later."""
+    first = Alive(0.04, 0.0)
+
+    assert measure(Recording("protected", 0.6, alive=(first,))).availability == 1.0
 
 
 # ------------------------------------------------------------------ recoveries
@@ -86,7 +93,7 @@ def test_measure_second_dip_within_the_bound_belongs_to_the_fault() -> None:
         injections=(Injection("link.dropped", 4.0, 4.0),),
     )
 
-    assert measure(recording).recoveries == (Recovery("link.dropped", 4.0, 1.7, 1.5),)
+    assert measure(recording).recoveries == (Recovery("link.dropped", 4.0, 1.7, 1.5, late=True),)
 
 
 def test_measure_dip_after_the_bound_has_no_explanation() -> None:
@@ -133,12 +140,12 @@ def test_measure_market_that_closes_within_the_bound_judges_nothing() -> None:
 
 
 def test_measure_fault_in_the_wake_of_another_is_judged_with_it() -> None:
-    """What two faults did at once cannot be told apart, so both may take until the later one's bound."""
+    """What two faults did at once cannot be told apart, so the earlier is late only after the later one's bound."""
     injections = (Injection("link.dropped", 4.0, 4.0), Injection("feed.silent", 5.0, 5.0))
     recording = Recording("protected", 10.0, signs_of_life(10.0, (4.0, 6.45)), injections=injections)
 
     assert measure(recording).recoveries == (
-        Recovery("link.dropped", 4.0, 2.5, 3.0),
+        Recovery("link.dropped", 4.0, 2.5, 1.5, late=False),
         Recovery("feed.silent", 5.0, 1.5, 2.0),
     )
 

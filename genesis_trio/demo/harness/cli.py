@@ -1,0 +1,196 @@
+"""``genesis demo``, ``python -m genesis_trio.demo``: parse, play, print."""
+
+import argparse
+import json
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from genesis_trio.demo.capture import CaptureError, find_capture
+from genesis_trio.demo.faults import DEFAULT_PLAN, Fault, PlanError, draw_plan, read_plan
+from genesis_trio.demo.harness.live import View, make_view
+from genesis_trio.demo.harness.page import as_html, as_picture
+from genesis_trio.demo.harness.recorder import Recorder
+from genesis_trio.demo.harness.recording import Recording
+from genesis_trio.demo.harness.result import as_json, make_result
+from genesis_trio.demo.harness.run import BARE, PROTECTED, Market, RunError, Side, bare_run_error, play
+from genesis_trio.demo.harness.table import as_text
+
+__all__ = ["main"]
+
+OK, BROKEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+RECORDED_MINUTES = 30.0
+# Eleven busy minutes in about one: with the starts and stops of four processes it stays below 90 s.
+START_MINUTE, MINUTES, SPEED = 10.0, 11.0, 10.0
+FULL = Market(start_minute=0.0, minutes=RECORDED_MINUTES, speed=1.0)
+FULL_AVAILABILITY = 0.99  # over the whole half hour; in a minute with the same faults it would mean nothing
+
+SIDES: dict[str, Side] = {"protected": PROTECTED, "bare": BARE}
+
+
+def _number(least: float, most: float, *, least_too: bool = True) -> "partial[float]":
+    return partial(_parse_number, least, most, least_too)
+
+
+def _parse_number(least: float, most: float, least_too: bool, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (least <= number if least_too else least < number) or not number <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: {'' if least_too else 'more than '}{least:g} to {most:g}")
+    return number
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genesis demo",
+        description="A trading desk lives through a bad half hour of real market data, with genesis_trio and without.",
+        epilog="exit status: 0 all invariants of the protected desk held; 1 one did not; 2 bad input; 130 interrupted",
+    )
+    add = parser.add_argument
+    add("--seed", type=int, default=1, help="what goes wrong, and when (default: %(default)s)")
+    add("--faults", type=Path, metavar="FILE", help="a plan of your own, in TOML")
+    add("--full", action="store_true", help="the whole half hour at its own pace, and 99 %% availability asked for")
+    add(
+        "--start-minute", type=_number(0, RECORDED_MINUTES), help=f"where the window begins (default: {START_MINUTE:g})"
+    )
+    add(
+        "--minutes", type=_number(0, RECORDED_MINUTES, least_too=False), help=f"of the recording (default: {MINUTES:g})"
+    )
+    add("--speed", type=_number(0, 1000, least_too=False), help=f"times the market's own pace (default: {SPEED:g})")
+    add("--only", choices=[*SIDES], help="one of the two desks")
+    add("--headless", action="store_true", help="lines instead of a picture")
+    add("--json", action="store_true", help="nothing but the figures, for machines")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="a page with plots (default: report.html); its picture, if FILE ends in .svg; - for none",
+    )
+    add("--capture", type=Path, metavar="FOLDER", help="another recording, in the same files")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration and return its exit status."""
+    try:
+        options = make_parser().parse_args(argv)
+    except SystemExit as refused:  # argparse has said why, or helped
+        return BAD_INPUT if refused.code else OK
+    try:
+        return _main(options)
+    except (CaptureError, PlanError, InputError) as error:
+        print(f"genesis demo: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except RunError as error:
+        print(f"genesis demo: {error}", file=sys.stderr)
+        return BROKEN
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BaseExceptionGroup as group:
+        if group.split(KeyboardInterrupt)[0] is not None:
+            return _interrupted()
+        raise
+
+
+class InputError(Exception):
+    """What was asked for cannot be; the text says what can."""
+
+
+def _interrupted() -> int:
+    print("genesis demo: interrupted; nothing is left running", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _main(options: argparse.Namespace) -> int:
+    market = choose_market(options)
+    report = None if str(options.report) == "-" else options.report or Path("report.html")
+    if report is not None:
+        _check_writable(report)
+    file = options.faults or DEFAULT_PLAN
+    plan_name = "the default plan" if options.faults is None else str(options.faults)
+    plan = draw_plan(read_plan(file), seed=options.seed, window=market.seconds, file=plan_name)
+    sides = [SIDES[options.only]] if options.only else list(SIDES.values())
+    view = make_view(headless=options.headless, silent=options.json)
+
+    recordings = trio.run(partial(play_and_show, market, plan, view, seed=options.seed, sides=sides))
+
+    result = make_result(
+        market,
+        recordings,
+        seed=options.seed,
+        plan_name=plan_name,
+        plan=plan,
+        date=datetime.now(UTC),
+        availability=FULL_AVAILABILITY if options.full else None,
+    )
+    if report is not None:
+        draw = as_picture if report.suffix == ".svg" else as_html
+        report.write_text(draw(result), encoding="utf-8")
+    if options.json:
+        print(json.dumps(as_json(result), indent=2))
+    else:
+        print(as_text(result, shutil.get_terminal_size().columns))
+        if report is not None:
+            print(f"\nplots: {report}")
+    for broken in result.broken:
+        print(f"genesis demo: seed {result.seed} broke an invariant: {broken}", file=sys.stderr)
+    return BROKEN if result.broken else OK
+
+
+def choose_market(options: argparse.Namespace) -> Market:
+    """The window that *options* ask for.
+
+    Raises:
+        CaptureError: there is no recording.
+        InputError: the window is not within it.
+    """
+    capture = options.capture or find_capture()
+    if options.full:
+        for name in ("start_minute", "minutes", "speed"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--full is the whole half hour at its own pace; leave --{name.replace('_', '-')} out")
+        return Market(FULL.start_minute, FULL.minutes, FULL.speed, capture)
+    start = START_MINUTE if options.start_minute is None else options.start_minute
+    speed = SPEED if options.speed is None else options.speed
+    minutes = min(MINUTES, RECORDED_MINUTES - start) if options.minutes is None else options.minutes
+    if not minutes > 0 or start + minutes > RECORDED_MINUTES:
+        raise InputError(
+            f"minutes {start:g} to {start + minutes:g} are not in the recording; allowed: up to {RECORDED_MINUTES:g}"
+        )
+    return Market(start, minutes, speed, capture)
+
+
+def _check_writable(report: Path) -> None:
+    """Before the run, not after it."""
+    if report.is_dir() or not report.absolute().parent.is_dir():
+        raise InputError(f"--report {report}: allowed: a file in a folder that there is, or - for none")
+
+
+async def play_and_show(
+    market: Market, plan: Sequence[Fault], view: View, *, seed: int, sides: Sequence[Side]
+) -> Mapping[str, Recording]:
+    """Play, with *view* following along.
+
+    Trio checkpoint: always.
+    Cancellation: nothing is left running.
+    """
+    with tempfile.TemporaryDirectory(prefix="genesis-demo-") as folder:
+        with bare_run_error():
+            async with trio.open_nursery() as nursery:
+
+                def watch(recorders: Sequence[Recorder]) -> None:
+                    nursery.start_soon(view.follow, recorders, market.seconds)
+
+                recordings = await play(market, plan, seed=seed, folder=Path(folder), sides=sides, watch=watch)
+                nursery.cancel_scope.cancel()
+    return recordings
