@@ -417,7 +417,7 @@ class Guard(RunBound):
         which holds the frame would be a cycle, and to delete it on the way costs as much as making it.
         None: the retry waits for refusals, which is for the general path to do.
         """
-        if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type] - None where there is none yet
+        if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
             self._enter_run()
         if self._retries_refusals:
             return None

@@ -561,7 +561,7 @@ async def test_breaker_guard_collected_while_it_tells_its_guards_is_no_error(mom
 
 
 @pytest.mark.parametrize("name", ["venue", "{venue}", "50 %"])
-async def test_breaker_rejection_keeps_its_words_in_copies_and_pickles(name):
+async def test_breaker_rejection_keeps_its_words_in_copies_and_pickles(name, autojump_clock):
     """Name, time and cause are the error's own, whenever it is read and wherever it is sent."""
     breaker = CircuitBreaker(name, rng=Middle())
     breaker.trip()
