@@ -121,7 +121,7 @@ class ModeScope:
 
         Trio checkpoint: never.
         """
-        return not needs.value & ~self.mask
+        return not needs._value_ & ~self.mask
 
     def require(self, needs: Capability) -> None:
         """Return if everything in *needs* may be done now.
@@ -133,7 +133,7 @@ class ModeScope:
 
         Trio checkpoint: never.
         """
-        if needs.value & ~self.mask:
+        if needs._value_ & ~self.mask:
             raise self._refusal(needs)
 
     def _refusal(self, needs: Capability) -> ModeRefusedError:
