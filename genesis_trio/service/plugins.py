@@ -26,7 +26,7 @@ def load_component(name: str) -> Any:
         return _load_attribute(name)
     found = list(importlib.metadata.entry_points(group=GROUP, name=name))
     if not found:
-        known = sorted(point.name for point in importlib.metadata.entry_points(group=GROUP))
+        known = sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)})
         raise PluginError(
             f"there is no component {name!r}: write module:attribute, or install a package that has an entry point of "
             f"that name in the group {GROUP!r}; installed are: {', '.join(known) or 'none'}"
