@@ -5,6 +5,7 @@ This file remembers how far it had come.  The two slots are written in turn, eac
 checksum, so that a torn write leaves the other one.
 """
 
+import errno
 import os
 import struct
 import zlib
@@ -64,7 +65,7 @@ class HeadFile:
         data = header + body
         written = os.pwrite(self._fd, data, (turn % 2) * _SLOT)
         if written != len(data):
-            raise OSError(f"only {written} of {len(data)} bytes of the head were written")
+            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes of the head were written")
         self._turn, self._newest = turn, body
 
     def sync(self) -> None:

@@ -118,7 +118,8 @@ class Ledger:
             found.append(Incident(commit=0, effects=True, text=str(error)))
         witness = None
         try:
-            witness = Root.unpack(outside) if outside is not None else None
+            if outside is not None:
+                witness = Root.unpack(outside) if outside else Root()
         except CorruptError as error:
             self.damage.append(f"outside of the database: {error}")
         if witness is None:
@@ -141,7 +142,7 @@ class Ledger:
             ]
             # Numbers go on behind the highest that was ever given out.
             self.root.commit, self.root.records, self.root.cut = witness.commit, witness.records, witness.cut
-        elif self.root.commit == witness.commit and inside != outside:
+        elif outside and self.root.commit == witness.commit and inside != outside:
             found.append(Incident(commit=self.root.commit, effects=True, text="the two heads of the store differ"))
         return found
 

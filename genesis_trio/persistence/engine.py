@@ -127,8 +127,8 @@ class StoreEngine(abc.ABC):
     def read_witness(self, scope: str) -> bytes | None:
         """The newest head that the engine remembers *outside* of what it commits, or None.
 
-        It shows that the end of a log is missing.  An engine whose medium cannot lose the end of what it
-        acknowledged returns None.
+        It shows that the end of a log is missing.  An empty one says that nothing had been committed yet.  An engine
+        whose medium cannot lose the end of what it acknowledged returns None.
         """
 
     @abc.abstractmethod

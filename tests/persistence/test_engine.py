@@ -287,9 +287,58 @@ def test_sqlite_head_is_synced_under_constant_load(path, monkeypatch):
     monkeypatch.setattr(engine._head, "sync", lambda: syncs.append(len(syncs)))
     for _ in range(2 * sqlite.SYNC_HEAD_EVERY):
         engine.append(SCOPE, token, Batch(b"head"))
+    assert len(syncs) == 2  # with the first commit, and after so many more
     engine.close()
 
-    assert len(syncs) == 2
+
+def test_sqlite_new_store_has_a_head_on_disk_before_its_first_commit(path, monkeypatch):
+    """Power that fails before the first head is written leaves no store without a head; the first commit syncs its own."""
+    engine = SqliteEngine.open(str(path))
+    assert engine.read_witness(SCOPE) == b""
+    token = engine.acquire(SCOPE, "one")
+    synced = []
+    monkeypatch.setattr(engine._head, "sync", lambda: synced.append(engine.read_witness(SCOPE)))
+    for number in range(3):
+        engine.append(SCOPE, token, Batch(b"head %d" % number))
+    assert synced == [b"head 0"]
+    engine.close()
+
+    engine = SqliteEngine.open(str(path))
+    assert engine.read_witness(SCOPE) == b"head 2"
+    engine.close()
+
+
+@pytest.mark.parametrize("fails", ["head", "write back"])
+def test_sqlite_no_room_after_the_commit_is_no_failure_of_it(path, monkeypatch, fails):
+    """What was committed is never told to be not written, even when there is no room for what comes after it."""
+    monkeypatch.setattr(sqlite, "WAL_HARD_LIMIT", 0)
+    engine = SqliteEngine.open(str(path))
+    token = engine.acquire(SCOPE, "one")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._head if fails == "head" else engine, "write" if fails == "head" else "_write_back", full)
+        assert engine.append(SCOPE, token, Batch(b"one", [Record("a", 1, b"x")])) == 1
+    assert engine.append(SCOPE, token, Batch(b"two", [Record("a", 2, b"x")])) == 2
+    assert [record.sequence for _, record in engine.read_records(SCOPE, "a")] == [1, 2]
+    assert engine.read_witness(SCOPE) == b"two"
+    engine.close()
+
+
+def test_sqlite_error_of_the_medium_after_the_commit_is_told(path, monkeypatch):
+    """Any other error behind the commit reaches the store, which then acknowledges nothing more."""
+    engine = SqliteEngine.open(str(path))
+    token = engine.acquire(SCOPE, "one")
+
+    def broken(*_):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(engine._head, "write", broken)
+    with pytest.raises(OSError, match="broken"):
+        engine.append(SCOPE, token, Batch(b"one"))
+    engine.close()
 
 
 def test_sqlite_reserve_grows_with_the_largest_save(path):

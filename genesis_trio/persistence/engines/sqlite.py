@@ -44,6 +44,7 @@ WAL_HARD_LIMIT = 4 * WAL_LIMIT  # then it is even though somebody waits; a longe
 PAGES_OF_A_COMMIT = 4  # that change in any case: the head of the store and of a component, the journal, the keys
 RESERVE = 2 * WAL_LIMIT
 SYNC_HEAD_EVERY = 64  # commits without an idle moment
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 _SCHEMA = f"""
 create table scope(name text primary key, token integer not null, holder text not null, head blob,
@@ -86,7 +87,7 @@ class SqliteEngine(StoreEngine):
                 os.makedirs(folder, mode=0o700, exist_ok=True)
                 self._take_lock()
                 self._open_database()
-                self._head = HeadFile(self.path + ".head")
+                self._open_head()
                 _sync_folder(folder)
         except BaseException:
             self.close()
@@ -138,6 +139,14 @@ class SqliteEngine(StoreEngine):
                 f"{self.path} has format {version}, which is newer than this code ({FORMAT}); run the newer genesis_trio"
             )
         (self._position,) = connection.execute("select coalesce(max(position), 0) from scope").fetchone()
+
+    def _open_head(self) -> None:
+        self._head = HeadFile(self.path + ".head")
+        written = self._db.execute("select 1 from scope where head is not null").fetchone() is not None
+        if self._head.read() is None and not written:
+            # Power may fail between the first commit and its head: that is not a head which somebody took away.
+            self._head.write(b"")
+            self._head.sync()
 
     def _pragma(self, name: str) -> Any:
         return self._db.execute(f"pragma {name}").fetchone()[0]
@@ -259,15 +268,25 @@ class SqliteEngine(StoreEngine):
 
     def _remember(self, batch: Batch, size: int) -> None:
         # After the commit and before anybody hears of it: a copy of what is on disk, never ahead of it.
-        assert self._head is not None
-        self._head.write(batch.head)
-        self._unsynced += 1
-        if self._unsynced >= SYNC_HEAD_EVERY:
-            self._sync_head()
         size += sum(len(record.body) for record in batch.records) + len(batch.rows) * PAGE_SIZE // 4
         self._not_written_back += size + PAGES_OF_A_COMMIT * PAGE_SIZE
-        if self._not_written_back > WAL_HARD_LIMIT:
-            self._write_back()
+        try:
+            self._remember_head(batch.head)
+            if self._not_written_back > WAL_HARD_LIMIT:
+                self._write_back()
+        except OSError as error:
+            # No room is an answer that says that nothing was written.  It was: the head is written again with the
+            # next commit, and the WAL is written back once there is room.
+            if error.errno not in NO_ROOM:
+                raise
+
+    def _remember_head(self, head: bytes) -> None:
+        assert self._head is not None
+        is_first = not self._head.read()
+        self._head.write(head)
+        self._unsynced += 1
+        if is_first or self._unsynced >= SYNC_HEAD_EVERY:
+            self._sync_head()
 
     def _sync_head(self) -> None:
         if self._head is not None and self._unsynced:
