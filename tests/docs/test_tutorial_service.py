@@ -38,7 +38,7 @@ def start():
 def status(capsys):
     """What the service answers, once it is up."""
     for _ in range(400):
-        if main(["status", "--socket", "desk.sock", "--json"]) == 0:
+        if main(["status", "--json"]) == 0:
             return json.loads(capsys.readouterr().out)
         time.sleep(0.05)  # polling another process
     raise AssertionError("the service does not answer")
@@ -68,13 +68,13 @@ def test_tutorial_service_runs_holds_dies_and_comes_back_as_the_page_says(folder
     process = start()
     try:
         before = status(capsys)
-        assert main(["hold", "--socket", "desk.sock", "desk", "SAFE", "I want to look at something"]) == 0
+        assert main(["hold", "desk", "SAFE", "I want to look at something"]) == 0
         process.kill()
         process.wait(timeout=20)
         process = start()
         capsys.readouterr()
         after = status(capsys)
-        assert main(["clear", "--socket", "desk.sock", "desk", "operator", "I want to look at something"]) == 0
+        assert main(["clear", "desk", "operator", "I want to look at something"]) == 0
         cleared = status_after(capsys)
         process.send_signal(signal.SIGTERM)
         code = process.wait(timeout=20)
