@@ -196,10 +196,11 @@ def _faults(recorder: Recorder, now: float) -> "list[RenderableType]":
     ]
 
 
-def make_view(*, headless: bool, silent: bool, stream: TextIO = sys.stderr) -> View:
+def make_view(*, headless: bool, silent: bool, stream: TextIO | None = None) -> View:
     """The picture if there is a terminal and rich for it, plain lines if not, nothing if *silent*."""
     if silent:
         return Silence()
+    stream = stream or sys.stderr
     if not headless and stream.isatty():
         try:
             from rich.console import Console
