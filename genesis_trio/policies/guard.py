@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import attrs
 import trio
@@ -80,6 +80,19 @@ class _Counts(RetryCounts):
     rejected: int = 0
     timeouts: int = 0
     hedges: int = 0
+
+
+class _Written:
+    """A method that each guard writes for itself when it is first asked for: one that calls on would cost a frame more."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+
+    def __get__(self, guard: "Guard | None", owner: type) -> Callable[..., Any]:
+        if guard is None:
+            return self._method
+        wrapper = guard.__dict__[self._method.__name__] = guard._compile(None, EXECUTE)
+        return wrapper
 
 
 #: Every guard there is.
@@ -170,13 +183,9 @@ class Guard(RunBound):
         self._retries_refusals = retry is not None and any(retry._rule.names(cls) for cls in REFUSALS)
         self._refuse_contradictions()
         self._lane = Lane(self.breaker)
-        if self.breaker is not None:
-            # The breaker keeps the counts of guards that are gone.
-            weakref.finalize(self, self.breaker._retire, self._lane).atexit = False
+        self._farewell: weakref.finalize[..., Any] | None = None  # made when the guard is used
         self._features = self._choose_features()
         self._fresh()
-        # Instead of the method of the same name, which would cost another frame.
-        self.__dict__["execute"] = self._compile(None, EXECUTE)
         GUARDS.add(self)
 
     def _refuse_contradictions(self) -> None:
@@ -231,6 +240,9 @@ class Guard(RunBound):
         Cancellation: passes through at once and is no outcome; no attempt follows it, and no fallback.
         """
         return await self._call(fn, args, kwargs)  # type: ignore[no-any-return]
+
+    if not TYPE_CHECKING:
+        execute = _Written(execute)
 
     def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """Decorate an async function; see `execute`.  The wrapper has the function's own signature.
@@ -339,6 +351,10 @@ class Guard(RunBound):
         self._lane.root = root_scope()
         if self.breaker is not None:
             self.breaker._join(self._lane)
+            if self._farewell is None:
+                # The breaker keeps the counts of guards that are gone.
+                self._farewell = weakref.finalize(self, self.breaker._retire, self._lane)
+                self._farewell.atexit = False
         else:
             open_without_breaker(self._lane)
 
