@@ -65,6 +65,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     def command(name: str, help_: str, module: str, function: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.", **shared)  # type: ignore[arg-type]
+        # Here too, since it is asked for when a command has failed; without a default, which would undo the one before.
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
         sub.set_defaults(carry_out=_lazily(module, function))
         return sub
 

@@ -82,7 +82,7 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def read_admin(path: str) -> str:
-    """The admin socket that the file at *path* names, whatever else is in the file.
+    """The admin socket that the file at *path* names, seen from here or from the file, whatever else is in the file.
 
     Raises:
         ConfigError: the file cannot be read, or names none.
@@ -90,7 +90,9 @@ def read_admin(path: str) -> str:
     admin = _load(path).get("admin")
     if not isinstance(admin, str) or not admin:
         raise ConfigError(f'{path}: it names no admin socket; add admin = "desk.sock" to it, or give --socket')
-    return admin
+    # A service resolves it where it was started, which is most often here or where its file is.
+    beside = Path(path).parent / admin
+    return str(beside) if not Path(admin).exists() and beside.exists() else admin
 
 
 def _load(path: str) -> dict[str, Any]:
