@@ -192,7 +192,6 @@ def draw_plan(entries: Sequence[Entry], *, seed: int, window: float, file: str =
                 f"{file}: at = {fault.at:g} of {fault.kind.name}; allowed: less than the {window:g} s of the run"
             )
     waiting = [entry for entry in entries if entry.at is None for _ in range(entry.count)]
-    rng.shuffle(waiting)
     edges = [
         QUIET_START,
         *(edge for fault in fixed for edge in (fault.at - GAP, fault.end + GAP)),

@@ -188,7 +188,7 @@ def _recover(recording: Recording, stretches: Sequence[Stretch]) -> tuple[tuple[
             ended = outage.end if outage.end < recording.seconds else math.inf
             if math.isinf(ended) and recording.seconds <= effect.deadline:
                 ended = recording.seconds  # the market closed before there was time enough
-            effect.recovered = max(effect.recovered, ended)
+            effect.recovered = ended
         if not before or outage.start > before[-1].deadline:
             first = min((effect.began for effect in causes), default=outage.end)
             unexplained.append(Span(outage.start, first))

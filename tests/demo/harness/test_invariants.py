@@ -105,6 +105,15 @@ def test_judge_each_break_is_found_by_its_own_rule(recording: Recording, expecte
     assert broken(recording) == expected
 
 
+def test_judge_run_of_which_nothing_was_heard_is_broken() -> None:
+    """Two sides that say nothing are not equal."""
+    assert broken(Recording("protected", 0.4)) == [
+        "the desk's position is the venue's: one of them said nothing",
+        "the desk's cash is the venue's: one of them said nothing",
+        "the desk knows every fill once: desk said nothing, venue said nothing",
+    ]
+
+
 def test_judge_availability_below_the_goal_is_broken() -> None:
     """Where a share is asked for it is judged, to the hundredth of a percent."""
     assert broken(GOOD, availability=0.96) == ["the desk is available 96% of the time: 94.87%"]
