@@ -1,0 +1,111 @@
+"""What the tables of the documentation say, read from the code; nothing here needs Sphinx, so that tests can ask."""
+
+import enum
+import importlib
+import inspect
+import pkgutil
+import re
+from typing import Any
+
+import attrs
+
+import genesis_trio
+from genesis_trio.errors import GenesisError
+from genesis_trio.events import Event
+
+__all__ = ["Row", "default_rows", "error_rows", "event_rows"]
+
+Row = tuple[str, ...]
+
+# What a call hands over, and is no setting.
+_NO_SETTINGS = {"self", "cls", "fn"}
+
+
+def event_rows() -> dict[str, list[Row]]:
+    """Room to its events: name, severity, fields, meaning; in the order in which they are defined."""
+    for module in pkgutil.walk_packages(genesis_trio.__path__, "genesis_trio."):
+        if module.name.rpartition(".")[2] in ("events", "_events"):
+            importlib.import_module(module.name)
+    rooms: dict[str, list[Row]] = {}
+    # Own attrs: beside each class stands the one that attrs replaced, until it is collected.
+    ours = [one for one in Event.__subclasses__() if one.__module__.startswith("genesis_trio.")]
+    for event in [one for one in ours if "__attrs_attrs__" in one.__dict__]:
+        fields = [field.name for field in attrs.fields(event) if field.name not in ("time", "tree")]
+        row = (f"`{event.name}`", event.severity.name.lower(), _code(fields), first_paragraph(event))
+        rooms.setdefault(_room_of(event), []).append(row)
+    return rooms
+
+
+def _room_of(event: type[Event]) -> str:
+    """The room whose heading stands above the class in ``events.py``, or that of its module."""
+    module = inspect.getmodule(event)
+    lines = inspect.getsource(module).splitlines() if module is not None else []
+    above = lines[: lines.index(f"class {event.__name__}(Event):")]
+    headings = [found[1] for line in above if (found := re.fullmatch(r"# -{5,} (.+)", line))]
+    return headings[-1] if headings else event.__module__.split(".")[1]
+
+
+def error_rows() -> list[Row]:
+    """Every error: name, what it is as well, its attributes, meaning; a base before those under it."""
+    rows: list[Row] = []
+    waiting: list[type[GenesisError]] = [GenesisError]
+    while waiting:
+        error = waiting.pop(0)
+        if error.__module__ in (genesis_trio.__name__, "genesis_trio.errors"):
+            rows.append((f"`{error.__name__}`", _code([error.__bases__[0].__name__]), first_paragraph(error)))
+        waiting = [*error.__subclasses__(), *waiting]
+    return rows
+
+
+def default_rows(path: str) -> list[Row]:
+    """Each setting of the public *path*, as ``ChildSpec`` or ``Context.subscribe``: name, default, meaning."""
+    target: Any = genesis_trio
+    for name in path.split("."):
+        target = getattr(target, name)
+    meanings = documented_arguments(target)
+    rows = []
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.name in _NO_SETTINGS:
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            default = "any number"
+        elif parameter.default is parameter.empty:
+            default = "required"
+        else:
+            default = f"`{_shown(parameter.default)}`"
+        rows.append((f"`{parameter.name}`", default, meanings.get(parameter.name, "")))
+    return rows
+
+
+def documented_arguments(target: object) -> dict[str, str]:
+    """What the section ``Args`` of a docstring says about each argument."""
+    lines = inspect.cleandoc(getattr(target, "__doc__", None) or "").splitlines()
+    if "Args:" not in lines:
+        return {}
+    found: dict[str, str] = {}
+    name = ""
+    for line in lines[lines.index("Args:") + 1 :]:
+        if line and not line.startswith(" "):
+            break
+        entry = re.fullmatch(r"    (\w+): (.+)", line)
+        if entry:
+            name = entry[1]
+            found[name] = entry[2]
+        elif line.strip() and name:
+            found[name] += f" {line.strip()}"
+    return found
+
+
+def first_paragraph(target: object) -> str:
+    """The first paragraph of a docstring, in one line."""
+    return " ".join(inspect.cleandoc(getattr(target, "__doc__", None) or "").split("\n\n")[0].split())
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, type):
+        return default.__name__
+    return str(default) if isinstance(default, enum.Enum) else repr(default)
+
+
+def _code(words: list[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
