@@ -49,7 +49,7 @@ class Recovery:
         began: When it took effect.
         seconds: From then until the desk was available for good; 0: the outside saw nothing of it; infinite: never.
         bound: The most that is allowed: as long as the fault lasted, its kind's detection limit, and a second.
-        late: It took longer; where faults fell into one outage, longer than what is allowed for the last of them.
+        late: It took longer; where another fault fell into the time that is allowed, longer than is allowed for that one.
     """
 
     kind: str
@@ -180,11 +180,11 @@ def _recover(recording: Recording, stretches: Sequence[Stretch]) -> tuple[tuple[
         causes = [effect for effect in effects if outage.start < effect.began < outage.end]
         before = [effect for effect in effects if effect.began <= outage.start]
         if before and outage.start <= before[-1].deadline:
-            causes.append(before[-1])
-        # What is felt of several at once cannot be told apart: they are judged together.
-        deadline = max((effect.deadline for effect in causes), default=0.0)
+            causes.insert(0, before[-1])
+        for earlier, later in reversed(list(itertools.pairwise(causes))):
+            if later.began <= earlier.deadline:  # before the earlier had to be over: they cannot be told apart
+                earlier.allowed = max(earlier.allowed, later.allowed)
         for effect in causes:
-            effect.allowed = max(effect.allowed, deadline)
             ended = outage.end if outage.end < recording.seconds else math.inf
             if math.isinf(ended) and recording.seconds <= effect.deadline:
                 ended = recording.seconds  # the market closed before there was time enough

@@ -150,6 +150,17 @@ def test_measure_fault_in_the_wake_of_another_is_judged_with_it() -> None:
     )
 
 
+def test_measure_fault_that_is_late_already_is_not_excused_by_the_next() -> None:
+    """A desk that hangs until something else happens to free it is late, however quickly that is overcome."""
+    injections = (Injection("desk.hang", 4.0, 4.0), Injection("desk.kill", 7.0, 7.0))
+    recording = Recording("bare", 12.0, signs_of_life(12.0, (4.0, 8.45)), injections=injections)
+
+    assert measure(recording).recoveries == (
+        Recovery("desk.hang", 4.0, 4.5, 2.0, late=True),
+        Recovery("desk.kill", 7.0, 1.5, 2.0, late=False),
+    )
+
+
 def test_measure_fault_that_never_took_effect_is_named_and_has_no_recovery() -> None:
     """A fault that was planned and did not happen proves nothing."""
     recording = Recording("protected", 10.0, signs_of_life(10.0), injections=(Injection("orders.lost_reply", 4.0),))
