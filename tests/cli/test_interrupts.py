@@ -65,7 +65,9 @@ def test_run_signal_stops_in_order_and_saves(tmp_path, number, status):
 def test_run_signal_while_components_are_imported_ends_at_once(tmp_path, number, status):
     """Nothing has begun, so nothing is made: neither store nor socket."""
     (tmp_path / "service.toml").write_text(TOML.replace("cli.parts:follower", "endless:x"))
-    (tmp_path / "endless.py").write_text("import sys, time\nprint('importing', file=sys.stderr)\ntime.sleep(60)")
+    # Many short naps: a signal that comes just before one long one is seen after it, as in any Python program.
+    module = "import sys, time\nprint('importing', file=sys.stderr)\nwhile True:\n    time.sleep(0.01)\n"
+    (tmp_path / "endless.py").write_text(module)
     process = start(tmp_path, "run", "service.toml")
     wait_for_line(process, "importing")
     process.send_signal(number)
