@@ -153,10 +153,13 @@ def read_instants(folder: Path) -> Iterator[Instant]:
                 quantity = 0 if is_deleted else round(float(volume) * COINS)
                 orders.append(MarketOrder(order_id, direction == "bid", cents, quantity))
             waiting = Instant((at - began) / 1000, _pop_until(trades, at), orders)
-        if waiting is None:
+        if waiting is None or began is None:
             raise ValueError("orders.csv.gz is empty")
         if not only_deletes:
             yield waiting
+        while trades:
+            traded = trades[0][0]
+            yield Instant((traded - began) / 1000, _pop_until(trades, traded), [])
     except (OSError, EOFError, ValueError, ArithmeticError) as error:
         raise CaptureError(f"the recording in {folder} cannot be used: {error}") from error
 
@@ -177,7 +180,10 @@ def _lines(path: Path, columns: list[str]) -> Iterator[list[str]]:
         reader = csv.reader(file)
         if (found := next(reader, None)) != columns:
             raise ValueError(f"{path.name} has the columns {found}, expected {columns}")
-        yield from reader
+        for row in reader:
+            if len(row) != len(columns):
+                raise ValueError(f"line {reader.line_num} of {path.name} has {len(row)} fields, expected {len(columns)}")
+            yield row
 
 
 def read_capture(folder: Path, minutes: float = math.inf) -> list[Moment]:

@@ -25,6 +25,7 @@ __all__ = ["main"]
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 HOST = "127.0.0.1"
+SEND_BUFFER = 65536  # bytes
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -61,9 +62,14 @@ class Port:
         """After the listener was closed: bound but not listening, the port refuses, and nobody else gets it."""
         self._socket = self._bind(self.number)
 
+    def close(self) -> None:
+        self._socket.close()
+
     def _bind(self, number: int) -> socket.socket:
         bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it.  Else the system would hide megabytes of messages that a slow reader is behind.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         try:
             bound.bind((HOST, number))
         except OSError as error:
@@ -150,12 +156,24 @@ def carry_out(exchange: Exchange, order: dict[str, Any], nursery: trio.Nursery) 
 
 async def run(options: argparse.Namespace, journal: Journal) -> None:
     """Be the venue until standard input ends."""
-    http, feed = Port(options.http_port), Port(options.feed_port)
-    exchange = Exchange(
-        takewhile(
-            lambda instant: instant.at < 60 * (options.start_minute + options.minutes),
-            read_instants(options.capture or find_capture()),
-        ),
+    with (
+        contextlib.closing(Port(options.http_port)) as http,
+        contextlib.closing(Port(options.feed_port)) as feed,
+    ):
+        exchange = make_exchange(options, journal)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve, exchange, {http: exchange.serve_orders, feed: exchange.serve_feed})
+            await nursery.start(exchange.run)
+            tell({"event": "listening", "http": http.number, "feed": feed.number})
+            await obey(exchange)
+            nursery.cancel_scope.cancel()
+
+
+def make_exchange(options: argparse.Namespace, journal: Journal) -> Exchange:
+    ends = 60 * (options.start_minute + options.minutes)
+    recording = read_instants(options.capture or find_capture())
+    return Exchange(
+        takewhile(lambda instant: instant.at < ends, recording),
         start=60 * options.start_minute,
         speed=options.speed,
         opened=options.opened,
@@ -164,12 +182,6 @@ async def run(options: argparse.Namespace, journal: Journal) -> None:
         tell=tell,
         clock=monotonic,
     )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(serve, exchange, {http: exchange.serve_orders, feed: exchange.serve_feed})
-        await nursery.start(exchange.run)
-        tell({"event": "listening", "http": http.number, "feed": feed.number})
-        await obey(exchange)
-        nursery.cancel_scope.cancel()
 
 
 def at_least_zero(text: str) -> float:
@@ -228,7 +240,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             case KeyboardInterrupt():
                 return INTERRUPTED
             case BrokenPipeError():
-                return OK  # whoever started the venue is gone
+                # Whoever started the venue is gone.  What is left for it goes nowhere, without a complaint at exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return OK
             case CaptureError() | PortError() as cause:
                 return refuse(cause)
         raise
