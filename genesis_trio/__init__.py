@@ -35,6 +35,7 @@ _ROOMS = {
     "genesis_trio.policies.bulkhead": "Bulkhead",
     "genesis_trio.policies.guard": "Guard GuardStatistics",
     "genesis_trio.policies.hedge": "Hedge",
+    "genesis_trio.policies.pool": "BreakerPool",
     "genesis_trio.policies.rate_limit": "RateLimit",
     "genesis_trio.policies.retry": "Attempt Retry with_retry",
     "genesis_trio.messaging.requests": "Request",

@@ -106,6 +106,9 @@ from genesis_trio.policies.guard import (
 from genesis_trio.policies.hedge import (
     Hedge,
 )
+from genesis_trio.policies.pool import (
+    BreakerPool,
+)
 from genesis_trio.policies.rate_limit import (
     RateLimit,
 )
@@ -146,6 +149,7 @@ __all__ = [
     "AttemptTimeoutError",
     "Backoff",
     "BreakerOpenError",
+    "BreakerPool",
     "BreakerState",
     "BreakerStatistics",
     "BudgetStatistics",

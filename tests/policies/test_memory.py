@@ -36,5 +36,5 @@ def test_guard_and_guarded_function_stay_within_their_memory():
     async def place(order):
         return order
 
-    assert bytes_each(lambda: Guard("venue", retry=retry, breaker=breaker)) <= 800
+    assert bytes_each(lambda: Guard("venue", retry=retry, breaker=breaker)) <= 900
     assert bytes_each(lambda: guard(place)) <= 900
