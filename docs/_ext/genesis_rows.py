@@ -10,10 +10,11 @@ from typing import Any
 import attrs
 
 import genesis_trio
+from genesis_trio.cli.options import ORDERS
 from genesis_trio.errors import GenesisError
 from genesis_trio.events import Event
 
-__all__ = ["Row", "default_rows", "error_rows", "event_rows"]
+__all__ = ["Row", "default_rows", "error_rows", "event_rows", "order_rows"]
 
 Row = tuple[str, ...]
 
@@ -55,6 +56,14 @@ def error_rows() -> list[Row]:
             rows.append((f"`{error.__name__}`", _code([error.__bases__[0].__name__]), first_paragraph(error)))
         waiting = [*error.__subclasses__(), *waiting]
     return rows
+
+
+def order_rows() -> list[Row]:
+    """Every order that a running service takes: how it is written, and what it does."""
+    return [
+        (f"`genesis {' '.join([order, *(argument.upper() for argument, _ in needed)])}`", does)
+        for order, does, needed in ORDERS
+    ]
 
 
 def default_rows(path: str) -> list[Row]:

@@ -1,6 +1,6 @@
 """Tables that are made from the code when the documentation is built, so that nobody has to keep them in step.
 
-``{genesis-events}`` shows every event, ``{genesis-errors}`` every error, and ``{genesis-defaults} ChildSpec`` the
+``{genesis-events}`` shows every event, ``{genesis-errors}`` every error, ``{genesis-orders}`` every order, and ``{genesis-defaults} ChildSpec`` the
 settings of one public class or function, with their defaults and what its docstring says about them.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from genesis_rows import Row, default_rows, error_rows, event_rows
+from genesis_rows import Row, default_rows, error_rows, event_rows, order_rows
 
 
 def _inline(text: str) -> list[nodes.Node]:
@@ -55,6 +55,13 @@ class Errors(Directive):
         return [_table(("error", "under", "when"), error_rows())]
 
 
+class Orders(Directive):
+    """What a running service can be asked and told."""
+
+    def run(self) -> list[nodes.Node]:
+        return [_table(("order", "what it does"), order_rows())]
+
+
 class Defaults(Directive):
     """The settings of one public thing."""
 
@@ -67,5 +74,6 @@ class Defaults(Directive):
 def setup(app: Any) -> dict[str, bool]:
     app.add_directive("genesis-events", Events)
     app.add_directive("genesis-errors", Errors)
+    app.add_directive("genesis-orders", Orders)
     app.add_directive("genesis-defaults", Defaults)
     return {"parallel_read_safe": True}

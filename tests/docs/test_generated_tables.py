@@ -49,6 +49,11 @@ def test_error_table_has_every_public_error(tables):
     assert ("`CorruptError`", "`StoreError`") in [row[:2] for row in rows]
 
 
+def test_order_table_says_how_an_order_is_written(tables):
+    """Its arguments stand in their order."""
+    assert ("`genesis clear PATH OWNER REASON`", "clear a cause") in tables.order_rows()
+
+
 @pytest.mark.parametrize("path", SETTINGS)
 def test_settings_table_has_a_meaning_for_every_setting(tables, path):
     """A setting with a default that the docstring does not explain would be an empty cell."""
