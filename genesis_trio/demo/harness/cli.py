@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -76,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a page with plots (default: report.html); its picture, if FILE ends in .svg; - for none",
     )
+    add("--events", type=Path, metavar="FILE", help="write all that was heard, as lines of JSON")
     add("--capture", type=Path, metavar="FOLDER", help="another recording, in the same files")
     return parser
 
@@ -114,15 +116,23 @@ def _interrupted() -> int:
 def _main(options: argparse.Namespace) -> int:
     market = choose_market(options)
     report = None if str(options.report) == "-" else options.report or Path("report.html")
-    if report is not None:
-        _check_writable(report)
+    for name, path in (("--report", report), ("--events", options.events)):
+        if path is not None:
+            _check_writable(name, path)
     file = options.faults or DEFAULT_PLAN
     plan_name = "the default plan" if options.faults is None else str(options.faults)
     plan = draw_plan(read_plan(file), seed=options.seed, window=market.seconds, file=plan_name)
     sides = [SIDES[options.only]] if options.only else list(SIDES.values())
     view = make_view(headless=options.headless, silent=options.json)
 
-    recordings = trio.run(partial(play_and_show, market, plan, view, seed=options.seed, sides=sides))
+    recorders: list[Recorder] = []
+    try:
+        recordings = trio.run(
+            partial(play_and_show, market, plan, view, seed=options.seed, sides=sides, watched=recorders)
+        )
+    finally:
+        if options.events is not None:
+            _write_events(options.events, recorders)
 
     result = make_result(
         market,
@@ -170,16 +180,32 @@ def choose_market(options: argparse.Namespace) -> Market:
     return Market(start, minutes, speed, capture)
 
 
-def _check_writable(report: Path) -> None:
+def _check_writable(name: str, path: Path) -> None:
     """Before the run, not after it."""
-    if report.is_dir() or not report.absolute().parent.is_dir():
-        raise InputError(f"--report {report}: allowed: a file in a folder that there is, or - for none")
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise InputError(f"{name} {path}: allowed: a file that can be written, in a folder that there is")
+
+
+def _write_events(path: Path, recorders: Sequence[Recorder]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for recorder in recorders:
+            file.writelines(json.dumps(event) + "\n" for event in recorder.everything())
 
 
 async def play_and_show(
-    market: Market, plan: Sequence[Fault], view: View, *, seed: int, sides: Sequence[Side]
+    market: Market,
+    plan: Sequence[Fault],
+    view: View,
+    *,
+    seed: int,
+    sides: Sequence[Side],
+    watched: list[Recorder],
 ) -> Mapping[str, Recording]:
     """Play, with *view* following along.
+
+    Args:
+        watched: Gets the recorders, so that what they heard is not lost with an error.
 
     Trio checkpoint: always.
     Cancellation: nothing is left running.
@@ -189,6 +215,7 @@ async def play_and_show(
             async with trio.open_nursery() as nursery:
 
                 def watch(recorders: Sequence[Recorder]) -> None:
+                    watched.extend(recorders)
                     nursery.start_soon(view.follow, recorders, market.seconds)
 
                 recordings = await play(market, plan, seed=seed, folder=Path(folder), sides=sides, watch=watch)

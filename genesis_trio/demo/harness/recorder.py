@@ -52,6 +52,7 @@ class Recorder:
     guard_nanoseconds: float | None = None
     counts: Counter[str] = attrs.field(factory=Counter)
     problems: list[str] = attrs.field(factory=list)
+    heard: list[tuple[float, str, dict[str, Any]]] = attrs.field(factory=list)
     mode: str = "NORMAL"
     ready: bool = False
     _injections: list[_Injection] = attrs.field(init=False)
@@ -103,6 +104,7 @@ class Recorder:
     # ------------------------------------------------------------ the venue
 
     def hear_venue(self, event: dict[str, Any], now: float) -> None:
+        self.heard.append((now, "venue", event))
         at = float(event.get("at", now))
         match event:
             case {"event": "alive", "age": age}:
@@ -132,6 +134,7 @@ class Recorder:
         self.modes.append((at, "down"))
 
     def hear_desk(self, event: dict[str, Any], now: float) -> None:
+        self.heard.append((now, "desk", event))
         match event:
             case {"event": "intent", "client_id": str(client_id)}:
                 wish = event.get("wish")
@@ -163,6 +166,14 @@ class Recorder:
         )
 
     # ------------------------------------------------------------ the end
+
+    def everything(self) -> list[dict[str, Any]]:
+        """All that was heard, by time: for whoever wants to know why."""
+        opened = self.opened or 0.0
+        return [
+            {"side": self.side, "since_opening": round(at - opened, 4), "from": who, **event}
+            for at, who, event in self.heard
+        ]
 
     def finish(self, seconds: float) -> Recording:
         """The recording of a market that was open for so many *seconds*."""

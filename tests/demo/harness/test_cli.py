@@ -51,8 +51,9 @@ QUICK = ["--faults", "quiet.toml", "--minutes", "1", "--speed", "60", "--capture
         (["--start-minute", "30"], "minutes 30 to 30 are not in the recording; allowed: up to 30"),
         (["--full", "--speed", "2"], "--full is the whole half hour at its own pace; leave --speed out"),
         (["--full", "--start-minute", "0"], "leave --start-minute out"),
-        (["--report", "."], "--report .: allowed: a file in a folder that there is, or - for none"),
-        (["--report", "no/where.html"], "--report no/where.html: allowed: a file in a folder that there is"),
+        (["--report", "."], "--report .: allowed: a file that can be written, in a folder that there is"),
+        (["--report", "no/where.html"], "--report no/where.html: allowed: a file that can be written"),
+        (["--events", "no/where"], "--events no/where: allowed: a file that can be written"),
         (["--faults", "none.toml"], "none.toml: cannot be read: "),
         (["--faults", "broken.toml"], "broken.toml: fault 1: kind = 'earthquake'; allowed: link.refused, "),
         (["--minutes", "1"], "the default plan: no room for 15 faults at drawn times"),
@@ -117,7 +118,9 @@ def test_main_quiet_run_prints_writes_and_is_well(tmp_path: Path, capsys: pytest
 @pytest.mark.slow
 def test_main_json_is_all_that_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For machines: one document, one side, the picture instead of the page."""
-    status = main([*QUICK, "--json", "--only", "protected", "--seed", "9", "--report", "picture.svg"])
+    status = main(
+        [*QUICK, "--json", "--only", "protected", "--seed", "9", "--report", "picture.svg", "--events", "heard"]
+    )
 
     out, err = capsys.readouterr()
     shown = json.loads(out)
@@ -125,6 +128,9 @@ def test_main_json_is_all_that_is_printed(tmp_path: Path, capsys: pytest.Capture
     assert (shown["seed"], shown["held"], list(shown["runs"])) == (9, True, ["protected"])
     assert (tmp_path / "picture.svg").read_text().startswith("<svg")
     assert not (tmp_path / "report.html").exists()
+    heard = [json.loads(line) for line in (tmp_path / "heard").read_text().splitlines()]
+    assert {(each["side"], each["from"]) for each in heard} == {("protected", "venue"), ("protected", "desk")}
+    assert {"alive", "ledger", "desk_ready", "outcome"} <= {each["event"] for each in heard}
 
 
 @pytest.mark.slow
