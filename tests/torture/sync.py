@@ -1,0 +1,96 @@
+"""EIO at the n-th fsync, for every n, once: as Linux reports it, and the next one succeeds again.
+
+What the failed sync should have covered never reaches the disk (its pages count as clean from then on).  After the
+victim has ended, only what was synced is left of its files.
+Proved: whatever sync fails, nothing acknowledged is missing from that.  Not proved: errors of reading.
+Control: a store that goes on after the error, as it would without being poisoned.
+"""
+
+import contextlib
+import errno
+from functools import partial
+
+import trio
+
+from .images import Disk
+from .lab import FAIL_ONCE, SYNC, Victim, fresh, main, run_victim, shim
+from .load import Tally, look, work
+
+
+def run_with_fault(folder, at, spoil):
+    """The calls of a process whose sync number *at* fails, and how many syncs it made."""
+    store = fresh(folder / "store")
+
+    def live(tell):
+        shim().lab_arm(SYNC, FAIL_ONCE, errno.EIO, at)
+        with spoil():
+            try:
+                for _ in range(2):
+                    trio.run(partial(work, f"sqlite:{store / 'desk.db'}", tell, limit=4, saves=2))
+            except BaseException as error:
+                tell(f"ended {type(error).__name__}")
+            tell(f"syncs {shim().lab_calls()}")
+
+    victim = Victim(live, folder=store)
+    calls = list(victim.calls())
+    victim.wait()
+    syncs = [int(data.split()[1]) for kind, _, _, data in calls if kind == "A" and data.startswith(b"syncs ")]
+    return store, calls, syncs[0] if syncs else 0
+
+
+def play(folder, numbers, *, spoil=contextlib.nullcontext):
+    tally = Tally()
+    failed = 0
+    for at in numbers:
+        store, calls, _ = run_with_fault(folder, at, spoil)
+        failed += any(call[0] == "F" for call in calls)
+        disk = Disk(store, failed_sync_drops=True)
+        before = Tally()
+        for call in calls:
+            disk.take(*call)
+            if call[0] == "A":
+                before.take(call[3].decode())
+        tally.records += before.records
+        tally.checkpoints += before.checkpoints
+        if not any(file.is_named for file in disk.files.values()):
+            tally.lost += before.records  # there is no store, so nothing may have been acknowledged
+            continue
+        image = fresh(folder / "image")
+        disk.only_durable(image)
+        url, effects = f"sqlite:{image / 'desk.db'}", sorted(before.effects)
+        lines, _ = run_victim(
+            lambda tell, url=url, effects=effects: trio.run(partial(look, url, tell, effects=effects))
+        )
+        after = Tally()
+        after.acknowledged, after.saved, after.effects = dict(before.acknowledged), before.saved, set(before.effects)
+        for line in lines:
+            after.take(line)
+        for name in ("lost", "gaps", "twice", "lost_saves", "damage", "errors"):
+            setattr(tally, name, getattr(tally, name) + getattr(after, name))
+        tally.notes += [f"sync {at}: {note}" for note in after.notes]
+        tally.effects |= before.effects
+    return tally, failed
+
+
+def run(report, n, rng, folder):
+    _, _, syncs = run_with_fault(folder, 0, contextlib.nullcontext)
+    report.add("syncs of the work", syncs)
+    numbers = range(1, syncs + 1) if not 0 < n < syncs else sorted(rng.sample(range(1, syncs + 1), n))
+    tally, failed = play(folder, numbers)
+    report.add("syncs that failed, one in each run", failed)
+    tally.report(report)
+    middle = range(syncs // 4, syncs // 2, max(1, syncs // 40))
+    broken, _ = play(folder, middle, spoil=going_on)
+    report.control("going on after the error: records lost", broken.lost + broken.damage)
+
+
+@contextlib.contextmanager
+def going_on():
+    from genesis_trio.persistence._writer import Writer
+
+    Writer._poison = lambda self, cause: None
+    yield
+
+
+if __name__ == "__main__":
+    main("sync", run, n=0, needs_shim=True)
