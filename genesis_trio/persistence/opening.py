@@ -93,7 +93,10 @@ async def open_store_over(
 
 
 def _open_ledger(make_engine: Callable[[], StoreEngine], now: datetime) -> Ledger:
-    engine = make_engine()
+    try:
+        engine = make_engine()
+    except OSError as error:
+        raise StoreError(f"the store could not be opened: {error}") from error
     try:
         holder = f"process {os.getpid()} on {socket.gethostname()}, since {now.isoformat(timespec='seconds')}"
         ledger = Ledger(engine, SCOPE, holder)

@@ -13,6 +13,7 @@ import trio
 from genesis_trio import open_store
 from genesis_trio.errors import CorruptError, PluginError, StoreError
 from genesis_trio.persistence.engines.memory import MemoryEngine
+from genesis_trio.persistence.opening import open_store_over
 from persistence.damage import rewrite_row
 from persistence.desk import FaultyEngine, Fill, Note, open_faulty
 
@@ -209,6 +210,17 @@ async def test_opening_medium_that_cannot_be_read_is_a_store_error():
         async with open_faulty(engine):
             pass
     assert closed == [True]
+
+
+async def test_opening_engine_without_room_for_its_file_is_a_store_error():
+    """What an engine says about a full disk while it makes its file reaches nobody as a bare OSError."""
+
+    def fail():
+        raise OSError(errno.ENOSPC, "database or disk is full")
+
+    with pytest.raises(StoreError, match="disk is full"):
+        async with open_store_over(fail, "faulty:"):
+            pass
 
 
 async def test_opening_unnamed_memory_is_new_each_time():
