@@ -46,6 +46,7 @@ PURE = {
     "genesis_trio.policies._check",
     "genesis_trio.policies._quantile",
     "genesis_trio.policies._ramp",
+    "genesis_trio.policies._retry_after",
     "genesis_trio.policies._tokens",
 }
 # What a calculation must not know; `datetime` is a type, and the linter forbids to ask it what time it is.

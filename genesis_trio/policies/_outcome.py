@@ -12,15 +12,13 @@ wraps what goes wrong in it:
 """
 
 import enum
-import math
 import weakref
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any
 
 import trio
 
-from genesis_trio._runtime import Run, current_run, current_tree
+from genesis_trio._runtime import Run, current_run, current_tree, utcnow
 from genesis_trio.errors import (
     AttemptTimeoutError,
     BreakerOpenError,
@@ -31,6 +29,7 @@ from genesis_trio.errors import (
     RetryBudgetExhaustedError,
 )
 from genesis_trio.events import PolicyMisbehaved, emit, logger
+from genesis_trio.policies._retry_after import seconds_of
 
 RetryRule = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], bool | float]
 
@@ -205,14 +204,14 @@ class Rule(_Asked):
 
 
 def named_or_true(error: Exception) -> bool | float:
-    """The seconds in the error's ``retry_after`` attribute (a number or a timedelta), or True."""
+    """The seconds that the error's ``retry_after`` attribute names (see `_retry_after`), or True."""
     try:
         value = getattr(error, "retry_after", None)
     except Exception:  # a property of foreign code; what it does not know it cannot name
         return True
     if value is None:
         return True
-    named = _seconds(value)
+    named = seconds_of(value, utcnow)
     return True if named is None else named
 
 
@@ -228,15 +227,6 @@ def _check_types(types: tuple[object, ...], owner: str, name: str) -> None:
             )
         if not issubclass(cls, Exception) and cls is not BaseException:
             raise ValueError(f"{owner}({name}=…): {cls.__name__} is no outcome of a call and always passes through")
-
-
-def _seconds(value: object) -> float | None:
-    """A number or a timedelta in seconds, or None for what names no delay."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value < 0:
-        return None
-    return float(value)
 
 
 # ---------------------------------------------------------------- notes

@@ -4,6 +4,7 @@ import inspect
 import itertools
 import math
 import random
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import trio
@@ -26,6 +27,7 @@ from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.policies.budget import RetryBudget
 from genesis_trio.policies.guard import Guard
 from genesis_trio.policies.retry import Retry, with_retry
+from genesis_trio.testing import simulate
 from policies.venue import Middle, ServerBusy, Venue, notes
 
 KINDS = ["none", "additive", "full", "equal", "decorrelated"]
@@ -662,6 +664,44 @@ async def test_retry_named_delay_that_makes_no_sense_does_no_harm(named, autojum
 
     assert await exact(ServerBusy).execute(venue) == "ack"
     assert venue.times[1] == 1.0
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "5",
+        " 5 ",
+        timedelta(seconds=5),
+        datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC),
+        datetime(2026, 1, 1, 1, 0, 5, tzinfo=timezone(timedelta(hours=1))),
+        "Thu, 01 Jan 2026 00:00:05 GMT",
+        "Thursday, 01-Jan-26 00:00:05 GMT",
+        "Thu Jan  1 00:00:05 2026",
+    ],
+    ids=str,
+)
+def test_retry_named_delay_may_be_what_http_says(named):
+    """Retry-After is a number of seconds or a date, in three spellings; dates are compared with the run's own wall clock."""
+    venue = Venue(ServerBusy(named), "ack")
+
+    assert simulate(exact(ServerBusy).execute, venue, seed=1, epoch=datetime(2026, 1, 1, tzinfo=UTC)) == "ack"
+
+    assert venue.times[1] - venue.times[0] == pytest.approx(5.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["-5", "5.5.5", "٥", "Thu, 99 Jan 2026 00:00:05 GMT", "Thu, 01 Jan 2015 00:00:05 GMT", datetime(2015, 1, 1, tzinfo=UTC),
+     datetime(2099, 1, 1)],  # noqa: DTZ001 - a time without a zone is no moment
+    ids=str,
+)  # fmt: skip
+def test_retry_named_date_that_is_over_or_makes_no_sense_does_no_harm(named):
+    """A date in the past says that the clocks differ, not that there is no need to wait: our own delay counts."""
+    venue = Venue(ServerBusy(named), "ack")
+
+    assert simulate(exact(ServerBusy).execute, venue, seed=1, epoch=datetime(2026, 1, 1, tzinfo=UTC)) == "ack"
+
+    assert venue.times[1] - venue.times[0] == 1.0
 
 
 async def test_retry_named_infinite_delay_gives_up(autojump_clock):

@@ -1,0 +1,35 @@
+"""What a server's "come back later" means in seconds, as plain numbers."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+
+def seconds_of(value: object, utcnow: Callable[[], datetime]) -> float | None:
+    """The seconds that *value* names, or None where it names no delay.
+
+    A number or a timedelta; a text as in HTTP's ``Retry-After``, whole seconds or a date; or an aware datetime.  A moment that
+    is over names no delay: clocks differ, and our own delay is the better guess then.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        value = float(text) if text.isascii() and text.isdecimal() else _http_date(text)
+    if isinstance(value, datetime):
+        left = (value - utcnow()).total_seconds() if value.tzinfo is not None else 0.0
+        return left if left > 0.0 else None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value < 0:
+        return None
+    return float(value)
+
+
+def _http_date(text: str) -> datetime | None:
+    # Here, because it costs more to import than everything else in this room, and few servers send a date.
+    from email.utils import parsedate_to_datetime
+
+    try:
+        date = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
