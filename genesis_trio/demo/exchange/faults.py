@@ -54,23 +54,30 @@ class Faults:
             UnknownFaultError: there is no such kind.
 
         Trio checkpoint: for what lasts.
-        Cancellation: it is over at once.
+        Cancellation: it is over at once; listeners that hear nothing go on to hear nothing.
         """
+        if kind not in KINDS:
+            raise UnknownFaultError(f"the venue has no fault {kind!r}; it has: {', '.join(KINDS)}")
+        try:
+            await self._happen(kind, seconds)
+        finally:
+            self._tell("fault_over", kind=kind)
+
+    async def _happen(self, kind: str, seconds: float) -> None:
         match kind:
             case "link.refused":
-                with self._active_for(kind):
-                    self._links.refuse()
-                    await trio.sleep(seconds)
-                if not self.is_active(kind):  # two that overlap end with the later one
-                    self._links.accept()
+                try:
+                    with self._active_for(kind):
+                        self._links.refuse()
+                        await trio.sleep(seconds)
+                finally:
+                    if not self.is_active(kind):  # two that overlap end with the later one
+                        self._links.accept()
             case "orders.error" | "orders.busy" | "orders.slow" | "orders.repeated":
                 with self._active_for(kind):
                     await trio.sleep(seconds)
             case "orders.lost_reply":
-                lost = trio.Event()
-                self._lost_replies.append(lost)
-                await lost.wait()
-                self._tell("fault", kind=kind)
+                await self._lose_a_reply()
             case "link.dropped":
                 self._links.drop()
                 self._tell("fault", kind=kind)
@@ -88,9 +95,16 @@ class Faults:
             case "feed.nonsense":
                 self._market.publish(NONSENSE)
                 self._tell("fault", kind=kind)
-            case _:
-                raise UnknownFaultError(f"the venue has no fault {kind!r}; it has: {', '.join(KINDS)}")
-        self._tell("fault_over", kind=kind)
+
+    async def _lose_a_reply(self) -> None:
+        lost = trio.Event()
+        self._lost_replies.append(lost)
+        try:
+            await lost.wait()
+        finally:
+            if not lost.is_set():
+                self._lost_replies.remove(lost)
+        self._tell("fault", kind="orders.lost_reply")
 
     def lose_this_reply(self) -> bool:
         """Whether the order that was just accepted gets no answer; each such fault takes one."""

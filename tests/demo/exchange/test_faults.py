@@ -247,6 +247,22 @@ async def test_fault_without_clients_harms_nobody(autojump_clock, kind):
             assert (await receive())["type"] == "snapshot"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_fault_cancelled_is_over_at_once(autojump_clock, kind):
+    """Whoever stops a fault has a venue that works."""
+    async with open_venue(QUIET) as venue:
+        async with venue.listen("/market"), trio.open_nursery() as nursery:
+            nursery.start_soon(venue.exchange.faults.carry_out, kind, 60)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+        assert trio.current_time() < 1
+        assert venue.told("fault_over") == [{"event": "fault_over", "kind": kind}]
+        assert (await venue.place("x", "buy", "1", "98")).status_code == 200
+        async with venue.listen("/market") as receive:
+            assert (await receive())["type"] == "snapshot"
+
+
 async def test_fault_that_there_is_not_is_named(autojump_clock):
     """The text says what there is."""
     async with open_venue(QUIET) as venue:
