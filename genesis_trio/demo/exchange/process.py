@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import random
 import socket
 import sys
 import time
@@ -26,6 +27,7 @@ __all__ = ["main"]
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 HOST = "127.0.0.1"
 SEND_BUFFER = 65536  # bytes
+CHOICE, TRIES = range(20_000, 32_000), 100
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -46,7 +48,7 @@ class Port:
         Raises:
             PortError: somebody else has it.
         """
-        self._socket = self._bind(number)
+        self._socket = self._bind(number) if number else self._bind_any()
         self.number: int = self._socket.getsockname()[1]
 
     def listen(self) -> trio.SocketListener:
@@ -64,6 +66,14 @@ class Port:
 
     def close(self) -> None:
         self._socket.close()
+
+    def _bind_any(self) -> socket.socket:
+        # Not one of the system's choice: those are for clients as well, and while a killed venue is away, one that
+        # tries to connect to it could be given this very port, connect to itself, and keep the venue out.
+        for number in random.sample(CHOICE, TRIES):
+            with contextlib.suppress(PortError):
+                return self._bind(number)
+        raise PortError(f"{TRIES} ports of {HOST} between {CHOICE[0]} and {CHOICE[-1]} were in use; give a number")
 
     def _bind(self, number: int) -> socket.socket:
         bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

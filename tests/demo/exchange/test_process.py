@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from demo.exchange.made_capture import order_row, trade_row, write_capture, write_market
-from genesis_trio.demo.exchange.process import main
+from genesis_trio.demo.exchange.process import Port, main
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 20.0  # seconds, on a machine that has much else to do
@@ -143,7 +143,8 @@ def test_process_link_refused_is_really_refused(start):
                 market.recv(timeout=PATIENCE)
     for port in venue.ports.values():
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+            while now() < effect["at"] + 0.9:  # the listeners are closed right after the connections
+                socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
     over = venue.hear("fault_over")
     assert effect["kind"] == over["kind"] == "link.refused"
     assert 1.0 <= over["at"] - effect["at"] < 3.0
@@ -229,6 +230,13 @@ def test_process_whose_reader_is_gone_ends_quietly(start):
 
 
 # ------------------------------------------------------------------ what does not start
+
+
+def test_port_of_any_number_is_none_that_clients_get():
+    """While a killed venue is away, no client may be given its port."""
+    with contextlib.closing(Port(0)) as one, contextlib.closing(Port(0)) as other:
+        assert one.number != other.number
+        assert max(one.number, other.number) < 32_768  # from there on the system gives them to clients
 
 
 @pytest.mark.parametrize("name", ["http", "feed"])
