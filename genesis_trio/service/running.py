@@ -17,6 +17,7 @@ from genesis_trio.service.notify import Notifier
 from genesis_trio.service.signals import StopSignals
 from genesis_trio.service.stall import measure_stall
 from genesis_trio.service.state import Phase, ServiceState
+from genesis_trio.supervision._order import check_requirements, levels
 from genesis_trio.supervision.component import ChildSpec
 from genesis_trio.supervision.supervisor import Supervisor, open_supervisor
 
@@ -50,6 +51,9 @@ class Service:
                 raise TypeError(f"children of service {name!r} are ChildSpecs, got {child!r}")
         if "store" in supervisor:
             raise ConfigError("a service opens its store itself; give its URL")
+        for what, value in (("store", store), ("admin", admin), ("http", http)):
+            if not isinstance(value, str) and (value is not None or what == "store"):
+                raise TypeError(f"{what} of service {name!r} is a text, got {value!r}")
         if http is not None:
             parse_address(http)
         self.name = name
@@ -93,6 +97,14 @@ async def run_service(service: Service, *, task_status: trio.TaskStatus[Any] = t
         await serve(service, signals, begun=lambda supervisor: task_status.started(supervisor))
 
 
+def _check_tree(service: Service) -> None:
+    """Refuse an impossible tree before anything is opened: stopping it would save a checkpoint with nothing in it."""
+    criticality = {child.name: child.criticality for child in service.children}
+    requires = {child.name: child.requires for child in service.children}
+    check_requirements(requires, criticality, supervisor=service.name, existing={})
+    levels(requires, supervisor=service.name)
+
+
 def _tell_nobody(supervisor: Supervisor) -> None: ...
 
 
@@ -100,6 +112,7 @@ async def serve(service: Service, signals: StopSignals, *, begun: Callable[[Supe
     """`run_service`, with *signals* that the caller catches; one that came before the store is open lets nothing begin."""
     from genesis_trio.persistence.opening import open_store
 
+    _check_tree(service)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(signals.heard())
         stack.enter_context(measure_stall())

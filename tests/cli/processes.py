@@ -63,10 +63,12 @@ def end(process, timeout=30):
         process.kill()
         out, errors = process.communicate()
         raise AssertionError(f"it did not end within {timeout} s; stderr: {errors.decode()}") from None
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return process.returncode, out.decode(), errors.decode()
+    for _ in range(100):  # a kernel may take a moment to forget a group whose last process has been waited for
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return process.returncode, out.decode(), errors.decode()
+        time.sleep(0.02)
     raise AssertionError("it left a process behind")
 
 

@@ -132,6 +132,20 @@ def test_service_wrong_children_are_refused():
     """Children are specs, and the store is a URL."""
     with pytest.raises(TypeError, match="ChildSpecs"):
         Service("desk", [worker])
+    for wrong in ({"store": None}, {"admin": 3}, {"http": 9100}):
+        with pytest.raises(TypeError, match="of service 'desk' is a text, got"):
+            Service("desk", **wrong)
+
+
+@pytest.mark.parametrize("requires", [["x"], ["keeper"]])
+async def test_run_service_impossible_tree_saves_nothing(tmp_path, autojump_clock, requires):
+    """What cannot work is refused before the store is opened, so no empty checkpoint is the newest one."""
+    url = f"sqlite:{tmp_path / 'desk.db'}"
+
+    with pytest.raises(ConfigError, match="requires"):
+        await run_service(Service("desk", [ChildSpec(Keeper, name="keeper", requires=requires)], store=url))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------- running
