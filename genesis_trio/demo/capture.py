@@ -6,8 +6,6 @@ read as files, never imported, and no part of genesis_trio, whose licence is ano
 
 import csv
 import gzip
-import heapq
-import math
 from collections import deque
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
@@ -15,10 +13,6 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
-
-import attrs
-
-from genesis_trio.demo.messages import Quote, Trade
 
 __all__ = [
     "COINS",
@@ -28,9 +22,7 @@ __all__ = [
     "Instant",
     "MarketOrder",
     "MarketTrade",
-    "Moment",
     "find_capture",
-    "read_capture",
     "read_instants",
 ]
 
@@ -55,14 +47,6 @@ DOLLARS, COINS = 100, 10**8
 
 class CaptureError(Exception):
     """There is no recording, or it cannot be read; the text says what to do."""
-
-
-@attrs.frozen
-class Moment:
-    """What the market said, *at* seconds after the recording began."""
-
-    at: float
-    tick: Quote | Trade
 
 
 class MarketOrder(NamedTuple):
@@ -182,107 +166,7 @@ def _lines(path: Path, columns: list[str]) -> Iterator[list[str]]:
             raise ValueError(f"{path.name} has the columns {found}, expected {columns}")
         for row in reader:
             if len(row) != len(columns):
-                raise ValueError(f"line {reader.line_num} of {path.name} has {len(row)} fields, expected {len(columns)}")
+                raise ValueError(
+                    f"line {reader.line_num} of {path.name} has {len(row)} fields, expected {len(columns)}"
+                )
             yield row
-
-
-def read_capture(folder: Path, minutes: float = math.inf) -> list[Moment]:
-    """Quotes and trades of the first *minutes* of the recording in *folder*, by the exchange's time.
-
-    Raises:
-        CaptureError: a file is missing, or is something else; or there is no trade in the window.
-    """
-    try:
-        # By the exchange's time: the snapshot that begins the recording was received after events that follow it.
-        events = sorted(_rows(folder / "orders.csv.gz", ORDER_COLUMNS), key=_time)
-        prints = sorted(_rows(folder / "trades.csv", TRADE_COLUMNS), key=_time)
-        if not events:
-            raise ValueError("orders.csv.gz is empty")
-        began = _time(events[0])
-        ends = began + minutes * 60_000
-        moments = [
-            Moment((_time(row) - began) / 1000, Trade(row["trade_id"], row["price"], row["amount"]))
-            for row in prints
-            if _time(row) < ends
-        ]
-        if not moments:
-            raise ValueError(f"there is no trade in its first {minutes:g} minutes")
-        moments.extend(_quotes(events, prints, began, ends))
-    except (OSError, EOFError, ValueError, KeyError, ArithmeticError) as error:
-        raise CaptureError(f"the recording in {folder} cannot be used: {error}") from error
-    moments.sort(key=lambda moment: moment.at)
-    return moments
-
-
-def _time(row: dict[str, str]) -> int:
-    """Milliseconds, of the exchange."""
-    return int(row["exchange_timestamp"])
-
-
-def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, str]]:
-    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != columns:
-            raise ValueError(f"{path.name} has the columns {reader.fieldnames}, expected {columns}")
-        yield from reader
-
-
-def _quotes(events: list[dict[str, str]], prints: list[dict[str, str]], began: int, ends: float) -> Iterator[Moment]:
-    """The best prices, whenever they change and the book is not crossed (which a feed shows for moments)."""
-    sides = {"bid": _Side(-1), "ask": _Side(+1)}
-    last: tuple[str, str] | None = None
-    trades = deque(prints)
-    for row in events:
-        at = _time(row)
-        if at >= ends:
-            return
-        while trades and _time(trades[0]) < at:
-            # Orders whose end was never recorded: what trades go through is not there.
-            price = float(trades.popleft()["price"])
-            for side in sides.values():
-                side.trade(price)
-        side = sides[row["direction"]]
-        if row["action"] == "deleted":
-            side.remove(row["id"])
-        else:
-            side.put(row["id"], row["price"])
-        bid, ask = sides["bid"].best(), sides["ask"].best()
-        if bid is None or ask is None or (bid, ask) == last or float(bid) >= float(ask):
-            continue
-        last = (bid, ask)
-        yield Moment((at - began) / 1000, Quote(bid, ask))
-
-
-class _Side:
-    """The prices of one side of the book.  A heap that forgets lazily: the best price is asked for after each event."""
-
-    def __init__(self, direction: int) -> None:
-        self._direction = direction
-        self._prices: dict[str, str] = {}  # order to price
-        self._counts: dict[str, int] = {}  # price to orders
-        self._heap: list[tuple[float, str]] = []
-
-    def put(self, order: str, price: str) -> None:
-        if self._prices.get(order) == price:
-            return
-        self.remove(order)
-        self._prices[order] = price
-        self._counts[price] = self._counts.get(price, 0) + 1
-        if self._counts[price] == 1:
-            heapq.heappush(self._heap, (self._direction * float(price), price))
-
-    def remove(self, order: str) -> None:
-        price = self._prices.pop(order, None)
-        if price is not None and self._counts[price]:
-            self._counts[price] -= 1
-
-    def trade(self, price: float) -> None:
-        """Forget what is better than *price*: a trade takes the best first."""
-        while self._heap and self._heap[0][0] < self._direction * price:
-            self._counts[heapq.heappop(self._heap)[1]] = 0
-
-    def best(self) -> str | None:
-        heap = self._heap
-        while heap and self._counts[heap[0][1]] == 0:
-            heapq.heappop(heap)
-        return heap[0][1] if heap else None

@@ -18,13 +18,13 @@ import trio.testing
 from websockets.trio.client import ClientConnection
 
 from genesis_trio.demo.capture import Instant
+from genesis_trio.demo.desk.running import run_desk
 from genesis_trio.demo.exchange.exchange import Exchange
 from genesis_trio.demo.exchange.ledger import Record
 from genesis_trio.demo.faults import Fault
 from genesis_trio.demo.harness.recorder import Recorder
 from genesis_trio.demo.harness.recording import Recording
 from genesis_trio.demo.memory_network import Door, MemoryListener, MemoryTransport
-from genesis_trio.demo.newdesk.running import run_desk
 from genesis_trio.demo.trading.link import VenueLink, open_socket
 from genesis_trio.demo.trading.process import Sabotage
 from genesis_trio.testing import simulate

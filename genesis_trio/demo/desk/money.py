@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 
 from genesis_trio import Component, Context, Criticality, Overflow, schema
-from genesis_trio.demo.newdesk.market import streams
-from genesis_trio.demo.newdesk.topics import BOOKED, POSITIONS, UPDATES, Position
+from genesis_trio.demo.desk.market import streams
+from genesis_trio.demo.desk.topics import BOOKED, POSITIONS, UPDATES, Position
 from genesis_trio.demo.trading.link import VenueLink
 from genesis_trio.demo.trading.records import Fill, OrderState
 

@@ -1,7 +1,7 @@
 """Market data: from the venue's feed to the best prices."""
 
 from genesis_trio import AttemptTimeoutError, Context, Guard, Retry
-from genesis_trio.demo.newdesk.topics import MARKET, TOPS
+from genesis_trio.demo.desk.topics import MARKET, TOPS
 from genesis_trio.demo.trading.link import VenueLink
 from genesis_trio.demo.trading.order_book import OrderBook
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from genesis_trio import Backoff, CheckpointPolicy, ChildSpec, Criticality, Mode, ModePolicy
-from genesis_trio.demo.newdesk.market import book, feed
-from genesis_trio.demo.newdesk.money import Ledger, drop_copy
-from genesis_trio.demo.newdesk.orders import Execution
-from genesis_trio.demo.newdesk.quoting import Strategy, risk
+from genesis_trio.demo.desk.market import book, feed
+from genesis_trio.demo.desk.money import Ledger, drop_copy
+from genesis_trio.demo.desk.orders import Execution
+from genesis_trio.demo.desk.quoting import Strategy, risk
 from genesis_trio.demo.trading.link import VenueLink
 
 __all__ = ["SETTINGS", "make_desk"]

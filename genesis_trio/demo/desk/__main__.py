@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import trio
 
 from genesis_trio import CircuitBreaker, Guard, Retry
-from genesis_trio.demo.newdesk.running import run_desk
+from genesis_trio.demo.desk.running import run_desk
 from genesis_trio.demo.trading.link import open_link
 from genesis_trio.demo.trading.process import Sabotage, listen_to_orders, make_parser, tell
 

@@ -5,11 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from genesis_trio import Context, Event, observe, open_store, open_supervisor
-from genesis_trio.demo.newdesk.quoting import Strategy
-from genesis_trio.demo.newdesk.tree import SETTINGS, make_desk
+from genesis_trio.demo.desk.quoting import Strategy
+from genesis_trio.demo.desk.tree import SETTINGS, make_desk
 from genesis_trio.demo.trading.link import VenueLink
 from genesis_trio.demo.trading.process import Sabotage
-from genesis_trio.demo.trading.records import Top
 
 __all__ = ["run_desk"]
 
@@ -31,16 +30,16 @@ async def run_desk(
     """
 
     class SabotagedStrategy(Strategy):
-        async def look(self, ctx: Context, top: Top) -> None:
+        async def look(self, ctx: Context) -> None:
             await sabotage.strike()
-            await super().look(ctx, top)
+            await super().look(ctx)
 
     def tell_event(event: Event) -> None:
         tell(event.as_dict())
 
     async with open_store(store_url) as store:
-        with observe(tell_event):
-            async with open_supervisor("desk", store=store, rng=random.Random(seed), **SETTINGS) as desk:
+        async with open_supervisor("desk", store=store, rng=random.Random(seed), **SETTINGS) as desk:
+            with observe(tell_event):  # of this desk's tree; a simulation has more than one
                 await desk.start_all(make_desk(venue, tell, strategy=SabotagedStrategy))
                 tell({"event": "desk_ready"})
                 await wait_stop()

@@ -1,13 +1,11 @@
 """From the best prices to orders that may be sent: the strategy wants, the risk desk allows."""
 
-import math
 from decimal import Decimal
 
 import attrs
-import trio
 
 from genesis_trio import Capability, Component, Context, Mode, Overflow, Timer
-from genesis_trio.demo.newdesk.topics import (
+from genesis_trio.demo.desk.topics import (
     APPROVED,
     DECISIONS,
     POSITIONS,
@@ -33,37 +31,40 @@ class Strategy(Component[None]):
 
     def __init__(self) -> None:
         self.maker = MarketMaker()
+        self.top: Top | None = None
         self.position: Position | None = None
         self.working: Working | None = None
         self.decisions = 0
         self.asked: str | None = None
-        self.looked = -math.inf
 
     async def run(self, ctx: Context) -> None:
-        async with ctx.subscribe(TOPS, POSITIONS, WORKING, overflow=Overflow.CONFLATE, max_age=MAX_AGE) as inbox:
+        async with ctx.subscribe(
+            TOPS, POSITIONS, WORKING, overflow=Overflow.CONFLATE, every=PACE, max_age=MAX_AGE
+        ) as inbox:
             ctx.ready()
             async for message in inbox:
                 match message:
+                    case Top():
+                        self.top = message
                     case Position():
                         self.position = message
                     case Working():
                         self.working = message
-                    case Top():
-                        await self.look(ctx, message)
+                    case Timer():
+                        await self.look(ctx)
 
-    async def look(self, ctx: Context, top: Top) -> None:
+    async def look(self, ctx: Context) -> None:
         """Decide, unless the last decision is still on its way."""
-        now = trio.current_time()
-        if self.position is None or self.working is None or now < self.looked + PACE:
+        if self.top is None or self.position is None or self.working is None:
             return
         if self.asked is not None and self.working.after != self.asked:
             return
         self.decisions += 1
-        self.looked, self.asked = now, f"{ctx.generation}.{self.decisions}"
-        wanted = list(self.maker.decide(top, self.position.quantity, self.working.orders))
+        self.asked = f"{ctx.generation}.{self.decisions}"
+        wanted = list(self.maker.decide(self.top, self.position.quantity, self.working.orders))
         decision = Decision(
             self.asked,
-            top.sequence,
+            self.top.sequence,
             tuple(item.client_id for item in wanted if isinstance(item, Cancel)),
             tuple(item for item in wanted if isinstance(item, Order)),
         )

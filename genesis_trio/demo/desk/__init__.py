@@ -12,6 +12,6 @@ None of them handles a crash, a lost link or a killed process.  Whatever fails r
 again, and it goes on from the state that was saved.
 """
 
-from genesis_trio.demo.newdesk.tree import make_desk
+from genesis_trio.demo.desk.tree import make_desk
 
 __all__ = ["make_desk"]

@@ -20,8 +20,8 @@ from genesis_trio import (
     Retry,
     schema,
 )
-from genesis_trio.demo.newdesk.quoting import needs
-from genesis_trio.demo.newdesk.topics import APPROVED, UPDATES, WORKING, Decision, Working
+from genesis_trio.demo.desk.quoting import needs
+from genesis_trio.demo.desk.topics import APPROVED, UPDATES, WORKING, Decision, Working
 from genesis_trio.demo.trading.link import VenueBusyError, VenueLink
 from genesis_trio.demo.trading.records import Order, OrderState, Status
 
@@ -140,7 +140,7 @@ class Execution(Component[ExecutionState]):
             await self.write_down(ctx, order.client_id, state.status)
 
     async def find(self, order: Order) -> object:
-        return await self.venue.find(order.client_id) or NOT_DONE
+        return await self.asking.execute(self.venue.find, order.client_id) or NOT_DONE
 
     async def cancel(self, ctx: Context, client_id: str) -> None:
         if client_id in self.state.working:
