@@ -324,6 +324,16 @@ class LatchNotWritten(Event):
 
 
 @attrs.frozen(kw_only=True)
+class ControlNotRestored(Event):
+    """A piece of a supervisor's own memory could not be read or written; what it is about starts fresh."""
+
+    name = "control_not_restored"
+    severity = Severity.ERROR
+    entry: str
+    error: str
+
+
+@attrs.frozen(kw_only=True)
 class EntryActionStarted(Event):
     """A mode was entered, and what is to be done then begins."""
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from genesis_trio.modes import Criticality, Hold, Mode, ModePolicy
+from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._hysteresis import ModeMeter
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ModeWatch:
         while True:
             self._changed = trio.Event()
             self._apply(self._meter.update(trio.current_time(), self.failing()))
-            with trio.move_on_at(min(self._meter.wakes_at, self._next_start_timeout())):
+            with trio.move_on_at(min(self._meter.wakes_at, self._next_start_timeout(), self._next_half_open())):
                 await self._changed.wait()
 
     def failing(self) -> dict[str, Mode]:
@@ -68,6 +69,12 @@ class ModeWatch:
         ]
         now = trio.current_time()
         return min((end for end in ends if end > now), default=float("inf"))
+
+    def _next_half_open(self) -> float:
+        """When a breaker that children depend on lets a probe through, at the earliest: time alone does that."""
+        breakers = {breaker for child in self._supervisor.children.values() for breaker in child.breakers}
+        waits = [breaker.statistics().retry_after for breaker in breakers if is_open(breaker)]
+        return trio.current_time() + min(waits, default=float("inf"))
 
     def _apply(self, mode: Mode) -> None:
         scope = self._supervisor.scope

@@ -107,6 +107,8 @@ class Saver:
                 )
                 for child, part in captured:
                     child.covered(part)
+                if self._tree.control is not None:
+                    self._tree.control.put_breakers()
         except GenesisError as error:
             if strict:
                 raise

@@ -9,6 +9,7 @@ from genesis_trio.messaging.bus import Bus
 if TYPE_CHECKING:
     from genesis_trio.modes import ModeScope
     from genesis_trio.persistence.store import Store
+    from genesis_trio.supervision._control import Control
     from genesis_trio.supervision._latches import Latches
     from genesis_trio.supervision._saving import Saver
     from genesis_trio.supervision.child import Child
@@ -19,7 +20,7 @@ __all__ = ["ServiceTree"]
 class ServiceTree(Tree):
     """A tree with supervisors in it; the topmost one makes it, the nested ones join it."""
 
-    __slots__ = ("bus", "children", "latches", "saver", "scope", "store")
+    __slots__ = ("bus", "children", "control", "latches", "saver", "scope", "store", "watches_breakers")
 
     def __init__(self, name: str, *, parent: Tree, rng: random.Random | None, store: "Store | None") -> None:
         super().__init__(name, parent=parent, rng=rng)
@@ -30,6 +31,16 @@ class ServiceTree(Tree):
         self.scope: ModeScope
         self.saver: Saver | None = None
         self.latches: Latches | None = None
+        self.control: Control | None = None
+        self.watches_breakers = False
+
+    def watch_breakers(self) -> None:
+        """Learn which breakers the children depend on; asked for where that has a consequence, since it makes every event be built."""
+        if not self.watches_breakers:
+            from genesis_trio.supervision._breaker_watch import BreakerWatch
+
+            self.watches_breakers = True
+            self.add_hook(BreakerWatch(self))
 
     @property
     def incarnation_prefix(self) -> str:

@@ -18,7 +18,6 @@ children one after the other.
 import contextlib
 import enum
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +42,14 @@ from genesis_trio.events import (
 from genesis_trio.messaging.mailbox import Entry, Mailbox, mailbox_key
 from genesis_trio.messaging.topic import Overflow, Topic
 from genesis_trio.modes import Criticality, Hold, Mode, ModeScope, admits
+from genesis_trio.policies.breaker import CircuitBreaker
+from genesis_trio.supervision._breaker_watch import is_open
+from genesis_trio.supervision._budget import RestartBudget
+from genesis_trio.supervision._control import ChildRecord
 from genesis_trio.supervision._exits import Exit, How, classify
 from genesis_trio.supervision._inbox import SavedMailbox, restore_mailbox
 from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
+from genesis_trio.supervision._poison import Poison
 from genesis_trio.supervision._start_gate import StartGate
 from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart
 
@@ -56,8 +60,6 @@ if TYPE_CHECKING:
 __all__ = ["Child"]
 
 PARKED_REASON = "parked: it used up its restarts"
-MAX_UNPARK_AFTER = 600.0
-UNPARK_JITTER = 0.1
 
 
 class Ask(enum.IntEnum):
@@ -117,17 +119,27 @@ class Child:
         self._due = -math.inf  # not before this time
         self._gate: trio.Event | None = None  # its group opens it
         self._poked = trio.Event()
-        self._crashes: deque[float] = deque()
-        self._crashes_in_a_row = 0
-        self._delay = 0.0
+        self._budget = RestartBudget(
+            max_restarts=supervisor.max_restarts,
+            within=supervisor.within,
+            backoff=supervisor.backoff,
+            unpark_after=spec.unpark_after,
+            rng=supervisor.rng,
+        )
         # Parking
         self._parked_hold: Hold | None = None
         self._is_trial = False
         self._by_hand = False
-        self._unpark_after = spec.unpark_after
         #: Suspended while it was failing: that counts until it was ready again.
         self.failed_when_suspended = False
         self._start_gate = StartGate(spec.breaker) if spec.breaker is not None else None
+        #: What it depends on, in the order in which that was learned.
+        self.breakers: dict[CircuitBreaker, None] = {} if spec.breaker is None else {spec.breaker: None}
+        #: The generation before its first one in this process.
+        self._generation_before = 0
+        self._is_forgotten = False
+        self._poison = Poison()
+        self._remember()
         self._watchers: dict[object, Callable[[], None]] = {}
         self._unwatch_mode = self.scope.watch(self._mode_changed)
 
@@ -153,7 +165,7 @@ class Child:
     def is_failing(self) -> bool:
         """True if it counts as failing for the mode of its supervisor."""
         if self.status is Lifecycle.READY:
-            return bool(self.complaints)
+            return bool(self.complaints) or any(is_open(breaker) for breaker in self.breakers)
         if self.status is Lifecycle.SUSPENDED:
             return self.failed_when_suspended
         return not self.has_left() and self.status is not Lifecycle.STOPPING
@@ -164,7 +176,9 @@ class Child:
             return True
         if self.status is Lifecycle.SUSPENDED:
             return not self.failed_when_suspended
-        first_start = not self.was_ready and self.status is Lifecycle.STARTING and self.generation == 1
+        first_start = (
+            not self.was_ready and self.status is Lifecycle.STARTING and self.generation == self._generation_before + 1
+        )
         return first_start and trio.current_time() < self.first_started_at + self.spec.start_timeout
 
     def waits_for(self) -> str:
@@ -350,7 +364,7 @@ class Child:
         self._asked = None
         self._gate = None
         self.generation += 1
-        if self.generation > 1:
+        if self.generation > self._generation_before + 1:
             self.restarts += 1
         if self._parked_hold is not None:
             self._is_trial = True
@@ -358,6 +372,7 @@ class Child:
                 emit(self.tree, ChildTrial, child=self.path)
         incarnation = self.incarnation = Incarnation(self, self.generation)
         self._set(Lifecycle.STARTING)
+        self._keep()
         if self.tree.hooks:
             emit(self.tree, ChildStarting, child=self.path, generation=self.generation)
         error: BaseException | None = None
@@ -371,6 +386,8 @@ class Child:
         if end.how is How.DONE:
             incarnation.ready(None)  # whoever waits for it may go on
         self.incarnation = None
+        if end.how is How.CRASHED:
+            self._poison.crashed(self.mailboxes.values())
         incarnation.finish(error if end.how is How.CRASHED else None)
         if self._start_gate is not None:
             if end.how is How.CRASHED and end.error is not None:
@@ -414,7 +431,6 @@ class Child:
     async def _after_return(self, end: Exit) -> bool:
         self._forget_parking()
         if self.spec.restart is Restart.PERMANENT and end.how is How.RETURNED:
-            self._crashes_in_a_row += 1
             self._wait_backoff("it returned")
             await self._save("restart")
             return False
@@ -435,32 +451,20 @@ class Child:
         charged = self._start_gate is None or not self._start_gate.is_open()
         if isinstance(error, (SchemaError, CorruptError)):
             self._park(error)  # another run would meet the same bytes
-        elif self._is_trial or (charged and self._is_over_budget()):
+        elif self._is_trial or (charged and not self._budget.charge(trio.current_time())):
             self._park(error)
         else:
-            self._crashes_in_a_row += 1
             self._wait_backoff(describe_error(error))
             self.supervisor.restart_group(self)
         return False
 
-    def _is_over_budget(self) -> bool:
-        now = trio.current_time()
-        crashes = self._crashes
-        while crashes and crashes[0] <= now - self.supervisor.within:
-            crashes.popleft()
-        if len(crashes) >= self.supervisor.max_restarts:
-            return True
-        crashes.append(now)
-        return False
-
     def _wait_backoff(self, reason: str) -> None:
-        self._delay = self.supervisor.backoff.delay(
-            self._crashes_in_a_row, previous=self._delay, rng=self.supervisor.rng
-        )
-        self._due = trio.current_time() + self._delay
+        delay = self._budget.next_delay()
+        self._due = trio.current_time() + delay
         self._set(Lifecycle.BACKOFF)
+        self._keep()
         if self.tree.hooks:
-            emit(self.tree, RestartScheduled, child=self.path, delay=self._delay, reason=reason)
+            emit(self.tree, RestartScheduled, child=self.path, delay=delay, reason=reason)
 
     def _stopped(self, reason: str) -> None:
         self._set(Lifecycle.STOPPED)
@@ -482,6 +486,12 @@ class Child:
         self.ask(Ask.STOP)
         if self.incarnation is not None:
             self.incarnation.cut_short(reason)
+
+    def forget(self) -> None:
+        """It never was: nothing of it is kept for a later process."""
+        self._is_forgotten = True
+        if self.tree.control is not None:
+            self.tree.control.forget_child(self.path)
 
     def close(self) -> None:
         """Its supervisor is gone, or it never was."""
@@ -514,6 +524,41 @@ class Child:
         lines.append(self.scope.why())
         return "\n".join(lines)
 
+    # ------------------------------------------------------------ what outlives the process
+
+    def _remember(self) -> None:
+        """Go on where an earlier process ended; a child that was parked gets one trial, and its cause is held meanwhile."""
+        control = self.tree.control
+        if control is None:
+            return
+        if self.spec.breaker is not None:
+            control.restore_breaker(self.spec.breaker)
+        found = control.take_child(self.path)
+        if found is None:
+            return
+        record, away = found
+        self.generation = self._generation_before = record.generation
+        self._budget.restore(record.crashes, in_a_row=record.in_a_row, now=trio.current_time(), away=away)
+        self._poison.counts = record.poison
+        if record.parked:
+            self._hold_parking()
+            if record.unpark_after is not None and self.spec.unpark_after is not None:
+                self._budget.unpark_after = max(record.unpark_after, self.spec.unpark_after)
+
+    def _keep(self) -> None:
+        """Write what a later process has to know."""
+        control = self.tree.control
+        if control is not None and not self._is_forgotten:
+            record = ChildRecord(
+                generation=self.generation,
+                crashes=self._budget.counted(trio.current_time()),
+                in_a_row=self._budget.in_a_row,
+                parked=self._parked_hold is not None,
+                unpark_after=self._budget.unpark_after,
+                poison=self._poison.counts,
+            )
+            control.put_child(self.path, record)
+
     # ------------------------------------------------------------ its group
 
     @property
@@ -536,28 +581,28 @@ class Child:
     def _park(self, error: BaseException) -> None:
         self._is_trial = False
         self._by_hand = False
+        self._hold_parking()
+        wait = self._budget.park()
+        self._due = trio.current_time() + wait
+        self._set(Lifecycle.PARKED)
+        self._keep()
+        if self.tree.hooks:
+            emit(self.tree, ChildParked, child=self.path, retry_after=wait, error=error)
+
+    def _hold_parking(self) -> None:
         demanded = {Criticality.ESSENTIAL: Mode.SAFE, Criticality.CRITICAL: Mode.EMERGENCY}.get(self.spec.criticality)
         if demanded is not None:
             self._parked_hold = self.supervisor.scope.hold(demanded, owner=self.path, reason=PARKED_REASON)
         elif self._parked_hold is None:
             # Parked all the same, though an OPTIONAL child holds nothing.
             self._parked_hold = _NO_HOLD
-        wait = math.inf
-        if self._unpark_after is not None:
-            spread = 1.0 + self.supervisor.rng.uniform(-UNPARK_JITTER, UNPARK_JITTER)
-            wait = self._unpark_after * spread
-            self._unpark_after = min(MAX_UNPARK_AFTER, max(self._unpark_after * 2, self._unpark_after))
-        self._due = trio.current_time() + wait
-        self._crashes.clear()
-        self._set(Lifecycle.PARKED)
-        if self.tree.hooks:
-            emit(self.tree, ChildParked, child=self.path, retry_after=wait, error=error)
 
     def _forget_parking(self) -> None:
         hold, self._parked_hold = self._parked_hold, None
         self._is_trial = False
-        self._unpark_after = self.spec.unpark_after
+        self._budget.forget_parking()
         if hold is not None:
+            self._keep()
             hold.release()
             if self.tree.hooks:
                 emit(self.tree, ChildUnparked, child=self.path)
@@ -586,7 +631,7 @@ class Child:
                 self._forget_parking()
             else:
                 self.supervisor.start_service(lambda: self._prove(incarnation))
-        if self._crashes_in_a_row:
+        if self._budget.in_a_row:
             self.supervisor.start_service(lambda: self._outlive_backoff(incarnation))
 
     async def _outlive_backoff(self, incarnation: Incarnation) -> None:
@@ -596,8 +641,9 @@ class Child:
 
     def forget_crashes(self) -> None:
         """The restart delay starts anew."""
-        self._crashes_in_a_row = 0
-        self._delay = 0.0
+        if self._budget.in_a_row:
+            self._budget.forget_row()
+            self._keep()
 
     # ------------------------------------------------------------ mailboxes
 
@@ -637,6 +683,7 @@ class Child:
         saved = self.unopened.pop(mailbox.key, None) if mailbox.keeps_handled else None
         if saved is not None:
             restore_mailbox(mailbox, saved)
+            self._poison.mark(mailbox)
         self.tree.bus.open(mailbox, restored=saved is not None)
         self.mailboxes[mailbox.key] = mailbox
         return mailbox
@@ -654,6 +701,8 @@ class Child:
             mailbox = self.mailboxes.get(key)
             if mailbox is not None:
                 mailbox.covered(position)
+        if self._poison.covered(part.positions):
+            self._keep()
 
     def _message_died(self, entry: Entry) -> None:
         if self.tree.hooks:

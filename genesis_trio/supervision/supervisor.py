@@ -238,6 +238,7 @@ class Supervisor:
         """A child that never was: its name is free again."""
         self._children.pop(child.name, None)
         self.tree.children.pop(child.path, None)
+        child.forget()
         child.close()
 
     def child_finished(self, child: Child) -> None:
@@ -538,6 +539,7 @@ async def open_supervisor(
             else:
                 supervisor.start_service(supervisor.stop_with_host)
             if supervisor._mode_watch is not None:
+                tree.watch_breakers()
                 supervisor.start_service(supervisor._mode_watch.serve)
             yield supervisor
             await supervisor.wait_finished()
@@ -568,6 +570,7 @@ async def _use_store(
     only: Sequence[str],
 ) -> None:
     from genesis_trio.persistence.policy import CheckpointPolicy
+    from genesis_trio.supervision._control import Control
     from genesis_trio.supervision._latches import Latches
     from genesis_trio.supervision._saving import Saver
 
@@ -578,6 +581,9 @@ async def _use_store(
     tree.latches.restore(supervisor.scope)
     if restore is not None:
         await store.rewind(restore, only=only)
+    tree.watch_breakers()
+    tree.control = Control(tree, store)
+    await tree.control.load()
     tree.saver = Saver(tree, store, checkpoint if checkpoint is not None else CheckpointPolicy())
 
     def trouble(error: Exception) -> None:
@@ -592,3 +598,4 @@ async def _use_store(
         supervisor.scope.hold(Mode.SAFE, owner="store", reason=f"the store is damaged: {'; '.join(store.damage)}")
     supervisor.start_service(tree.latches.serve)
     supervisor.start_service(tree.saver.serve)
+    supervisor.start_service(tree.control.serve)

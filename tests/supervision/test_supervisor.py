@@ -6,10 +6,11 @@ import pytest
 import trio
 import trio.testing
 
-from genesis_trio.errors import ConfigError, StartTimeoutError
+from genesis_trio.errors import BreakerOpenError, ConfigError, StartTimeoutError
 from genesis_trio.events import observe
 from genesis_trio.modes import Criticality, Mode, ModePolicy, current_mode, current_scope
 from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
+from genesis_trio.policies.guard import Guard
 from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.component import ChildSpec, Component, Lifecycle, Restart, Strategy
 from genesis_trio.supervision.supervisor import open_supervisor
@@ -910,4 +911,71 @@ async def test_breaker_half_open_elects_one_child(autojump_clock):
         late = [(name, time) for name, time in starts if time > 5]
         assert len(late) >= 2
         assert late[1][1] - late[0][1] >= 2
+        await desk.stop()
+
+
+# ---------------------------------------------------------------- breakers and health
+
+
+def venue_breaker(name, **settings):
+    return CircuitBreaker(name, failure_threshold=1, recovery_timeout=10.0, **settings)
+
+
+async def test_policy_child_whose_breaker_is_open_counts_as_failing(autojump_clock):
+    """READY or not: with the breaker over it open it fails, and from its half-open time on it does not."""
+    policy = ModePolicy(trigger_after=1.0, recover_after=2.0)
+    async with open_supervisor("desk", mode_policy=policy) as desk:
+        breaker = venue_breaker("health.venue")
+        child = await desk.start(forever, name="x", breaker=breaker)
+        breaker.trip()
+        opened_for = breaker.statistics().retry_after
+        await trio.sleep(0.9)
+        assert (child.status, desk.scope.mode) == (Lifecycle.READY, Mode.NORMAL)
+        await trio.sleep(0.2)
+        assert desk.scope.mode is Mode.SAFE
+
+        await trio.sleep_until(opened_for + 1.9)
+        assert desk.scope.mode is Mode.SAFE
+        await trio.sleep(0.2)
+        assert desk.scope.mode is Mode.NORMAL
+        await desk.stop()
+
+
+async def test_policy_child_whose_own_guard_has_an_open_breaker_counts_as_failing(autojump_clock):
+    """The breaker is learned from the calls that the child makes: those that open it, and those that it rejects."""
+    guard = Guard("health.orders", breaker=venue_breaker("health.orders"))
+
+    async def fail():
+        raise OSError("down")
+
+    async def trader(ctx, pause):
+        ctx.ready()
+        await trio.sleep(pause)
+        with contextlib.suppress(OSError, BreakerOpenError):
+            await guard.execute(fail)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", mode_policy=ModePolicy()) as desk:
+        opener = await desk.start(trader, 1, name="opener")
+        rejected = await desk.start(trader, 2, name="rejected")
+        idle = await desk.start(forever, name="idle")
+        await trio.sleep(1.5)
+        assert [child.is_failing() for child in (opener, rejected, idle)] == [True, False, False]
+        await trio.sleep(1)
+        assert [child.is_failing() for child in (opener, rejected, idle)] == [True, True, False]
+        assert desk.scope.mode is Mode.SAFE  # two of three, for less than trigger_after; one of them for longer
+        await desk.stop()
+
+
+async def test_policy_breaker_isolated_by_hand_fails_until_it_is_reset(autojump_clock):
+    """Nobody tells when that ends, so the child fails until somebody does."""
+    breaker = venue_breaker("health.isolated")
+    async with open_supervisor("desk", mode_policy=ModePolicy(recover_after=2.0)) as desk:
+        await desk.start(forever, name="x", breaker=breaker)
+        breaker.isolate()
+        await trio.sleep(100)
+        assert desk.scope.mode is Mode.SAFE
+        breaker.reset()
+        await trio.sleep(2.1)
+        assert desk.scope.mode is Mode.NORMAL
         await desk.stop()

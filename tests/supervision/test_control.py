@@ -1,0 +1,311 @@
+"""What a process must not forget: generations, budgets, parking, breakers and poison come back with the store."""
+
+import shutil
+
+import attrs
+import pytest
+import trio
+
+from genesis_trio import Component, Guard, Mode, Topic, observe, open_store, open_supervisor, schema
+from genesis_trio.events import BreakerOpened
+from genesis_trio.persistence.policy import CheckpointPolicy
+from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
+from genesis_trio.supervision._budget import RestartBudget
+from genesis_trio.supervision.backoff import Backoff
+from genesis_trio.supervision.component import Lifecycle
+from supervision.desk import EXACT, Log
+
+QUIET = CheckpointPolicy(every=None, messages=None)
+
+
+@schema("control.tally")
+@attrs.define
+class Tally:
+    handled: list[int] = attrs.Factory(list)
+
+
+NUMBERS = Topic("control.numbers", int)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:{tmp_path / 'desk.db'}"
+
+
+def killed(url):
+    """The store as a kill would leave it now."""
+    path = url.removeprefix("sqlite:")
+    for ending in ("", "-wal", ".head"):
+        shutil.copy(path + ending, f"{path}.killed{ending}")
+    return f"sqlite:{path}.killed"
+
+
+def crashing(times):
+    """Crashes at once so many times, by the list that it shortens, and is well after that."""
+
+    async def component(ctx):
+        ctx.ready()
+        if times:
+            times.pop()
+            raise OSError("boom")
+        await ctx.wait_stopping()
+
+    return component
+
+
+async def test_control_generations_go_on_after_a_restart(url, autojump_clock):
+    """The next process counts on; its first incarnation is no restart of its own."""
+    seen = []
+    for _ in range(2):
+        async with open_store(url) as store, open_supervisor("desk", store=store, backoff=EXACT) as desk:
+            child = await desk.start(crashing([1, 1]), name="x")
+            await trio.sleep(5)
+            seen.append((child.generation, child.restarts))
+            await desk.stop()
+
+    assert seen == [(3, 2), (6, 2)]
+
+
+async def test_control_generation_is_on_disk_when_it_was_killed(url, autojump_clock):
+    """Each start is written, not only an orderly stop."""
+    async with open_store(url) as store, open_supervisor("desk", store=store, backoff=EXACT) as desk:
+        await desk.start(crashing([1]), name="x")
+        await trio.sleep(1)
+        copy = killed(url)
+        await desk.stop()
+    async with open_store(copy) as store, open_supervisor("desk", store=store) as desk:
+        child = await desk.start(crashing([]), name="x")
+        assert child.generation == 3
+        await desk.stop()
+
+
+async def test_control_child_that_never_was_leaves_nothing(url, autojump_clock):
+    """A start that fails gives the name back as if nothing had been."""
+
+    async def bad(ctx):
+        raise OSError("no venue")
+
+    async with open_store(url) as store, open_supervisor("desk", store=store) as desk:
+        with pytest.raises(OSError, match="no venue"):
+            await desk.start(bad, name="x")
+        await desk.stop()
+        assert not [name for name in await store.read_control() if name.startswith("child/")]
+
+
+@pytest.mark.parametrize(("away", "parked"), [(10, True), (200, False)])
+async def test_control_budget_counts_the_crashes_of_the_last_process(url, away, parked, autojump_clock):
+    """Two crashes before the restart and two after it are four within the time; once that has passed they are two."""
+    settings = {"max_restarts": 3, "within": 100.0, "backoff": EXACT}
+    for _ in range(2):
+        async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+            child = await desk.start(crashing([1, 1]), name="x", unpark_after=None)
+            await trio.sleep(5)
+            status = child.status
+            await desk.stop()
+        await trio.sleep(away)
+
+    assert status is (Lifecycle.PARKED if parked else Lifecycle.READY)
+
+
+async def test_control_restart_delays_go_on(url, autojump_clock):
+    """The third crash in a row waits as the third, also in another process."""
+    log = Log()
+    with observe(log):
+        for _ in range(2):
+            async with open_store(url) as store, open_supervisor("desk", store=store, backoff=EXACT) as desk:
+                await desk.start(crashing([1]), name="x")
+                await trio.sleep(1)
+                await desk.stop()
+
+    assert [event.delay for event in log.named("restart_scheduled")] == [0.1, 0.2]
+
+
+async def test_control_parked_child_gets_one_trial_and_holds_its_cause(url, autojump_clock):
+    """A restart of the process is no way around parking: one trial, with the cause held until it has proved itself."""
+    settings = {"max_restarts": 1, "within": 5.0, "backoff": EXACT}
+    modes = []
+    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+        await desk.start(crashing([1, 1]), name="x", unpark_after=30)
+        await trio.sleep(1)
+        assert desk.children["x"].status is Lifecycle.PARKED
+        await desk.stop()
+    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+        child = await desk.start(crashing([]), name="x", unpark_after=30)
+        modes += [child.status, desk.scope.mode]
+        await trio.sleep(4.9)
+        modes.append(desk.scope.mode)
+        await trio.sleep(0.2)
+        modes.append(desk.scope.mode)
+        await desk.stop()
+    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+        await desk.start(crashing([]), name="x", unpark_after=30)
+        modes.append(desk.scope.mode)  # it had proved itself, and that was written, too
+        await desk.stop()
+
+    assert modes == [Lifecycle.READY, Mode.SAFE, Mode.SAFE, Mode.NORMAL, Mode.NORMAL]
+
+
+async def test_control_parked_child_that_fails_its_trial_is_parked_for_twice_as_long(url, autojump_clock):
+    """Its one trial crashes: it has no budget of its own then."""
+    log = Log()
+    settings = {"max_restarts": 1, "within": 5.0, "backoff": EXACT}
+    with observe(log):
+        for crashes in ([1, 1], [1]):
+            async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+                await desk.start(crashing(crashes), name="x", unpark_after=100)
+                await trio.sleep(1)
+                assert desk.children["x"].status is Lifecycle.PARKED
+                await desk.stop()
+
+    first, second = log.named("child_parked")
+    assert 90 <= first.retry_after <= 110
+    assert 180 <= second.retry_after <= 220
+
+
+async def test_control_breaker_of_a_child_stays_open_for_what_is_left(url, autojump_clock):
+    """Ten seconds open, four of them away: the child of the next process waits the other six."""
+    async with open_store(url) as store, open_supervisor("desk", store=store, backoff=EXACT) as desk:
+        breaker = CircuitBreaker("control.venue", failure_threshold=1, recovery_timeout=10.0)
+        child = await desk.start(crashing([1]), name="x", breaker=breaker)
+        await child.wait(Lifecycle.BACKOFF)
+        opened_for = breaker.statistics().retry_after
+        await desk.stop()
+        stopped_at = trio.current_time()
+    await trio.sleep(4)
+    async with open_store(url) as store, open_supervisor("desk", store=store, backoff=EXACT) as desk:
+        breaker = CircuitBreaker("control.venue", failure_threshold=1, recovery_timeout=10.0)
+        await desk.start(crashing([]), name="x", breaker=breaker)
+        assert trio.current_time() - stopped_at == pytest.approx(opened_for)
+        await desk.stop()
+
+
+async def test_control_breaker_of_a_guard_is_written_when_it_opens(url, autojump_clock):
+    """A breaker that a component's calls have opened is open in the process after a kill, with what is left of its break."""
+
+    def guard():
+        breaker = CircuitBreaker("control.orders", failure_threshold=1, recovery_timeout=10.0)
+        return Guard("control.orders", breaker=breaker)
+
+    async def fail():
+        raise OSError("down")
+
+    async def trader(ctx, guard):
+        ctx.ready()
+        with pytest.raises(OSError, match="down"):
+            await guard.execute(fail)
+        await ctx.wait_stopping()
+
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        first = guard()
+        await desk.start(trader, first, name="trader")
+        await trio.sleep(1)
+        left = first.breaker.statistics().retry_after
+        copy = killed(url)
+        await desk.stop()
+    log = Log()
+    second = guard()
+    with observe(log):
+        async with open_store(copy) as store, open_supervisor("desk", store=store) as desk:
+            assert second.breaker.state is BreakerState.OPEN
+            assert second.breaker.statistics().retry_after == pytest.approx(left)
+            # The one that this run has used already is left alone.
+            assert len([event for event in log.events if isinstance(event, BreakerOpened)]) == 1
+            await desk.stop()
+
+
+class Reader(Component[Tally]):
+    async def run(self, ctx):
+        async with ctx.subscribe(NUMBERS) as numbers:
+            ctx.ready()
+            async for number in numbers:
+                await trio.sleep(1)
+                if number == 2:
+                    raise OSError("poison")
+                self.state.handled.append(number)
+
+
+@pytest.mark.parametrize(("seconds", "crashes_after"), [(4.5, 1), (10, 0)])
+async def test_control_poison_is_counted_across_processes(url, seconds, crashes_after, autojump_clock):
+    """A message that crashed its reader twice has one crash left in the next process; one that was put aside stays aside."""
+    log = Log()
+    settings = {
+        "checkpoint": QUIET,
+        "max_restarts": 10,
+        "within": 100.0,
+        "backoff": Backoff(base_delay=0, jitter="none"),
+    }
+    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+        reader = await desk.start(Reader, name="reader")
+        for number in (1, 2, 3):
+            reader.incarnation.context.publish(NUMBERS, number)
+        await desk.create_checkpoint()
+        await trio.sleep(seconds)
+        copy = killed(url)
+        await desk.stop()
+    with observe(log):
+        async with open_store(copy) as store, open_supervisor("desk", store=store, **settings) as desk:
+            reader = await desk.start(Reader, name="reader")
+            await trio.sleep(10)
+            assert reader.incarnation.component.state.handled == [1, 3]
+            await desk.stop()
+
+    assert len(log.named("child_crashed")) == crashes_after
+    assert len(log.named("message_dead")) == 1
+
+
+async def test_control_poison_is_forgotten_once_a_save_covers_it(url, autojump_clock):
+    """What is handled in the end is blamed no longer."""
+    first = [True]
+
+    class Once(Component[Tally]):
+        async def run(self, ctx):
+            async with ctx.subscribe(NUMBERS) as numbers:
+                ctx.ready()
+                async for number in numbers:
+                    if first:
+                        first.clear()
+                        raise OSError("once")
+                    self.state.handled.append(number)
+
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET, backoff=EXACT) as desk:
+        child = await desk.start(Once, name="reader")
+        child.incarnation.context.publish(NUMBERS, 1)
+        await trio.sleep(1)
+        assert child._poison.counts
+        await desk.create_checkpoint()
+        assert not child._poison.counts
+        await desk.stop()
+
+
+async def test_control_entry_that_cannot_be_read_is_told_and_starts_fresh(url, autojump_clock):
+    """A broken entry is an event, not the end of the service."""
+    log = Log()
+    async with open_store(url) as store:
+        await store.put_control("child/desk/x", b'{"at": "yesterday"}').wait()
+        await store.put_control(
+            "breaker/control.broken", b'{"at": "2026-01-01T00:00:00+00:00", "state": "ajar"}'
+        ).wait()
+    breaker = CircuitBreaker("control.broken")
+    with observe(log):
+        async with open_store(url) as store, open_supervisor("desk", store=store) as desk:
+            child = await desk.start(crashing([]), name="x")
+            assert child.generation == 1
+            assert breaker.state is BreakerState.CLOSED
+            await desk.stop()
+
+    assert [event.entry for event in log.named("control_not_restored")] == ["breaker/control.broken", "child/desk/x"][
+        ::-1
+    ]
+
+
+def test_budget_restored_with_a_shorter_window_counts_from_its_own_length():
+    """Settings may have changed in between: no crash counts for longer than the new window."""
+    import random
+
+    budget = RestartBudget(max_restarts=2, within=5.0, backoff=EXACT, unpark_after=None, rng=random.Random(0))
+
+    budget.restore([90.0, 3.0, 1.0], in_a_row=2, now=100.0, away=1.5)
+
+    assert budget.counted(100.0) == (1.5, 3.5)
+    assert not budget.charge(100.0)
+    assert budget.charge(101.6)
