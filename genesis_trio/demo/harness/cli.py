@@ -15,12 +15,12 @@ from pathlib import Path
 import trio
 
 from genesis_trio.demo.capture import CaptureError, find_capture
-from genesis_trio.demo.faults import DEFAULT_PLAN, Fault, PlanError, draw_plan, read_plan
+from genesis_trio.demo.faults import DEFAULT_PLAN, Entry, Fault, PlanError, draw_plan, read_plan
 from genesis_trio.demo.harness.live import View, make_view
 from genesis_trio.demo.harness.page import as_html, as_picture
 from genesis_trio.demo.harness.recorder import Recorder
 from genesis_trio.demo.harness.recording import Recording
-from genesis_trio.demo.harness.result import as_json, make_result
+from genesis_trio.demo.harness.result import Result, as_json, make_result
 from genesis_trio.demo.harness.run import BARE, PROTECTED, Market, RunError, Side, bare_run_error, play
 from genesis_trio.demo.harness.table import as_text
 
@@ -33,6 +33,8 @@ RECORDED_MINUTES = 30.0
 START_MINUTE, MINUTES, SPEED = 10.0, 11.0, 10.0
 FULL = Market(start_minute=0.0, minutes=RECORDED_MINUTES, speed=1.0)
 FULL_AVAILABILITY = 0.99  # over the whole half hour; in a minute with the same faults it would mean nothing
+
+SEEDS, MOST_SEEDS = 20, 100_000
 
 SIDES: dict[str, Side] = {"protected": PROTECTED, "bare": BARE}
 
@@ -49,6 +51,12 @@ def _parse_number(least: float, most: float, least_too: bool, text: str) -> floa
     if not (least <= number if least_too else least < number) or not number <= most:
         raise argparse.ArgumentTypeError(f"{text!r}; allowed: {'' if least_too else 'more than '}{least:g} to {most:g}")
     return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: 1 to {MOST_SEEDS}")
+    return int(text)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -68,6 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--minutes", type=_number(0, RECORDED_MINUTES, least_too=False), help=f"of the recording (default: {MINUTES:g})"
     )
     add("--speed", type=_number(0, 1000, least_too=False), help=f"times the market's own pace (default: {SPEED:g})")
+    add("--simulate", action="store_true", help="desk and venue in one process and virtual time, for many seeds")
+    add("--seeds", type=_count, metavar="N", help=f"so many, from --seed on (default: {SEEDS}); with --simulate")
     add("--only", choices=[*SIDES], help="one of the two desks")
     add("--headless", action="store_true", help="lines instead of a picture")
     add("--json", action="store_true", help="nothing but the figures, for machines")
@@ -114,17 +124,24 @@ def _interrupted() -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    _check_together(options)
     market = choose_market(options)
-    report = None if str(options.report) == "-" else options.report or Path("report.html")
-    for name, path in (("--report", report), ("--events", options.events)):
+    if options.report is None and not options.simulate:
+        options.report = Path("report.html")
+    elif str(options.report) == "-":
+        options.report = None
+    for name, path in (("--report", options.report), ("--events", options.events)):
         if path is not None:
             _check_writable(name, path)
-    file = options.faults or DEFAULT_PLAN
-    plan_name = "the default plan" if options.faults is None else str(options.faults)
-    plan = draw_plan(read_plan(file), seed=options.seed, window=market.seconds, file=plan_name)
+    entries = read_plan(options.faults or DEFAULT_PLAN)
+    return (_simulate if options.simulate else _run)(options, market, entries)
+
+
+def _run(options: argparse.Namespace, market: Market, entries: Sequence[Entry]) -> int:
+    """Real processes, and real seconds."""
+    plan = draw_plan(entries, seed=options.seed, window=market.seconds, file=_plan_name(options))
     sides = [SIDES[options.only]] if options.only else list(SIDES.values())
     view = make_view(headless=options.headless, silent=options.json)
-
     recorders: list[Recorder] = []
     try:
         recordings = trio.run(
@@ -133,28 +150,86 @@ def _main(options: argparse.Namespace) -> int:
     finally:
         if options.events is not None:
             _write_events(options.events, recorders)
-
-    result = make_result(
-        market,
-        recordings,
-        seed=options.seed,
-        plan_name=plan_name,
-        plan=plan,
-        date=datetime.now(UTC),
-        availability=FULL_AVAILABILITY if options.full else None,
-    )
-    if report is not None:
-        draw = as_picture if report.suffix == ".svg" else as_html
-        report.write_text(draw(result), encoding="utf-8")
+    result = _judge(options, market, plan, recordings, options.seed)
     if options.json:
         print(json.dumps(as_json(result), indent=2))
     else:
         print(as_text(result, shutil.get_terminal_size().columns))
-        if report is not None:
-            print(f"\nplots: {report}")
-    for broken in result.broken:
-        print(f"genesis demo: seed {result.seed} broke an invariant: {broken}", file=sys.stderr)
-    return BROKEN if result.broken else OK
+    _write_report(options, result)
+    return _conclude([result], "genesis demo")
+
+
+def _simulate(options: argparse.Namespace, market: Market, entries: Sequence[Entry]) -> int:
+    """Many seeds, and virtual seconds."""
+    from genesis_trio.demo.harness.simulated import play_seeds
+
+    results: list[Result] = []
+    seeds = range(options.seed, options.seed + options.seeds)
+    for seed, recording in play_seeds(market, entries, seeds):
+        plan = draw_plan(entries, seed=seed, window=market.seconds)
+        results.append(_judge(options, market, plan, {"protected": recording}, seed))
+        if not options.json:
+            run = results[-1].runs["protected"]
+            said = f"{len(run.invariants) - len(run.broken)} of {len(run.invariants)} invariants held"
+            print(f"seed {seed}: {run.figures.availability or 0.0:.2%} available, {said}", file=sys.stderr, flush=True)
+    broken = [result for result in results if result.broken]
+    if options.json:
+        print(json.dumps([as_json(result) for result in results], indent=2))
+    elif len(results) == 1:
+        print(as_text(results[0], shutil.get_terminal_size().columns))
+    else:
+        held = len(results) - len(broken)
+        print(f"{results[0].window}, in virtual time: every invariant held in {held} of {len(results)} seeds")
+    _write_report(options, (broken or results)[0])
+    return _conclude(broken, "genesis demo --simulate")
+
+
+def _judge(
+    options: argparse.Namespace,
+    market: Market,
+    plan: Sequence[Fault],
+    recordings: Mapping[str, Recording],
+    seed: int,
+) -> Result:
+    return make_result(
+        market,
+        recordings,
+        seed=seed,
+        plan_name=_plan_name(options),
+        plan=plan,
+        date=datetime.now(UTC),
+        availability=FULL_AVAILABILITY if options.full else None,
+    )
+
+
+def _plan_name(options: argparse.Namespace) -> str:
+    return "the default plan" if options.faults is None else str(options.faults)
+
+
+def _write_report(options: argparse.Namespace, result: Result) -> None:
+    if options.report is not None:
+        draw = as_picture if options.report.suffix == ".svg" else as_html
+        options.report.write_text(draw(result), encoding="utf-8")
+        if not options.json:
+            print(f"\nplots: {options.report}")
+
+
+def _conclude(results: Sequence[Result], command: str) -> int:
+    """Name what is broken, with what shows it again."""
+    for result in results:
+        for broken in result.broken:
+            print(f"{command}: seed {result.seed} broke an invariant: {broken}", file=sys.stderr)
+    return BROKEN if any(result.broken for result in results) else OK
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    if options.seeds is not None and not options.simulate:
+        raise InputError("--seeds goes with --simulate; real processes play one seed at a time")
+    if options.simulate:
+        for name in ("only", "events"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--{name} goes with real processes; leave it out, or leave --simulate out")
+        options.seeds = SEEDS if options.seeds is None else options.seeds
 
 
 def choose_market(options: argparse.Namespace) -> Market:
