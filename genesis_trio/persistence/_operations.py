@@ -16,10 +16,10 @@ from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.modes import Mode
 from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut
 from genesis_trio.persistence._draft import Draft
-from genesis_trio.persistence._envelope import Lineage, unseal
+from genesis_trio.persistence._envelope import Lineage
+from genesis_trio.persistence._keys import keys_in_past, keys_upto, readable_keys, repair_keys
 from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA
 from genesis_trio.persistence.effects import Effect, EffectStatus
-from genesis_trio.persistence.recovery import Tail
 
 __all__ = [
     "Accept",
@@ -89,7 +89,7 @@ class Append(Operation):
         self.new = []
         self.outcome = draft.head(component).last
         if any(event.key is not None for event in self.events):
-            _repair_keys(draft, component)
+            repair_keys(draft, component)
         for event in self.events:
             if event.key is not None:
                 known = draft.read_row(KEY, component, event.key)
@@ -307,7 +307,7 @@ class Rewind(Operation):
             for digest in (part.digest, part.inbox):
                 if digest is not None:
                     draft.ledger.read_part(digest)
-        keys = {component: _keys_in_past(draft, component, part) for component, part in plans}
+        keys = {component: keys_in_past(draft, component, part) for component, part in plans}
         saved: dict[str, CutPart] = {}
         for component, part in plans:
             head = draft.head_to_change(component)
@@ -330,39 +330,6 @@ class Rewind(Operation):
         draft.add_cut(self.outcome)
 
 
-def _repair_keys(draft: Draft, component: str) -> None:
-    if not draft.ledger.row_state(component).keys and component not in draft.repaired_keys:
-        draft.replace_keys(component, keys_from_journal(draft, component))
-        draft.repaired_keys.add(component)
-
-
-def keys_from_journal(draft: Draft, component: str, part: CutPart | None = None) -> Mapping[str, int]:
-    """The keys of all records that count, made anew; with *part* those of the records in its past."""
-    tail = Tail.past_of(draft.ledger, component, part) if part is not None else Tail.whole(draft.ledger, component)
-    found: dict[str, int] = {}
-    while page := tail.next_page():
-        found.update((entry.key, entry.sequence) for entry in page if entry.key is not None)
-    if tail.damage is not None:
-        raise CorruptError(f"the keys of {component!r} cannot be made anew: {tail.damage}")
-    return found
-
-
-def _keys_in_past(draft: Draft, component: str, part: CutPart) -> Mapping[str, int]:
-    """The keys that count once *part* is the newest: those of the records in its own past."""
-    head = draft.head(component)
-    # A rewind forwards, to a state that an earlier one had left: its keys were freed, and count again.
-    returns = any(void.after < part.journal for void in head.lineage if void not in part.lineage)
-    if returns or not draft.ledger.row_state(component).keys:
-        return keys_from_journal(draft, component, part)
-    found: dict[str, int] = {}
-    for row in draft.ledger.rows(KEY, component):
-        assert row.body is not None
-        sequence = int.from_bytes(unseal(KEY, component, row.key, row.body), "little")
-        if sequence <= part.journal:
-            found[row.key] = sequence
-    return found
-
-
 # ---------------------------------------------------------------- housekeeping
 
 
@@ -370,11 +337,13 @@ def _keys_in_past(draft: Draft, component: str, part: CutPart) -> Mapping[str, i
 class Remove(Operation):
     """Saved checkpoints that nobody needs any more, or records in front of all that are kept.
 
-    It is committed alone: an engine removes and adds in different calls.
+    The keys of the records stay, unless they are to be forgotten as well.  It is committed alone: an engine removes
+    and adds in different calls.
     """
 
     cuts: Sequence[int] = ()
     records: Mapping[str, int] = attrs.Factory(dict)
+    forgets_keys: bool = False
     uses_reserve = True
     outcome: Any = 0
 
@@ -382,7 +351,10 @@ class Remove(Operation):
         ledger = draft.ledger
         doomed = [number for number in self.cuts if number in ledger.cuts or number in ledger.damaged_cuts]
         chains = {component: draft.chain_at(component, upto)[0] for component, upto in self.records.items()}
-        keys = {component: self._keys_upto(draft, component, upto) for component, upto in self.records.items()}
+        keys = {
+            component: keys_upto(draft, component, upto) if self.forgets_keys else {}
+            for component, upto in self.records.items()
+        }
         kept = [cut.digests() for number, cut in ledger.cuts.items() if number not in doomed]
         needed = set().union(*kept)
         gone = set().union(*(ledger.cuts[number].digests() for number in doomed if number in ledger.cuts)) - needed
@@ -398,15 +370,6 @@ class Remove(Operation):
                 draft.set_row(KEY, component, key, None)
             draft.remove_records(component, upto, chains[component])
         self.outcome = len(doomed)
-
-    @staticmethod
-    def _keys_upto(draft: Draft, component: str, upto: int) -> Sequence[str]:
-        found = []
-        for row in draft.ledger.rows(KEY, component):
-            assert row.body is not None
-            if int.from_bytes(unseal(KEY, component, row.key, row.body), "little") <= upto:
-                found.append(row.key)
-        return found
 
 
 @attrs.define(eq=False)
@@ -438,3 +401,6 @@ class Accept(Operation):
             if not draft.ledger.row_state(component).effects:
                 draft.accept_effects(component)
                 draft.accepted_effects.add(component)
+            if not draft.ledger.row_state(component).keys:
+                draft.replace_keys(component, readable_keys(draft, component))
+                draft.repaired_keys.add(component)

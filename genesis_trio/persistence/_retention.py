@@ -6,7 +6,7 @@ from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._ledger import Ledger
 
-__all__ = ["find_old_cuts", "find_old_records"]
+__all__ = ["find_covered_records", "find_old_cuts"]
 
 
 def find_old_cuts(ledger: Ledger, keep: int) -> Sequence[int]:
@@ -35,11 +35,40 @@ def _is_good(ledger: Ledger, cut: Cut, component: str) -> bool:
     return True
 
 
-def find_old_records(ledger: Ledger) -> Mapping[str, int]:
-    """Component to the last record that no saved checkpoint kept needs."""
-    found = {}
+def find_covered_records(ledger: Ledger, limit: int) -> Mapping[str, int]:
+    """Component to a record up to which nobody needs them any more; at most *limit* of them together, none at the end.
+
+    A record is needed by every saved checkpoint that is kept and does not include it, also by one that a rewind left:
+    who goes back there wants the keys of the records that it had.
+    """
+    found: dict[str, int] = {}
     for component, head in sorted(ledger.heads.items()):
-        needed = [cut.parts[component].journal for cut in ledger.cuts.values() if component in cut.parts]
-        if needed and min(needed) > head.base:
-            found[component] = min(needed)
+        upto = _covered(ledger, component)
+        if upto <= head.base:
+            continue
+        if upto - head.base > limit:
+            upto = _last_of_page(ledger, component, limit, upto)
+        limit -= upto - head.base
+        found[component] = upto
+        if limit <= 0:
+            break
     return found
+
+
+def _covered(ledger: Ledger, component: str) -> int:
+    """The last record that every saved checkpoint kept of *component* includes; 0 if there is none that is good."""
+    lineage = ledger.heads[component].lineage
+    parts = [cut.parts[component] for cut in ledger.cuts.values() if component in cut.parts]
+    newest = next(ledger.usable_cuts(component), None)
+    if newest is None or not _is_good(ledger, newest, component):
+        return 0
+    left = [void.after for part in parts for void in lineage if void not in part.lineage and void.after < part.journal]
+    return min([*(part.journal for part in parts), *left])
+
+
+def _last_of_page(ledger: Ledger, component: str, limit: int, upto: int) -> int:
+    """The last of the first *limit* records; *upto* when there is nothing before it that can be read."""
+    base = ledger.heads[component].base
+    page = ledger.engine.read_records(ledger.scope, component, after=base, limit=max(limit, 1))
+    last = page[-1][1].sequence if page else upto
+    return last if base < last < upto else upto

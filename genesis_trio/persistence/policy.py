@@ -35,6 +35,11 @@ def _check_keep(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -
     check_at_least_one("keep", value)
 
 
+def _check_flag(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{attribute.name} must be True or False, got {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class CheckpointPolicy:
     """When a tree saves a checkpoint by itself, and how many are kept.
@@ -46,6 +51,8 @@ class CheckpointPolicy:
         messages: Messages that one component has handled since its last part.  None: not by messages.
         bytes: Bytes of journal since the last one, over all components.  None: not by size.
         keep: How many are kept for each component; labelled ones, and the newest that is known to be good, stay besides.
+        keep_journal: Keep all records, to replay them from the first one.  Otherwise those that every saved checkpoint
+            kept of their component includes are removed, without their keys: see `Store.shorten_journal`.
 
     Raises:
         ValueError: a number that cannot work.
@@ -56,3 +63,4 @@ class CheckpointPolicy:
     messages: int | None = attrs.field(default=1000, validator=_check_count)
     bytes: int | None = attrs.field(default=None, validator=_check_count)
     keep: int = attrs.field(default=10, validator=_check_keep)
+    keep_journal: bool = attrs.field(default=False, validator=_check_flag)

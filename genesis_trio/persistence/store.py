@@ -61,6 +61,7 @@ logger = logging.getLogger("genesis_trio")
 
 StateT = TypeVar("StateT")
 
+SHORTEN_AT_ONCE = 1000  # records in one commit
 REMOVE_AT_ONCE = 10  # saved checkpoints in one commit: a large deletion needs room, and makes everybody wait
 
 
@@ -482,8 +483,8 @@ class Store:
         always stay.  One that any component needs stays whole.
 
         Args:
-            journal: Also remove the records, with their keys, that lie before every saved checkpoint kept of their
-                component.  A key that is forgotten so can be recorded again.
+            journal: Also remove the records, with their keys, that every saved checkpoint kept of their component
+                includes.  A key that is forgotten so can be recorded again; `shorten_journal` keeps the keys.
 
         Raises:
             ValueError: *keep* is less than 1.
@@ -492,15 +493,39 @@ class Store:
         Cancellation: seen between small commits; what was removed until then is removed.
         """
         check_at_least_one("keep", keep)
-        from genesis_trio.persistence._retention import find_old_cuts, find_old_records
+        from genesis_trio.persistence._retention import find_old_cuts
 
         doomed = await self._writer.read(find_old_cuts, self._ledger, keep)
         removed = 0
         for begin in range(0, len(doomed), REMOVE_AT_ONCE):
             removed += await self._writer.write(Remove(doomed[begin : begin + REMOVE_AT_ONCE]))
         if journal:
-            for component, upto in (await self._writer.read(find_old_records, self._ledger)).items():
-                await self._writer.write(Remove(records={component: upto}))
+            await self._remove_records(forgets_keys=True)
+        return removed
+
+    async def shorten_journal(self) -> int:
+        """Remove the records that every saved checkpoint kept of their component includes; how many were removed.
+
+        A saved checkpoint is restored from what it holds and the records after it, so no restore misses them; only
+        `replay` from the beginning does.  Their keys stay: a key that was recorded still returns its sequence.  Where no
+        saved checkpoint of a component is good, its journal stays as it is.
+
+        Raises:
+            StoreError: nothing is acknowledged any more.
+
+        Trio checkpoint: always.
+        Cancellation: seen between small commits; what was removed until then is removed.
+        """
+        return await self._remove_records(forgets_keys=False)
+
+    async def _remove_records(self, *, forgets_keys: bool) -> int:
+        from genesis_trio.persistence._retention import find_covered_records
+
+        removed = 0
+        while covered := await self._writer.read(find_covered_records, self._ledger, SHORTEN_AT_ONCE):
+            before = {component: self._ledger.heads[component].base for component in covered}
+            await self._writer.write(Remove(records=covered, forgets_keys=forgets_keys))
+            removed += sum(upto - before[component] for component, upto in covered.items())
         return removed
 
     async def accept_damage(self) -> None:

@@ -81,6 +81,8 @@ class Saver:
     async def _prune(self) -> None:
         try:
             await self._store.prune(keep=self.policy.keep)
+            if not self.policy.keep_journal:
+                await self._store.shorten_journal()
         except GenesisError as error:
             self._failed("prune", error)
 

@@ -11,6 +11,14 @@ def test_policy_defaults_are_those_of_the_contract():
     policy = CheckpointPolicy()
 
     assert (policy.every, policy.messages, policy.bytes, policy.keep) == (30.0, 1000, None, 10)
+    assert policy.keep_journal is False
+
+
+@pytest.mark.parametrize("value", [1, None, "yes"])
+def test_policy_flag_of_another_type_is_a_type_error(value):
+    """What is kept is no matter of taste."""
+    with pytest.raises(TypeError, match="keep_journal must be True or False"):
+        CheckpointPolicy(keep_journal=value)
 
 
 def test_policy_is_frozen():

@@ -236,9 +236,12 @@ class SqliteEngine(StoreEngine):
             connection.executemany(
                 "delete from part where scope = ? and digest = ?", [(scope, digest) for digest in parts]
             )
+            # There is no index by component: without an end the whole log would be read for its first few records.
             connection.executemany(
-                "delete from journal where scope = ? and component = ? and sequence <= ?",
-                [(scope, component, upto) for component, upto in (records or {}).items()],
+                "delete from journal where scope = ? and component = ? and sequence <= ? and position <= coalesce("
+                "(select position from journal where scope = ? and component = ? and sequence = ? order by position limit 1), "
+                "9223372036854775807)",
+                [(scope, component, upto) * 2 for component, upto in (records or {}).items()],
             )
         self._position = position
         self._remember(batch, len(parts) * PIECE)
