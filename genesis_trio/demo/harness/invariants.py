@@ -11,6 +11,7 @@ from genesis_trio.demo.harness.recording import Recording
 __all__ = ["Invariant", "judge"]
 
 SHOWN = 5  # of what a broken invariant found; the rest is counted
+LONGEST = 160  # characters of each
 
 
 @attrs.frozen
@@ -65,6 +66,7 @@ def judge(recording: Recording, figures: Figures, *, availability: float | None 
 
 
 def _none(rule: str, found: Sequence[str]) -> Invariant:
+    found = [each if len(each) <= LONGEST else each[:LONGEST] + "…" for each in dict.fromkeys(found)]
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return Invariant(rule, not found, ", ".join(found[:SHOWN]) + more)
 

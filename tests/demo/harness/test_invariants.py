@@ -105,6 +105,15 @@ def test_judge_each_break_is_found_by_its_own_rule(recording: Recording, expecte
     assert broken(recording) == expected
 
 
+def test_judge_same_finding_is_said_once_and_not_at_length() -> None:
+    """A desk that fails in the same way at each start is one finding, and no finding fills the screen."""
+    problem = "the desk ended with " + "x" * 500
+
+    (line,) = broken(attrs.evolve(GOOD, problems=(problem,) * 50))
+
+    assert line == "the run went as planned: " + problem[:160] + "…"
+
+
 def test_judge_run_of_which_nothing_was_heard_is_broken() -> None:
     """Two sides that say nothing are not equal."""
     assert broken(Recording("protected", 0.4)) == [
