@@ -132,6 +132,7 @@ from genesis_trio.supervision.component import (
     ChildSpec,
     Component,
     Lifecycle,
+    OnCrash,
     Restart,
     Strategy,
 )
@@ -185,6 +186,7 @@ __all__ = [
     "ModeRefusedError",
     "ModeScope",
     "NOT_DONE",
+    "OnCrash",
     "OutcomeUnknownError",
     "Overflow",
     "PluginError",

@@ -445,6 +445,17 @@ class ChildParked(Event):
 
 
 @attrs.frozen(kw_only=True)
+class ChildEscalated(Event):
+    """A child's crash ends its supervisor, because its settings or the supervisor's say so."""
+
+    name = "child_escalated"
+    severity = Severity.ERROR
+    child: str
+    reason: str
+    error: str
+
+
+@attrs.frozen(kw_only=True)
 class ChildTrial(Event):
     """A parked child gets its trial."""
 

@@ -1,12 +1,14 @@
 """How a run ended: the one place that reads exceptions."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import attrs
 import trio
 
-__all__ = ["Exit", "How", "classify"]
+from genesis_trio.supervision.component import OnCrash
+
+__all__ = ["Exit", "How", "classify", "what_follows"]
 
 
 class How(enum.Enum):
@@ -55,3 +57,18 @@ def classify(error: BaseException | None, *, asked: bool, ready: bool) -> Exit:
     if asked:
         return Exit(How.STOPPED)
     return Exit(How.RETURNED if ready else How.DONE)
+
+
+#: From the mildest to the gravest.
+GRAVITY = (OnCrash.RESTART, OnCrash.PARK, OnCrash.STOP, OnCrash.ESCALATE)
+
+
+def what_follows(error: BaseException, rules: Mapping[type[BaseException], OnCrash]) -> OnCrash:
+    """What the *rules* of a child say about its crash: each leaf meets the first that fits, the gravest of them counts."""
+    found = OnCrash.RESTART
+    if not rules:
+        return found
+    for leaf in _leaves(error):
+        follows = next((follows for kind, follows in rules.items() if isinstance(leaf, kind)), OnCrash.RESTART)
+        found = max(found, follows, key=GRAVITY.index)
+    return found

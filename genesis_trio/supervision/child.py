@@ -26,6 +26,7 @@ import trio
 from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.events import (
     ChildCrashed,
+    ChildEscalated,
     ChildParked,
     ChildReady,
     ChildStarting,
@@ -46,12 +47,12 @@ from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._budget import RestartBudget
 from genesis_trio.supervision._control import ChildRecord
-from genesis_trio.supervision._exits import Exit, How, classify
+from genesis_trio.supervision._exits import Exit, How, classify, what_follows
 from genesis_trio.supervision._inbox import SavedMailbox, restore_mailbox
 from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
 from genesis_trio.supervision._poison import Poison
 from genesis_trio.supervision._start_gate import StartGate
-from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart
+from genesis_trio.supervision.component import ChildSpec, Lifecycle, OnCrash, Restart
 
 if TYPE_CHECKING:
     from genesis_trio.supervision._tree import ServiceTree
@@ -445,18 +446,34 @@ class Child:
             self.first_error = error
             self._stopped("stopped")
             return True
-        if self.spec.restart is Restart.TEMPORARY:
-            self._stopped("temporary")
+        follows = what_follows(error, self.spec.rules)
+        if self.spec.restart is Restart.TEMPORARY or follows is OnCrash.STOP:
+            self._stopped("temporary" if follows is not OnCrash.STOP else f"rule for {type(error).__name__}")
             return True
+        if follows is OnCrash.ESCALATE:
+            return self._escalate(error, f"its rules say so of {type(error).__name__}")
         charged = self._start_gate is None or not self._start_gate.is_open()
-        if isinstance(error, (SchemaError, CorruptError)):
-            self._park(error)  # another run would meet the same bytes
+        if isinstance(error, (SchemaError, CorruptError)) or follows is OnCrash.PARK:
+            self._park(error)  # another run would meet the same
+        elif charged and self.supervisor.is_over_limit():
+            return self._escalate(error, self.supervisor.limit_in_words())
         elif self._is_trial or (charged and not self._budget.charge(trio.current_time())):
+            if self.spec.escalate:
+                return self._escalate(error, "it used up its restarts")
             self._park(error)
         else:
             self._wait_backoff(describe_error(error))
             self.supervisor.restart_group(self)
         return False
+
+    def _escalate(self, error: BaseException, reason: str) -> bool:
+        """End the supervisor with *error*."""
+        error.add_note(f"child {self.path!r} escalated it: {reason}")
+        if self.tree.hooks:
+            emit(self.tree, ChildEscalated, child=self.path, reason=reason, error=error)
+        self.supervisor.fatal(error)
+        self._stopped("escalated")
+        return True
 
     def _wait_backoff(self, reason: str) -> None:
         delay = self._budget.next_delay()

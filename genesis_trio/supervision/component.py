@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genesis_trio.policies.breaker import CircuitBreaker
     from genesis_trio.supervision.context import Context
 
-__all__ = ["ChildSpec", "Component", "Lifecycle", "Restart", "Strategy"]
+__all__ = ["ChildSpec", "Component", "Lifecycle", "OnCrash", "Restart", "Strategy"]
 
 StateT = TypeVar("StateT")
 
@@ -46,6 +46,21 @@ class Restart(enum.Enum):
     PERMANENT = "permanent"
     TRANSIENT = "transient"
     TEMPORARY = "temporary"
+
+
+class OnCrash(enum.Enum):
+    """What follows a crash, by its exception: the values of ``ChildSpec(rules=…)``.
+
+    - ``RESTART``: another run, within the budget.
+    - ``PARK``: none until its trial, as if the budget were used up: another run would meet the same.
+    - ``STOP``: none, and the child is done.
+    - ``ESCALATE``: the supervisor stops all its children and raises the error.
+    """
+
+    RESTART = "restart"
+    PARK = "park"
+    STOP = "stop"
+    ESCALATE = "escalate"
 
 
 class Lifecycle(enum.Enum):
@@ -130,6 +145,9 @@ class ChildSpec:
         checkpoint: A policy of its own that also triggers saving the tree.
         breaker: A circuit breaker over the child, shared with those that depend on the same venue.
         options: What stands at ``ctx.options``, structured into the component's ``options_type``.
+        rules: Exception types and what follows a crash by them; the first that fits counts, as with ``except``, and in a group the
+            gravest. What none fits is ``OnCrash.RESTART``.
+        escalate: Once over its budget, it is not parked: the supervisor stops all its children and raises the error.
     """
 
     component: ComponentLike
@@ -145,6 +163,8 @@ class ChildSpec:
     checkpoint: "CheckpointPolicy | None"
     breaker: CircuitBreaker | None
     options: Mapping[str, Any] | None
+    rules: Mapping[type[BaseException], OnCrash]
+    escalate: bool
 
     def __init__(
         self,
@@ -161,6 +181,8 @@ class ChildSpec:
         checkpoint: "CheckpointPolicy | None" = None,
         breaker: CircuitBreaker | None = None,
         options: Mapping[str, Any] | None = None,
+        rules: Mapping[type[BaseException], OnCrash] | None = None,
+        escalate: bool = False,
     ) -> None:
         check_component(component)
         if not is_name(name):
@@ -187,6 +209,8 @@ class ChildSpec:
                 raise ValueError(f"{what} of child {name!r} is in seconds and positive, got {seconds!r}")
         if breaker is not None and not isinstance(breaker, CircuitBreaker):
             raise TypeError(f"breaker of child {name!r} is a CircuitBreaker, got {breaker!r}")
+        if not isinstance(escalate, bool):
+            raise TypeError(f"escalate of child {name!r} is True or False, got {escalate!r}")
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue] - attrs writes it
             component,
             args,
@@ -201,12 +225,29 @@ class ChildSpec:
             checkpoint,
             breaker,
             options,
+            _check_rules(name, rules),
+            escalate,
         )
 
     @property
     def state_type(self) -> type | None:
         """The class of the state that is saved, or None."""
         return getattr(self.component, "state_type", None) if isinstance(self.component, type) else None
+
+
+def _check_rules(
+    name: str, rules: Mapping[type[BaseException], OnCrash] | None
+) -> Mapping[type[BaseException], OnCrash]:
+    if rules is None:
+        return {}
+    if not isinstance(rules, Mapping):
+        raise TypeError(f"rules of child {name!r} map exception types to an OnCrash, got {rules!r}")
+    for kind, follows in rules.items():
+        if not isinstance(kind, type) or not issubclass(kind, Exception):
+            raise TypeError(f"rules of child {name!r} are for types of Exception, got {kind!r}")
+        if not isinstance(follows, OnCrash):
+            raise TypeError(f"what follows {kind.__name__} in rules of child {name!r} is an OnCrash, got {follows!r}")
+    return dict(rules)
 
 
 def check_component(component: object) -> None:

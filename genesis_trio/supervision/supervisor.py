@@ -14,6 +14,7 @@ import contextlib
 import contextvars
 import math
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -77,6 +78,7 @@ class Supervisor:
         backoff: Backoff,
         mode_policy: ModePolicy | None,
         shutdown_timeout: float,
+        escalate_after: int | None,
         rng: random.Random,
     ) -> None:
         self.name = name
@@ -87,6 +89,8 @@ class Supervisor:
         self.within = within
         self.backoff = backoff
         self.shutdown_timeout = shutdown_timeout
+        self.escalate_after = escalate_after
+        self._crashes: deque[float] = deque()  # of all children; counted only where that has a limit
         self.recover_after = (mode_policy or ModePolicy()).recover_after
         self.rng = rng
         self.seed = f"{rng.getrandbits(64):016x}"
@@ -249,11 +253,25 @@ class Supervisor:
     # ------------------------------------------------------------ what children tell
 
     def fatal(self, error: BaseException) -> None:
-        """Ctrl-C or the like came out of a child: stop everything, then raise it."""
+        """Ctrl-C or the like came out of a child, or its crash was escalated: stop everything, then raise it."""
         if self._fatal is None:
             self._fatal = error
         # The children are shielded; this reaches the body of the block.
         self._nursery.cancel_scope.cancel(reason=f"{describe_error(error)} in a child of {self.path!r}")
+
+    def is_over_limit(self) -> bool:
+        """Count a crash against the limit of all children together; True if it is one too many."""
+        if self.escalate_after is None or self._fatal is not None:
+            return False  # it ends already
+        now = trio.current_time()
+        crashes = self._crashes
+        while crashes and crashes[0] <= now - self.within:
+            crashes.popleft()
+        crashes.append(now)
+        return len(crashes) > self.escalate_after
+
+    def limit_in_words(self) -> str:
+        return f"more than escalate_after={self.escalate_after} crashes of all children within {self.within:g} s"
 
     def restart_group(self, child: Child) -> None:
         if not self._stopping:
@@ -472,6 +490,7 @@ async def open_supervisor(
     restore: "str | datetime | None" = None,
     only: Sequence[str] = (),
     shutdown_timeout: float = 30.0,
+    escalate_after: int | None = None,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Supervisor]:
     """Open a supervisor: its children live inside the block.
@@ -491,6 +510,8 @@ async def open_supervisor(
         restore: Begin with an older saved checkpoint: an id, a label, or the newest at or before a time.
         only: With *restore*: the paths of the components that it is for; empty is all.
         shutdown_timeout: Seconds for stopping all children together.
+        escalate_after: Crashes of all children together *within* so many seconds; one more stops them all, and the block
+            raises it.  None: there is no such limit, and the tree degrades instead.
         rng: The tree's source of randomness; None: the run's.
 
     Raises:
@@ -500,6 +521,11 @@ async def open_supervisor(
     Cancellation: the children are stopped in order first, at most for *shutdown_timeout*; a child that shields itself is waited for.
     """
     _check_settings(name, strategy, max_restarts, within, shutdown_timeout)
+    if escalate_after is not None:
+        if isinstance(escalate_after, bool) or not isinstance(escalate_after, int):
+            raise TypeError(f"escalate_after is a whole number of crashes, or None, got {escalate_after!r}")
+        if escalate_after < 0:
+            raise ValueError(f"escalate_after is not negative, got {escalate_after!r}")
     backoff = backoff if backoff is not None else Backoff()
     check_reachable(backoff, max_restarts=max_restarts, within=within)
     host = current_host()
@@ -528,6 +554,7 @@ async def open_supervisor(
             backoff=backoff,
             mode_policy=mode_policy,
             shutdown_timeout=shutdown_timeout,
+            escalate_after=escalate_after,
             rng=rng if rng is not None else tree.rng,
         )
         scope_token, tree_token = _SCOPE.set(scope), _TREE.set(tree)
