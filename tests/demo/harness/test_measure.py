@@ -157,7 +157,7 @@ def test_measure_fault_that_is_late_already_is_not_excused_by_the_next() -> None
 
     assert measure(recording).recoveries == (
         Recovery("desk.hang", 4.0, 4.5, 2.0, late=True),
-        Recovery("desk.kill", 7.0, 1.5, 2.0, late=False),
+        Recovery("desk.kill", 7.0, 1.5, KINDS["desk.kill"].bound, late=False),
     )
 
 
