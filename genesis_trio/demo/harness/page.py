@@ -210,6 +210,7 @@ def _provenance(result: Result) -> str:
         "market": f"ob-analytics 0.1.0, {result.window}",
         "date": f"{result.date:%Y-%m-%d %H:%M} UTC",
         **result.machine,
+        "lateness": f"the harness itself was at most {result.lag:.2f} s late",
     }
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     faults = [

@@ -52,6 +52,7 @@ class Recorder:
     guard_nanoseconds: float | None = None
     counts: Counter[str] = attrs.field(factory=Counter)
     problems: list[str] = attrs.field(factory=list)
+    lag: float = 0.0
     heard: list[tuple[float, str, dict[str, Any]]] = attrs.field(factory=list)
     mode: str = "NORMAL"
     ready: bool = False
@@ -210,6 +211,7 @@ class Recorder:
             guard_nanoseconds=self.guard_nanoseconds,
             counts=dict(self.counts),
             problems=tuple(self.problems),
+            lag=round(self.lag, 3),
         )
 
 

@@ -128,6 +128,7 @@ class Recording:
         modes: What the desk was in, from when on: NORMAL, SAFE, EMERGENCY, or "down" without a process that is ready.
         counts: How often the desk told of each kind of event.
         problems: What the harness could not do, in sentences.
+        lag: Seconds by which the harness itself was late, at most; with a busy machine every time here is as uncertain.
     """
 
     side: str
@@ -144,3 +145,4 @@ class Recording:
     guard_nanoseconds: float | None = None
     counts: Mapping[str, int] = attrs.field(factory=dict)
     problems: tuple[str, ...] = ()
+    lag: float = 0.0

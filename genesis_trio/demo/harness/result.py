@@ -54,6 +54,11 @@ class Result:
         return protected.broken if protected else ()
 
     @property
+    def lag(self) -> float:
+        """Seconds by which the harness was late, at most."""
+        return max(run.recording.lag for run in self.runs.values())
+
+    @property
     def window(self) -> str:
         """Which part of the recording it was, in words."""
         start, end = self.market.start_minute, self.market.start_minute + self.market.minutes
@@ -118,6 +123,7 @@ def as_json(result: Result) -> dict[str, Any]:
         },
         "date": result.date.isoformat(timespec="seconds"),
         "machine": dict(result.machine),
+        "harness_late_by": result.lag,
         "held": not result.broken,
         "runs": {name: _run_as_json(run) for name, run in result.runs.items()},
     }

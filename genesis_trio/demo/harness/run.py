@@ -26,6 +26,7 @@ READY_LIMIT = 5.0  # seconds that a fault, or the close, waits for a desk that i
 SETTLE = 1.5  # seconds from the close until the desk is told to stop: what is late by plan has arrived
 STOP_LIMIT = 8.0  # seconds for an ordered stop
 BEFORE_OPENING = 1.0  # seconds from the moment when all are ready until the market opens
+LOOK = 0.1  # seconds between two looks at how late we are ourselves
 AN_ORDER_IN_FLIGHT = 0.5  # seconds that a kill of the desk waits for one
 
 
@@ -329,6 +330,7 @@ async def _play_side(
         recorder.opened = opened = await line.wait()
         await venue.tell({"op": "open", "at": opened})
         async with trio.open_nursery() as injecting:
+            injecting.start_soon(_watch_lag, recorder)
             for fault in plan:
                 injecting.start_soon(_inject, fault, opened, venue, desk)
             await _sleep_until(opened + market.seconds)
@@ -365,6 +367,14 @@ async def _inject(fault: Fault, opened: float, venue: VenueKeeper, desk: DeskKee
                 await desk.sabotage(kind, fault.seconds)
         case kind:
             await venue.tell({"op": "fault", "kind": kind, "seconds": fault.seconds})
+
+
+async def _watch_lag(recorder: Recorder) -> None:
+    """How late we are ourselves: what a busy machine does to us, it does to the desk."""
+    while True:
+        due = monotonic() + LOOK
+        await trio.sleep(LOOK)
+        recorder.lag = max(recorder.lag, monotonic() - due)
 
 
 async def _is_ready(desk: DeskKeeper, limit: float) -> bool:

@@ -11,6 +11,7 @@ from genesis_trio.demo.harness.result import Result, Run
 __all__ = ["as_text", "recovery_rows", "summary_rows"]
 
 NOTHING = "–"
+BUSY = 0.2  # seconds by which the harness may be late without a word
 
 
 def as_text(result: Result, width: int = 80) -> str:
@@ -24,6 +25,8 @@ def as_text(result: Result, width: int = 80) -> str:
     if result.plan:
         lines += ["", *_columns(_recoveries(result, with_median=width >= 60), width)]
     lines.append("")
+    if result.lag > BUSY:
+        lines += _wrap(f"the machine was busy: the harness itself was up to {result.lag:.1f} s late", width)
     for name, run in result.runs.items():
         held = len(run.invariants) - len(run.broken)
         lines += _wrap(f"{name}: {held} of {len(run.invariants)} invariants held", width)

@@ -71,6 +71,7 @@ async def test_play_quiet_run_is_recorded_whole(tmp_path: Path) -> None:
 
     assert broken(recording) == []
     assert measure(recording).availability == 1.0
+    assert 0 < recording.lag < 5
     assert recording.ledger is not None
     assert len(recording.intents) == len(recording.ledger.fills) >= 5
     assert recording.position is not None

@@ -87,6 +87,14 @@ def test_table_what_is_not_whole_never_looks_whole() -> None:
     assert re.search(r"^outcome known +99\.99 %$", as_text(result({"protected": recording})), re.MULTILINE)
 
 
+def test_table_of_a_busy_machine_says_so() -> None:
+    """Times that were measured on a busy machine are not taken for the desk's."""
+    quiet, busy = (as_text(result({"protected": attrs.evolve(GOOD, lag=lag)}), 40) for lag in (0.2, 0.75))
+
+    assert "busy" not in quiet
+    assert "the machine was busy: the harness itself\nwas up to 0.8 s late" in busy
+
+
 def test_table_of_nothing_has_dashes() -> None:
     """A run in which nothing was heard is shown, not an error."""
     text = as_text(result({"protected": Recording("protected", 20.0)}, plan=()), 40)
