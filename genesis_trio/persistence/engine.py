@@ -29,7 +29,31 @@ from typing import ClassVar
 
 import attrs
 
-__all__ = ["Batch", "Record", "Row", "StoreEngine"]
+__all__ = ["Batch", "Promise", "Record", "Row", "StoreEngine"]
+
+
+@attrs.frozen(slots=True)
+class Promise:
+    """What survives what, from settings that were read back; None where the engine does not say.
+
+    Attributes:
+        kill: What was acknowledged survives ``kill -9`` of the process.
+        power_cut: It survives that the machine stops.
+        disk_loss: It survives that the medium is gone.
+        because: The settings, in words.
+    """
+
+    kill: bool | None = None
+    power_cut: bool | None = None
+    disk_loss: bool | None = None
+    because: str = "the engine does not say"
+
+    def __str__(self) -> str:
+        words = {True: "yes", False: "no", None: "unknown"}
+        return (
+            f"survives: kill -9 {words[self.kill]}, power cut {words[self.power_cut]}, disk loss {words[self.disk_loss]} "
+            f"({self.because})"
+        )
 
 
 @attrs.frozen(slots=True)
@@ -187,6 +211,10 @@ class StoreEngine(abc.ABC):
     def quarantine(self, scope: str, name: str, body: bytes) -> str:
         """Put damaged bytes aside, where they disturb nobody and are not lost; return where that is."""
         return ""
+
+    def promise(self) -> Promise:
+        """What survives what, as it is set now."""
+        return Promise()
 
     def check(self) -> Sequence[str]:
         """Read everything that only the engine can read, and name the problems."""

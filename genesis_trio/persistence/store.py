@@ -49,6 +49,7 @@ from genesis_trio.persistence.checkpoints import (
     VerifyReport,
 )
 from genesis_trio.persistence.effects import Effect, EffectStatus
+from genesis_trio.persistence.engine import Promise
 from genesis_trio.persistence.policy import check_at_least_one
 from genesis_trio.persistence.recovery import Tail, find_newest, read_cut
 
@@ -527,6 +528,14 @@ class Store:
             await self._writer.write(Remove(records=covered, forgets_keys=forgets_keys))
             removed += sum(upto - before[component] for component, upto in covered.items())
         return removed
+
+    async def read_promise(self) -> Promise:
+        """What survives what, from the settings as they are now; as a string it is one line.
+
+        Trio checkpoint: always.
+        Cancellation: passes through.
+        """
+        return await self._writer.read(self._ledger.engine.promise)
 
     async def accept_damage(self) -> None:
         """An operator has looked: what is missing counts as never written from now on, and is no longer reported."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 import attrs
 
 from genesis_trio.errors import FencedError, StoreError
-from genesis_trio.persistence.engine import Batch, Record, Row, StoreEngine
+from genesis_trio.persistence.engine import Batch, Promise, Record, Row, StoreEngine
 
 __all__ = ["MemoryEngine"]
 
@@ -208,6 +208,9 @@ class MemoryEngine(StoreEngine):
 
     def list_parts(self, scope: str) -> Sequence[bytes]:
         return sorted(self._scope(scope).parts)
+
+    def promise(self) -> Promise:
+        return Promise(kill=False, power_cut=False, disk_loss=False, because="it is all in memory")
 
     def quarantine(self, scope: str, name: str, body: bytes) -> str:
         self._content.quarantine[name] = body

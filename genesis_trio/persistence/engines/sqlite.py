@@ -30,14 +30,16 @@ from functools import partial
 from typing import Any, ClassVar
 
 from genesis_trio.errors import CorruptError, FencedError, StoreError
+from genesis_trio.persistence._filesystem import IN_MEMORY, NETWORK, filesystem_of
 from genesis_trio.persistence._head import HeadFile
-from genesis_trio.persistence.engine import Batch, Record, Row, StoreEngine
+from genesis_trio.persistence.engine import Batch, Promise, Record, Row, StoreEngine
 
 __all__ = ["SqliteEngine"]
 
 APPLICATION_ID = 0x47545231  # "GTR1", in the file's header
 FORMAT = 1
 PAGE_SIZE = 4096
+SYNCHRONOUS_FULL = 2
 PIECE = 256 * 1024
 WAL_LIMIT = 4 * 1024 * 1024  # bytes since it was written back, then it is again at the next idle moment
 WAL_HARD_LIMIT = 4 * WAL_LIMIT  # then it is even though somebody waits; a longer file is cut to this
@@ -85,6 +87,7 @@ class SqliteEngine(StoreEngine):
             with _as_store_errors(self.path, opening=True):
                 folder = os.path.dirname(self.path)
                 os.makedirs(folder, mode=0o700, exist_ok=True)
+                _refuse_place(self.path, folder)
                 self._take_lock()
                 self._open_database()
                 self._open_head()
@@ -110,7 +113,6 @@ class SqliteEngine(StoreEngine):
         _refuse_foreign_file(self.path)
         # Made here, so that the file and the WAL beside it are never readable by others, whatever the umask is.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        os.chmod(self.path, stat.S_IRUSR | stat.S_IWUSR)
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=64)
         self._connection = connection
         # A flipped bit may leave text that cannot be decoded; the digest over it then says that it is damaged.
@@ -123,7 +125,7 @@ class SqliteEngine(StoreEngine):
         connection.execute(f"pragma journal_size_limit = {WAL_HARD_LIMIT}")
         connection.execute("pragma trusted_schema = off")
         settings = {name: self._pragma(name) for name in ("journal_mode", "synchronous", "locking_mode")}
-        if settings != {"journal_mode": "wal", "synchronous": 2, "locking_mode": "exclusive"}:
+        if settings != {"journal_mode": "wal", "synchronous": SYNCHRONOUS_FULL, "locking_mode": "exclusive"}:
             raise StoreError(f"SQLite does not accept the settings that make {self.path} durable; it has {settings}")
         application, version = self._pragma("application_id"), self._pragma("user_version")
         if application == 0 and not connection.execute("select 1 from sqlite_master").fetchone():
@@ -362,6 +364,14 @@ class SqliteEngine(StoreEngine):
             ).fetchall()
         return [_as_bytes(digest) for (digest,) in found]
 
+    def promise(self) -> Promise:
+        with _as_store_errors(self.path):
+            mode, level = self._pragma("journal_mode"), self._pragma("synchronous")
+        place = filesystem_of(self.path)
+        synced = mode == "wal" and level >= SYNCHRONOUS_FULL and place not in IN_MEMORY
+        settings = f"journal_mode {mode}, synchronous {level}, on {place or 'an unknown file system'}, one copy"
+        return Promise(kill=True, power_cut=synced, disk_loss=False, because=settings)
+
     def check(self) -> Sequence[str]:
         problems = []
         with _as_store_errors(self.path):
@@ -456,6 +466,34 @@ def _as_text(value: object) -> str:
 
 def _as_int(value: object) -> int:
     return value if isinstance(value, int) else -1
+
+
+def _refuse_place(path: str, folder: str) -> None:
+    """Where no store can keep what it promises, or not for its owner alone."""
+    place = filesystem_of(folder)
+    if place in NETWORK:
+        raise StoreError(
+            f"{path} lies on a network file system ({place}), whose locks and syncs do not keep what a store promises; "
+            f"choose a local disk"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"cannot open the store {path}: nothing can be written in its folder {folder}")
+    # The names beside the file are made from its own: with a link they would lie beside the link, and a second
+    # process that opens the file itself would find other locks.
+    for name in (path, *(path + ending for ending in (".lock", ".head", "-wal"))):
+        with contextlib.suppress(FileNotFoundError):
+            found = os.lstat(name)
+            if stat.S_ISLNK(found.st_mode):
+                raise StoreError(f"{name} is a symbolic link; name the file itself: {os.path.realpath(name)}")
+            if not stat.S_ISREG(found.st_mode):
+                kind = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+                raise StoreError(f"{name} is {kind}; a store is a file of its own, as in sqlite:{folder}/desk.db")
+            if found.st_uid != os.geteuid() and os.geteuid() != 0:
+                raise StoreError(
+                    f"{name} belongs to user {found.st_uid}, not to us ({os.geteuid()}); run as its owner, or chown it"
+                )
+            if stat.S_IMODE(found.st_mode) & 0o077:
+                os.chmod(name, stat.S_IRUSR | stat.S_IWUSR)
 
 
 def _refuse_foreign_file(path: str) -> None:
