@@ -21,7 +21,7 @@ from genesis_trio.errors import (
     RetryBudgetExhaustedError,
     TotalTimeoutError,
 )
-from genesis_trio.events import observe
+from genesis_trio.events import PolicyMisbehaved, observe
 from genesis_trio.modes import Capability, Mode, mode_scope
 from genesis_trio.policies._lane import Lane
 from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
@@ -583,3 +583,74 @@ def test_breaker_rejection_made_by_others_says_what_they_said():
     error = BreakerOpenError("open {name}", name="venue", retry_after=1.0)
 
     assert (str(error), error.args) == ("open {name}", ("open {name}",))
+
+
+# ---------------------------------------------------------------- found by breaking the code (mutations.toml)
+
+
+async def test_breaker_tripped_again_by_hand_has_the_same_break_anew(autojump_clock):
+    """No probe has failed in between, so neither this break nor the next one is longer for it."""
+    breaker = breaker_of()
+    breaker.trip()
+    await trio.sleep(2.0)
+    breaker.trip()
+    breaker.trip()
+    assert breaker.statistics().retry_after == 5.0
+    await trio.sleep(5.0)
+
+    with pytest.raises(OSError, match="down"):
+        await breaker.execute(Venue(OSError("down")))
+
+    assert breaker.statistics().retry_after == 10.0
+
+
+@pytest.mark.parametrize("how", ["retry", "guard", "attempts"])
+async def test_retry_cancelled_attempt_is_told_to_nobody(how, autojump_clock):
+    """A cancellation is no failed attempt: no event tells of one, whatever the rule says."""
+    events = []
+    retry = exact(BaseException)
+
+    async def loop(fn):
+        async for attempt in retry.attempts():
+            with attempt:
+                await fn()
+
+    run = {"retry": retry.execute, "guard": Guard("orders", retry=retry).execute, "attempts": loop}[how]
+    with observe(events.append), trio.move_on_after(1.0) as scope:
+        await run(trio.sleep_forever)
+
+    assert scope.cancelled_caught
+    assert events == []
+
+
+@pytest.mark.parametrize("rule", ["on", "failure_on", "retry_result", "failure_result"])
+def test_policy_rule_that_raises_is_reported_once_a_run_and_counts_as_a_no(rule, caplog):
+    """The call's own outcome never changes; the log and an event name the rule once, and again in the next run."""
+
+    def broken(subject):
+        raise ZeroDivisionError("in the rule")
+
+    own = {rule: broken} if rule in ("on", "retry_result") else {}
+    theirs = {rule: broken} if rule in ("failure_on", "failure_result") else {}
+    guard = Guard(
+        "orders", retry=exact(**{"on": KeyError, **own}), breaker=breaker_of(**{"failure_threshold": 100, **theirs})
+    )
+    events = []
+
+    async def main():
+        venue = Venue("ack") if rule.endswith("result") else Venue(OSError("down"))
+        with observe(events.append):
+            for _ in range(3):
+                if rule.endswith("result"):
+                    assert await guard.execute(venue) == "ack"
+                else:
+                    with pytest.raises(OSError, match="down"):
+                        await guard.execute(venue)
+        assert venue.calls == 3
+        assert guard.breaker.statistics().failures == (3 if rule == "on" else 0)
+
+    for runs in (1, 2):
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        told = [event for event in events if isinstance(event, PolicyMisbehaved)]
+        assert [(event.rule, event.error) for event in told] == [(rule, "ZeroDivisionError: in the rule")] * runs
+        assert len([record for record in caplog.records if "counts as a no" in record.getMessage()]) == runs
