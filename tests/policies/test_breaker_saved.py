@@ -276,6 +276,15 @@ async def test_breaker_saved_window_of_seconds_is_of_bounded_size(autojump_clock
     assert sum(calls for _, calls, _, _ in moments) == 990
 
 
+async def test_breaker_saved_window_of_seconds_holds_nothing_that_is_over(autojump_clock):
+    """What no ratio counts any more is not worth saving."""
+    breaker = breaker_of(window=Window(minimum_calls=5, seconds=10.0))
+    await fail(breaker, 2)
+    await trio.sleep(10.0)
+
+    assert breaker._snapshot()["window"] == {"moments": []}
+
+
 @pytest.mark.parametrize(
     "window", [None, Window(minimum_calls=1, failure_ratio=1.0, calls=5), Window(minimum_calls=1, seconds=5.0)]
 )

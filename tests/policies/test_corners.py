@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import copy
+import functools
 import gc
 import pickle
 import weakref
@@ -654,3 +655,27 @@ def test_policy_rule_that_raises_is_reported_once_a_run_and_counts_as_a_no(rule,
         told = [event for event in events if isinstance(event, PolicyMisbehaved)]
         assert [(event.rule, event.error) for event in told] == [(rule, "ZeroDivisionError: in the rule")] * runs
         assert len([record for record in caplog.records if "counts as a no" in record.getMessage()]) == runs
+
+
+@pytest.mark.parametrize("way", ["decorator", "execute", "breaker alone"])
+async def test_breaker_late_success_does_not_start_the_count_of_a_newer_generation(way, autojump_clock, nursery):
+    """A call that began before the breaker was reset says nothing about what failed after that."""
+    breaker = breaker_of(failure_threshold=2)
+    guard = Guard("orders", breaker=breaker)
+    late, down = Venue("ack", seconds=2.0), Venue(OSError("down"))
+    call = {"decorator": guard(late.__call__), "execute": functools.partial(guard.execute, late)}.get(
+        way, functools.partial(breaker.execute, late)
+    )
+    nursery.start_soon(call)
+    await trio.sleep(1.0)
+    breaker.reset()
+    with pytest.raises(OSError, match="down"):
+        await guard.execute(down)
+
+    await trio.sleep(2.0)
+
+    statistics = breaker.statistics()
+    assert (statistics.consecutive_failures, statistics.successes, statistics.in_flight) == (1, 0, 0)
+    with pytest.raises(OSError, match="down"):
+        await guard.execute(down)
+    assert breaker.state is BreakerState.OPEN
