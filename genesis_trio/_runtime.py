@@ -1,7 +1,8 @@
 """What belongs to one ``trio.run``: its clock, wall time, randomness and blocking work.
 
 Everything here exists so that the same seed gives the same run.  Nothing else in
-genesis_trio reads a wall clock, draws from the module-level `random`, or starts a thread.
+genesis_trio reads a wall clock, draws from the module-level `random`, or starts a thread;
+but for the watchdog of the loop, which is absent under a virtual clock.
 
 - `Run` is made at the first use in a run and ends with it.
 - `RunBound` is the base of what lives at module level while its state belongs to a run.

@@ -523,7 +523,7 @@ class HealthChanged(Event):
 
 @attrs.frozen(kw_only=True)
 class LoopBlocked(Event):
-    """One step of a task held the loop for longer than the limit."""
+    """The event loop stood still for *seconds*, because of *task*; told when it runs again, and logged while it does not."""
 
     name = "loop_blocked"
     severity = Severity.ERROR

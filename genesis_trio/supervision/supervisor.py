@@ -35,6 +35,7 @@ from genesis_trio.supervision._incarnation import Incarnation, current_host
 from genesis_trio.supervision._mode_watch import ModeWatch
 from genesis_trio.supervision._order import check_requirements, levels
 from genesis_trio.supervision._tree import ServiceTree
+from genesis_trio.supervision._watchdog import Watchdog
 from genesis_trio.supervision.backoff import Backoff, check_reachable
 from genesis_trio.supervision.child import Ask, Child
 from genesis_trio.supervision.component import ChildSpec, ComponentLike, Lifecycle, Strategy, is_name
@@ -52,13 +53,17 @@ LAST_GRACE = 0.1
 
 @attrs.frozen
 class SupervisorStatistics:
-    """How the children of one supervisor are now; ``restarts`` counts since it was opened."""
+    """How the children of one supervisor are now; ``restarts`` counts since it was opened.
+
+    ``longest_stall`` is the longest time in seconds that the loop stood still, where a ``stall_limit`` is set.
+    """
 
     children: int
     ready: int
     restarts: int
     parked: int
     suspended: int
+    longest_stall: float = 0.0
 
 
 class Supervisor:
@@ -90,6 +95,7 @@ class Supervisor:
         self.backoff = backoff
         self.shutdown_timeout = shutdown_timeout
         self.escalate_after = escalate_after
+        self.watchdog: Watchdog | None = None
         self._crashes: deque[float] = deque()  # of all children; counted only where that has a limit
         self.recover_after = (mode_policy or ModePolicy()).recover_after
         self.rng = rng
@@ -436,6 +442,7 @@ class Supervisor:
             restarts=sum(child.restarts for child in self._children.values()),
             parked=statuses.count(Lifecycle.PARKED),
             suspended=statuses.count(Lifecycle.SUSPENDED),
+            longest_stall=self.watchdog.longest if self.watchdog is not None else 0.0,
         )
 
 
@@ -491,6 +498,8 @@ async def open_supervisor(
     only: Sequence[str] = (),
     shutdown_timeout: float = 30.0,
     escalate_after: int | None = None,
+    stall_limit: float | None = None,
+    hold_on_stall: bool = False,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Supervisor]:
     """Open a supervisor: its children live inside the block.
@@ -512,6 +521,11 @@ async def open_supervisor(
         shutdown_timeout: Seconds for stopping all children together.
         escalate_after: Crashes of all children together *within* so many seconds; one more stops them all, and the block
             raises it.  None: there is no such limit, and the tree degrades instead.
+        stall_limit: Seconds that one round of the event loop may take.  A thread watches it, and names the task and the line that
+            block it while they do: in the log at once, as `LoopBlocked` when it runs again.  None: nobody watches; a virtual clock
+            has none either.
+        hold_on_stall: After such a stall hold SAFE until the loop has run well for ``recover_after``: what was decided meanwhile
+            was decided on old data.
         rng: The tree's source of randomness; None: the run's.
 
     Raises:
@@ -530,6 +544,16 @@ async def open_supervisor(
     check_reachable(backoff, max_restarts=max_restarts, within=within)
     host = current_host()
     outer = current_tree()
+    if stall_limit is not None:
+        if isinstance(stall_limit, bool) or not isinstance(stall_limit, (int, float)):
+            raise TypeError(f"stall_limit is a number of seconds, or None, got {stall_limit!r}")
+        if not 0 < stall_limit < math.inf:
+            raise ValueError(f"stall_limit is in seconds, positive and finite, got {stall_limit!r}")
+        if host is not None:
+            raise ConfigError(
+                f"supervisor {name!r} is opened inside {host.child.path!r}, and there is one event loop; give stall_limit= to the "
+                f"topmost supervisor"
+            )
     if host is not None and (store is not None or checkpoint is not None or restore is not None):
         raise ConfigError(
             f"supervisor {name!r} is opened inside {host.child.path!r} and shares its tree's store; give store=, checkpoint= "
@@ -565,6 +589,9 @@ async def open_supervisor(
                     await _use_store(supervisor, store, checkpoint, restore, only)
             else:
                 supervisor.start_service(supervisor.stop_with_host)
+            if stall_limit is not None:
+                supervisor.watchdog = Watchdog(supervisor, stall_limit, holds=hold_on_stall)
+                supervisor.start_service(supervisor.watchdog.serve)
             if supervisor._mode_watch is not None:
                 tree.watch_breakers()
                 supervisor.start_service(supervisor._mode_watch.serve)
