@@ -214,7 +214,15 @@ def main(name, run, *, n, needs_shim=False, argv=None):
 
 def quieten():
     """Damage is told at length, by hundreds of victims; and their reserves would only take time."""
+    import importlib
     import logging
+    import pkgutil
+
+    import genesis_trio.persistence
+
+    # All now, rather than in each victim, some of which are killed in the middle of it.
+    for module in pkgutil.walk_packages(genesis_trio.persistence.__path__, "genesis_trio.persistence."):
+        importlib.import_module(module.name)
 
     from genesis_trio.persistence.engines.sqlite import SqliteEngine
 

@@ -121,7 +121,7 @@ class Tally:
         self.acknowledged = dict.fromkeys(DESKS, 0)
         self.saved = 0
         self.effects = set()
-        self.records = self.checkpoints = 0
+        self.records = self.checkpoints = self.done = 0
         self.lost = self.gaps = self.twice = self.lost_saves = self.damage = self.errors = 0
         self.notes = []
 
@@ -134,6 +134,7 @@ class Tally:
             self.checkpoints += 1
             self.saved = max(self.saved, int(rest[0]))
         elif word == "effect":
+            self.done += 1
             self.twice += tuple(rest) in self.effects
             self.effects.add(tuple(rest))
         elif word == "twice":
@@ -164,7 +165,7 @@ class Tally:
     def report(self, report):
         report.add("records acknowledged", self.records)
         report.add("saved checkpoints acknowledged", self.checkpoints)
-        report.add("effects", len(self.effects))
+        report.add("effects", self.done)
         for note in self.notes[:5]:
             report.add("note", note)
         report.require("acknowledged records lost", self.lost)

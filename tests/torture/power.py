@@ -54,7 +54,7 @@ def play(n, rng, folder, *, spoil=contextlib.nullcontext):
             disk.take(*call)
             if call[0] == "A":
                 before.take(call[3].decode())
-        for name in ("records", "checkpoints", "errors"):
+        for name in ("records", "checkpoints", "done", "errors"):
             setattr(found, name, getattr(found, name) + getattr(before, name))
         found.notes += before.notes
     return found, syncs
@@ -72,7 +72,6 @@ def check_cut(found, before, disk, rng, image):
     for name in ("lost", "gaps", "twice", "lost_saves", "damage", "errors"):
         setattr(found, name, getattr(found, name) + getattr(tally, name))
     found.notes += tally.notes
-    found.effects |= before.effects
 
 
 def run(report, n, rng, folder):

@@ -52,6 +52,7 @@ def play(folder, numbers, *, spoil=contextlib.nullcontext):
                 before.take(call[3].decode())
         tally.records += before.records
         tally.checkpoints += before.checkpoints
+        tally.done += before.done
         if not any(file.is_named for file in disk.files.values()):
             tally.lost += before.records  # there is no store, so nothing may have been acknowledged
             continue
@@ -68,7 +69,6 @@ def play(folder, numbers, *, spoil=contextlib.nullcontext):
         for name in ("lost", "gaps", "twice", "lost_saves", "damage", "errors"):
             setattr(tally, name, getattr(tally, name) + getattr(after, name))
         tally.notes += [f"sync {at}: {note}" for note in after.notes]
-        tally.effects |= before.effects
     return tally, failed
 
 
