@@ -183,9 +183,11 @@ async def test_serve_connection_none_closes_without_an_answer(autojump_clock):
 async def test_serve_connection_request_that_cannot_be_served_is_refused(autojump_clock, sent, status):
     """What is no HTTP, too large or not for us gets its own status and the end of the connection, not the handler."""
     handler = Echo()
+    began = trio.current_time()
 
     received = await converse(handler, sent, max_body_size=100)
 
+    assert trio.current_time() == began  # it sees at once that the answer is whole
     assert handler.requests == []
     assert statuses(received) == [status]
     assert b"connection: close" in received.lower()
