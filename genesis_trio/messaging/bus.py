@@ -1,10 +1,12 @@
 """Who gets what is sent: one bus for a tree."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import trio
 
 from genesis_trio.errors import ConfigError, MailboxFullError
+from genesis_trio.messaging._lanes import Batch, Lane
 from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestQueue
 from genesis_trio.messaging.topic import Overflow, Sender, Topic
@@ -19,11 +21,11 @@ class Bus:
 
     def __init__(self) -> None:
         self._topics: dict[str, Topic[Any]] = {}
-        self._routes: dict[Topic[Any], list[Mailbox]] = {}
+        self._routes: dict[Topic[Any], list[Lane]] = {}
         self._latest: dict[Topic[Any], dict[Any, tuple[Any, Sender, int]]] = {}
         self._requests: dict[Topic[Any], RequestQueue] = {}
 
-    def _route(self, topic: Topic[Any]) -> list[Mailbox]:
+    def _route(self, topic: Topic[Any]) -> list[Lane]:
         route = self._routes.get(topic)
         if route is None:
             if not isinstance(topic, Topic):
@@ -49,10 +51,10 @@ class Bus:
                     f"CONFLATE keeps the newest message of each key, but topic {topic.name!r} has no key="
                 )
         for topic in mailbox.topics:
-            self._route(topic).append(mailbox)
+            self._route(topic).append(mailbox.lane(topic))
             if topic.latest and not restored:
                 for message, sender, count in self._latest[topic].values():
-                    mailbox.put(topic, message, sender, count)
+                    mailbox.lane(topic).put((topic, message, sender, count))
 
     def refresh(self, mailbox: Mailbox) -> None:
         """A new reader came to *mailbox*: what its predecessor knew of the newest messages went with it.
@@ -65,12 +67,12 @@ class Bus:
             if topic.latest:
                 for message, sender, count in self._latest[topic].values():
                     if not mailbox.is_waiting(sender, count):
-                        mailbox.put(topic, message, sender, count)
+                        mailbox.lane(topic).put((topic, message, sender, count))
 
     def close(self, mailbox: Mailbox) -> None:
         """Stop to deliver to *mailbox*, and let those go on that wait for its room."""
         for topic in mailbox.topics:
-            self._routes[topic].remove(mailbox)
+            self._routes[topic].remove(mailbox.lane(topic))
         mailbox.set_holds_back(False)
 
     def topic(self, name: str) -> Topic[Any] | None:
@@ -96,33 +98,57 @@ class Bus:
             key = topic.key(message) if topic.key is not None else None
             newest.pop(key, None)
             newest[key] = (message, sender, count)
-        refused: list[Mailbox] | None = None
-        for mailbox in route:
-            if not mailbox.put(topic, message, sender, count):
-                refused = [*(refused or ()), mailbox]
+        refused: list[Lane] | None = None
+        sent = (topic, message, sender, count)
+        for lane in route:
+            if not lane.put(sent):
+                refused = [*(refused or ()), lane]
         if refused:
-            names = ", ".join(f"{mailbox.owner!r} ({len(mailbox)} of {mailbox.capacity})" for mailbox in refused)
-            raise MailboxFullError(
-                f"a message to topic {topic.name!r} was refused by the full mailbox of {names}; the other mailboxes "
-                f"have it. Use `await ctx.send(...)` to wait for a BLOCK mailbox, or another overflow"
-            )
+            raise _refusal(topic, refused)
 
     async def send(self, topic: Topic[T], message: T, sender: Sender) -> None:
         """Wait until every BLOCK mailbox of *topic* has room, then `publish`."""
         await trio.lowlevel.checkpoint()
+        await self._wait_room(self._route(topic))
+        self.publish(topic, message, sender)
+
+    async def send_all(self, topic: Topic[T], messages: Sequence[T], sender: Sender) -> None:
+        """`send` each of *messages*, as many in one step as every mailbox has room for."""
+        await trio.lowlevel.checkpoint()
         route = self._route(topic)
+        for kind in set(map(type, messages)):
+            if not issubclass(kind, topic.message_type):
+                wrong = next(message for message in messages if type(message) is kind)
+                raise TypeError(f"topic {topic.name!r} carries {topic.message_type.__name__}, got {wrong!r}")
+        at = 0
+        while at < len(messages):
+            await self._wait_room(route)
+            rooms = [lane.room for lane in route if lane.mailbox.holds_back and lane.mailbox.overflow.keeps_all]
+            chunk = list(messages[at : at + max(1, min(rooms, default=len(messages)))])
+            if len(chunk) == 1 or topic.latest:
+                for message in chunk:
+                    self.publish(topic, message, sender)
+            else:
+                batch = Batch(topic, chunk, sender, sender.count + 1)
+                sender.count += len(batch)
+                for lane in route:
+                    lane.put_batch(batch)
+            at += len(chunk)
+
+    async def _wait_room(self, route: list[Lane]) -> None:
         # Who comes later stands behind those who wait already, or they might wait for ever.
-        full = next((box for box in route if _makes_wait(box) and (box.refuses() or box.has_waiting_senders())), None)
+        full = next(
+            (lane for lane in route if lane.makes_wait and (lane.refuses() or lane.has_waiting_senders())), None
+        )
         while full is not None:
             try:
                 await full.wait_room()
             except trio.Cancelled:
                 full.offer_room()  # the room that woke this sender belongs to the next one
                 raise
-            woken_for, full = full, next((box for box in route if _makes_wait(box) and box.refuses()), None)
+            woken_for, full = full, next((lane for lane in route if lane.makes_wait and lane.refuses()), None)
             if full is not None and full is not woken_for:
                 woken_for.offer_room()
-        self.publish(topic, message, sender)
 
     # ------------------------------------------------------------ requests
 
@@ -135,5 +161,10 @@ class Bus:
         return queue
 
 
-def _makes_wait(mailbox: Mailbox) -> bool:
-    return mailbox.overflow is Overflow.BLOCK
+def _refusal(topic: Topic[Any], refused: list[Lane]) -> MailboxFullError:
+    full = [lane.mailbox for lane in refused]
+    names = ", ".join(f"{box.owner!r} ({len(box)} of {box.capacity})" for box in full)
+    return MailboxFullError(
+        f"a message to topic {topic.name!r} was refused by the full mailbox of {names}; the other mailboxes "
+        f"have it. Use `await ctx.send(...)` to wait for a BLOCK mailbox, or another overflow"
+    )

@@ -1,22 +1,23 @@
 """A mailbox: what waits for a reader, what it has in hand, and what it may need again.
 
-It belongs to the supervisor, so it survives the reader.  Every message has a position; the
+It belongs to the supervisor, so it survives the reader.  A message gets its position when it is handed out; the
 reader's progress is the position up to which it has handled messages::
 
-      handled, kept until a save covers them │ in hand │ waiting
-    ─────────────────────────────────────────┼─────────┼──────────────►  positions
+      handled, kept until a save covers them │ in hand │ comes again │ urgent, then ordinary: without position
+    ─────────────────────────────────────────┼─────────┼─────────────┼──────────────────────────►
                                          settled
 
-After a crash the reader's state is that of some saved position, so everything after that
-position comes again, in the old order.
+After a crash the reader's state is that of some saved position, so everything after that position comes again: in the
+old order, and before anything new, also before what is urgent.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import trio
 
+from genesis_trio.messaging._lanes import Batch, Lane, Message, NewestLane
 from genesis_trio.messaging.topic import MailboxStatistics, Overflow, Sender, Topic
 
 __all__ = ["POISON_LIMIT", "Entry", "Mailbox"]
@@ -24,9 +25,12 @@ __all__ = ["POISON_LIMIT", "Entry", "Mailbox"]
 #: Crashes on one message before it is put aside.
 POISON_LIMIT = 3
 
+# Messages of consecutive positions, from the first one's on.
+_Run = tuple[int, list[Message] | Batch]
+
 
 class Entry(NamedTuple):
-    """One message in a mailbox.  A sender known only by name (restored from disk) is a plain string."""
+    """One message with its position.  A sender known only by name (restored from disk) is a plain string."""
 
     position: int
     topic: Topic[Any]
@@ -46,10 +50,16 @@ class Mailbox:
     Args:
         owner: The child's path, for messages to people.
         topics: What it subscribes to.
-        capacity: How many messages may wait.
+        capacity: How many messages may wait; as many urgent ones beside them.
         overflow: What happens to one more.
         keeps_handled: Keep handled messages until `covered`: the child's state is saved, and may come back older.
         on_dead: Called with an entry that was put aside.
+
+    Attributes:
+        holds_back: False while the child is parked or suspended: then nobody waits for it, and what it misses is counted.
+        listens: A `put` has to call `arrived`.
+        next_position: The position of the next new message.
+        settled: Everything up to this position is handled.
     """
 
     def __init__(
@@ -64,31 +74,38 @@ class Mailbox:
     ) -> None:
         self.owner = owner
         self.topics = topics
-        self.capacity = capacity
         self.overflow = overflow
         self.keeps_handled = keeps_handled and overflow.keeps_all
-        #: False while the child is parked or suspended: then nobody waits for it, and what it misses is counted.
         self.holds_back = True
-        #: When set, the time of the newest message is kept for it, in `last_arrival`.
-        self.on_arrival: Callable[[], None] | None = None
+        self.listens = False
         self.next_position = 1
-        #: Everything up to this position is handled.
         self.settled = 0
         self.dead_letters: list[Any] = []
+        self.dropped = self.missed = self.refused = 0
         self._on_dead = on_dead
-        self._waiting: deque[Entry] = deque()
-        self._by_key: dict[Any, Entry] = {}  # CONFLATE: what waits, oldest update first
-        self._in_hand: list[Entry] = []
-        self._handled: deque[Entry] = deque()
+        self._on_arrival: Callable[[], None] | None = None
+        self._on_depth: Callable[[int], None] | None = None
+        self._again: deque[Entry] = deque()
+        make_lane = NewestLane if overflow is Overflow.CONFLATE else Lane
+        self._ordinary = make_lane(self)
+        self._urgent = make_lane(self) if any(topic.urgent for topic in topics) else None
+        self._lanes = (self._ordinary,) if self._urgent is None else (self._urgent, self._ordinary)
+        self._in_hand: list[_Run] = []
+        self._handled: deque[_Run] = deque()
+        self._kept = 0
         self._crashes: dict[int, int] = {}  # position to crashes
         self._one_by_one_to = 0  # a batch crashed: up to this position messages come singly
         self._seen_to = 0  # the highest position that was ever delivered
         self._readers = trio.lowlevel.ParkingLot()
-        self._senders = trio.lowlevel.ParkingLot()
-        self._delivered = self._dropped = self._missed = self._redelivered = 0
+        self._delivered = self._redelivered = 0
+        self.capacity = capacity
 
     def __repr__(self) -> str:
         return f"<Mailbox of {self.owner!r} for {', '.join(topic.name for topic in self.topics)}>"
+
+    def __len__(self) -> int:
+        waiting = len(self._again) + len(self._ordinary)
+        return waiting if self._urgent is None else waiting + len(self._urgent)
 
     @property
     def key(self) -> str:
@@ -97,136 +114,147 @@ class Mailbox:
 
     # ------------------------------------------------------------ putting in
 
-    def is_full(self) -> bool:
-        """True if one more message would not simply be added."""
-        return len(self) >= self.capacity
+    def lane(self, topic: Topic[Any]) -> Lane:
+        """Where messages of *topic* wait."""
+        return self._urgent if self._urgent is not None and topic.urgent else self._ordinary
 
-    def refuses(self) -> bool:
-        """True if the next `put` is refused; a sender may wait for that to end."""
-        return self.holds_back and self.overflow.keeps_all and len(self._waiting) >= self.capacity
+    @property
+    def capacity(self) -> int:
+        """How many messages may wait."""
+        return self._capacity
 
-    def put(self, topic: Topic[Any], message: Any, sender: Sender, count: int) -> bool:
-        """Add a message; False if it was refused."""
-        if self.overflow is Overflow.CONFLATE:
-            self._put_newest(topic, message, sender, count)
-        else:
-            waiting = self._waiting
-            if len(waiting) >= self.capacity:
-                if not self.holds_back:
-                    waiting.popleft()
-                    self._missed += 1
-                elif self.overflow is Overflow.DROP_OLDEST:
-                    waiting.popleft()
-                    self._dropped += 1
-                else:
-                    return False
-            position = self.next_position
-            self.next_position = position + 1
-            waiting.append(Entry(position, topic, message, sender, count))
-        if self._readers:
-            self._readers.unpark_all()
-        if self.on_arrival is not None:
-            self.on_arrival()
+    @capacity.setter
+    def capacity(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._fit()
+        if self._urgent is not None:
+            self._urgent.fit(capacity)
+
+    def _fit(self) -> None:
+        """What comes again takes the room of ordinary messages."""
+        self._ordinary.fit(self._capacity - len(self._again))
+
+    def drop_first(self, lane: Lane) -> bool:
+        """Drop the oldest of what comes again, to make room in *lane*; False if there is none."""
+        if lane is not self._ordinary or not self._again:
+            return False
+        self._again.popleft()
+        self._fit()
         return True
-
-    def _put_newest(self, topic: Topic[Any], message: Any, sender: Sender, count: int) -> None:
-        assert topic.key is not None  # looked at when the mailbox was opened
-        key = (topic.name, topic.key(message))
-        by_key = self._by_key
-        if by_key.pop(key, None) is not None:
-            self._dropped += 1
-        elif len(by_key) >= self.capacity:
-            del by_key[next(iter(by_key))]
-            if self.holds_back:
-                self._dropped += 1
-            else:
-                self._missed += 1
-        by_key[key] = Entry(self.next_position, topic, message, sender, count)
-        self.next_position += 1
-
-    async def wait_room(self) -> None:
-        """Wait, in the order of arrival, until a message could be put in; may return a little too early."""
-        await self._senders.park()
-
-    def has_waiting_senders(self) -> bool:
-        return bool(self._senders)
-
-    def offer_room(self) -> None:
-        """Wake as many senders as there is room for."""
-        if self._senders:
-            room = len(self._senders) if not self.holds_back else self.capacity - len(self._waiting)
-            if room > 0:
-                self._senders.unpark(count=room)
 
     def set_holds_back(self, holds_back: bool) -> None:
         self.holds_back = holds_back
-        self.offer_room()
+        for lane in self._lanes:
+            lane.offer_room()
 
-    # ------------------------------------------------------------ taking out
+    # ------------------------------------------------------------ who waits for it, and who looks on
 
-    def __len__(self) -> int:
-        return len(self._by_key) if self._by_key else len(self._waiting)
+    def arrived(self) -> None:
+        """Something was put in, and somebody wants to know."""
+        if self._readers:
+            self._readers.unpark_all()
+        if self._on_arrival is not None:
+            self._on_arrival()
+        if self._on_depth is not None:
+            self._on_depth(len(self))
+        self.listens = self._on_arrival is not None or self._on_depth is not None
 
-    def is_waiting(self, sender: Sender, number: int) -> bool:
-        """True if that message of *sender* is still to be handed out."""
-        return any(
-            entry.number == number and entry.sender is sender for entry in (*self._waiting, *self._by_key.values())
-        )
+    @property
+    def on_arrival(self) -> Callable[[], None] | None:
+        """Called at each message that is put in."""
+        return self._on_arrival
+
+    @on_arrival.setter
+    def on_arrival(self, hook: Callable[[], None] | None) -> None:
+        self._on_arrival = hook
+        self.listens = True
+
+    @property
+    def on_depth(self) -> Callable[[int], None] | None:
+        """Called with the number of messages that wait, when it has changed."""
+        return self._on_depth
+
+    @on_depth.setter
+    def on_depth(self, hook: Callable[[int], None] | None) -> None:
+        self._on_depth = hook
+        self.listens = True
 
     async def wait(self) -> None:
         """Wait until something arrives, or somebody calls `wake`."""
+        self.listens = True
         await self._readers.park()
 
     def wake(self) -> None:
         """Make the reader look again: it is to stop."""
         self._readers.unpark_all()
 
+    # ------------------------------------------------------------ taking out
+
+    def is_waiting(self, sender: Sender, number: int) -> bool:
+        """True if that message of *sender* is still to be handed out."""
+        return any(entry.number == number and entry.sender is sender for entry in self._not_handed_out())
+
+    def _not_handed_out(self) -> Iterator[Entry]:
+        """What waits, in the order in which it would be handed out now, and with the positions that it would get."""
+        yield from self._again
+        position = self.next_position
+        for lane in self._lanes:
+            for position, message in enumerate(lane, position):  # noqa: B020 - goes on where the other lane ended
+                yield Entry(position, *message)
+            position += len(lane) > 0
+
     def settle(self) -> None:
         """What was in hand is handled: the reader asks for more."""
         in_hand = self._in_hand
         if in_hand:
-            self.settled = in_hand[-1].position
+            first, messages = in_hand[-1]
+            self.settled = first + len(messages) - 1
             if self._crashes:
-                for entry in in_hand:
+                for entry in self.in_hand:
                     self._crashes.pop(entry.position, None)
             if self.keeps_handled:
                 self._handled.extend(in_hand)
+                self._kept += sum(len(messages) for _, messages in in_hand)
             self._in_hand = []
 
-    def take(self, at_most: int | None) -> list[Entry]:
+    def take(self, at_most: int | None) -> list[Any]:
         """Hand out up to *at_most* messages (None: all); they are in hand until `settle`."""
-        if self._by_key:
-            # A crashed reader's message is older than any update of its key, and comes first.
-            waiting = deque(self._waiting)
-            waiting.extend(self._by_key.values())
-        else:
-            waiting = self._waiting
-        if self._one_by_one_to and waiting and waiting[0].position <= self._one_by_one_to:
-            at_most = 1
-        if at_most is None or at_most >= len(waiting):
-            taken = list(waiting)
-            self._waiting = deque()
-            self._by_key = {}
-        else:
-            taken = [waiting.popleft() for _ in range(at_most)]
-            if self._by_key:
-                self._waiting = deque()
-                self._by_key = {(e.topic.name, e.topic.key(e.message) if e.topic.key else None): e for e in waiting}
-        self._in_hand = taken
+        taken: list[Any] = []
+        if self._again:
+            if self._again[0].position <= self._one_by_one_to:
+                at_most = 1
+            taken = self._take_again(at_most)
+        for lane in self._lanes:
+            if at_most is not None and len(taken) >= at_most:
+                break
+            for run in lane.take(None if at_most is None else at_most - len(taken)):
+                self._in_hand.append((self.next_position, run))
+                self.next_position += len(run)
+                taken += run.messages if type(run) is Batch else [message[1] for message in run]
+            self._seen_to = max(self._seen_to, self.next_position - 1)
+            lane.offer_room()
         self._delivered += len(taken)
-        if taken:
-            last = taken[-1].position
-            if taken[0].position <= self._seen_to:
-                self._redelivered += sum(entry.position <= self._seen_to for entry in taken)
-            self._seen_to = max(self._seen_to, last)
-        if self._senders:
-            self.offer_room()
+        if self._on_depth is not None:
+            self._on_depth(len(self))
+        return taken
+
+    def _take_again(self, at_most: int | None) -> list[Any]:
+        taken = []
+        for _ in range(len(self._again) if at_most is None else min(at_most, len(self._again))):
+            position, *message = self._again.popleft()
+            self._in_hand.append((position, [(message[0], message[1], message[2], message[3])]))
+            if position <= self._seen_to:
+                self._redelivered += 1
+            else:
+                self._seen_to = position
+            taken.append(message[1])
+        self._fit()
         return taken
 
     @property
     def in_hand(self) -> list[Entry]:
         """What the reader works on."""
-        return self._in_hand
+        return [entry for run in self._in_hand for entry in _entries(run)]
 
     # ------------------------------------------------------------ coming back
 
@@ -239,22 +267,22 @@ class Mailbox:
             to: The position of the state that the next reader gets; everything after it comes again.
                 None: its state was not saved, so only what was in hand comes again.
         """
-        again = deque(self._in_hand)
+        again = self.in_hand
         self._in_hand = []
         if crashed and len(again) == 1:
-            again = deque(self._count_crash(again[0]))
+            again = self._count_crash(again[0])
         elif crashed and again:
             self._one_by_one_to = max(self._one_by_one_to, again[-1].position)
         if to is not None:
-            while self._handled and self._handled[-1].position > to:
-                again.appendleft(self._handled.pop())
+            again = [*(entry for run in self._handled for entry in _entries(run) if entry.position > to), *again]
+            self._forget_handled(lambda position: position > to)
             self.settled = to
-        again.extend(self._waiting)
+        again += self._again
         if to is not None:
             # The state may be newer than what waits: a save was under way when an earlier reader came back older.
-            while again and again[0].position <= to:
-                again.popleft()
-        self._waiting = again
+            again = [entry for entry in again if entry.position > to]
+        self._again = deque(again)
+        self._fit()
 
     def _count_crash(self, entry: Entry) -> list[Entry]:
         crashes = self._crashes.get(entry.position, 0) + 1
@@ -266,40 +294,79 @@ class Mailbox:
         self._on_dead(entry)
         return []
 
+    def blame(self, crashes: Mapping[str, int]) -> None:
+        """What an earlier process counted, by origin, against messages that were restored; the third crash was the last."""
+        again = deque[Entry]()
+        for entry in self._again:
+            count = crashes.get(entry.origin, 0)
+            if count >= POISON_LIMIT:
+                self.dead_letters.append(entry.message)
+                self._on_dead(entry)
+                continue
+            if count:
+                self._crashes[entry.position] = count
+            again.append(entry)
+        self._again = again
+        self._fit()
+
+    def _forget_handled(self, is_forgotten: Callable[[int], bool]) -> None:
+        kept: deque[_Run] = deque()
+        for first, messages in self._handled:
+            left = [(p, message) for p, message in enumerate(messages, first) if not is_forgotten(p)]
+            if left:
+                kept.append((left[0][0], [message for _, message in left]))
+        self._handled = kept
+        self._kept = sum(len(messages) for _, messages in kept)
+
     def covered(self, position: int) -> None:
         """A save holds the state at *position*: what was handled up to there is never needed again."""
         handled = self._handled
-        while handled and handled[0].position <= position:
+        while handled:
+            first, messages = handled[0]
+            if first > position:
+                return
+            if first + len(messages) - 1 > position:
+                handled[0] = (position + 1, list(messages)[position + 1 - first :])
+                self._kept -= position + 1 - first
+                return
             handled.popleft()
+            self._kept -= len(messages)
 
     @property
     def kept(self) -> int:
         """How many handled messages wait for a save to cover them."""
-        return len(self._handled)
+        return self._kept
 
     def entries_after(self, position: int) -> Iterable[Entry]:
         """Everything after *position*, handled or not, in order: what a saved checkpoint holds."""
-        yield from (entry for entry in self._handled if entry.position > position)
-        yield from (entry for entry in self._in_hand if entry.position > position)
-        yield from self._waiting
+        for runs in (self._handled, self._in_hand):
+            yield from (entry for run in runs for entry in _entries(run) if entry.position > position)
+        yield from self._not_handed_out()
 
     def restore(self, entries: Iterable[Entry], *, settled: int, next_position: int) -> None:
         """Begin with what a saved checkpoint holds."""
-        self._waiting.extend(entries)
+        self._again.extend(entries)
         self.settled = settled
         # Messages after the save took higher positions; they may be stored elsewhere under these.
-        self.next_position = max(next_position, settled + 1, *(entry.position + 1 for entry in self._waiting))
+        self.next_position = max(next_position, settled + 1, *(entry.position + 1 for entry in self._again))
         self._seen_to = settled
+        self._fit()
 
     def statistics(self) -> MailboxStatistics:
         return MailboxStatistics(
             waiting=len(self),
             delivered=self._delivered,
-            dropped=self._dropped,
-            missed=self._missed,
+            dropped=self.dropped,
+            missed=self.missed,
             redelivered=self._redelivered,
             dead=len(self.dead_letters),
+            refused=self.refused,
         )
+
+
+def _entries(run: _Run) -> Iterator[Entry]:
+    first, messages = run
+    return (Entry(position, *message) for position, message in enumerate(messages, first))
 
 
 def mailbox_key(topics: tuple[Topic[Any], ...]) -> str:

@@ -69,7 +69,7 @@ class Subscription(Generic[T]):
         timer = await self._wait()
         if timer is not None:
             return cast("T", timer)
-        return cast("T", self._mailbox.take(1)[0].message)
+        return cast("T", self._mailbox.take(1)[0])
 
     def batches(self, max_size: int | None = None) -> AsyncIterator[Sequence[T]]:
         """Iterate over all that waits, at most *max_size* at a time; a `Timer` stands first in its batch.
@@ -130,5 +130,5 @@ class _Batches(AsyncIterator[Sequence[Any]]):
     async def __anext__(self) -> Sequence[Any]:
         subscription = self._subscription
         timer = await subscription._wait()
-        taken = [entry.message for entry in subscription._mailbox.take(self._max_size)]
+        taken = subscription._mailbox.take(self._max_size)
         return [timer, *taken] if timer is not None else taken

@@ -41,12 +41,20 @@ class Topic(Generic[T]):
         key: What a message is about (an instrument, an order id), for CONFLATE and *latest*.
         latest: Hand a new mailbox the newest message of each key (without *key*: the newest).  A new reader of an
             old one gets them again as well, unless its state is saved with its position.
+        urgent: Messages that reduce risk, such as cancels: in every inbox they stand before ordinary ones, and have
+            a *capacity* of their own, so that neither a queue nor a full mailbox delays them.
     """
 
-    __slots__ = ("key", "latest", "message_type", "name")
+    __slots__ = ("key", "latest", "message_type", "name", "urgent")
 
     def __init__(
-        self, name: str, message_type: type[T], *, key: Callable[[T], Any] | None = None, latest: bool = False
+        self,
+        name: str,
+        message_type: type[T],
+        *,
+        key: Callable[[T], Any] | None = None,
+        latest: bool = False,
+        urgent: bool = False,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f"a topic has a name that is not empty, got {name!r}")
@@ -58,6 +66,7 @@ class Topic(Generic[T]):
         self.message_type = message_type
         self.key = key
         self.latest = latest
+        self.urgent = urgent
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r}, {self.message_type.__name__})"
@@ -85,6 +94,7 @@ class MailboxStatistics:
         missed: Messages dropped because the reader was parked or suspended.
         redelivered: Messages handed out again after a crash or a restart.
         dead: Messages put aside after three crashes.
+        refused: Messages that found it full, and were told so to their sender.
     """
 
     waiting: int
@@ -93,6 +103,7 @@ class MailboxStatistics:
     missed: int
     redelivered: int
     dead: int
+    refused: int = attrs.field(default=0, kw_only=True, eq=False)  # came later; equality is that of the others
 
 
 class Sender:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,6 +45,7 @@ class Context:
         child = incarnation.child
         self._incarnation = incarnation
         self._child = child
+        self._bus = child.tree.bus
         self.name: str = child.name
         self.path: str = child.path
         self.scope: ModeScope = child.scope
@@ -129,7 +130,7 @@ class Context:
 
         Trio checkpoint: never.
         """
-        self._child.tree.bus.publish(topic, message, self._incarnation.sender)
+        self._bus.publish(topic, message, self._incarnation.sender)
 
     @trio.lowlevel.enable_ki_protection
     async def send(self, topic: Topic[T], message: T) -> None:
@@ -142,6 +143,23 @@ class Context:
         Cancellation: the message is in no mailbox.
         """
         await self._child.tree.bus.send(topic, message, self._incarnation.sender)
+
+    @trio.lowlevel.enable_ki_protection
+    async def send_all(self, topic: Topic[T], messages: Sequence[T]) -> None:
+        """Put *messages* into every mailbox of *topic*, in their order, as fast as the BLOCK ones have room.
+
+        What ``batches()`` is for reading: one Trio checkpoint, and one step for all that there is room for.  With no
+        message it only yields.
+
+        Raises:
+            MailboxFullError: a REJECT mailbox was full; all others have the message, those before it are sent, those
+                after it are not.
+            TypeError: one of them is not what the topic carries; nothing was sent.
+
+        Trio checkpoint: always.
+        Cancellation: only while it waits for room; what there was room for before is sent.
+        """
+        await self._child.tree.bus.send_all(topic, messages, self._incarnation.sender)
 
     @uninterrupted
     @contextlib.asynccontextmanager

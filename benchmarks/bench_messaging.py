@@ -1,0 +1,210 @@
+"""What a message costs from a feed over a strategy to a sink, against plain function calls and Trio's channels.
+
+Each stage makes an object for the next one, as it would in a service.  Ours keep positions, hold what is in hand until the
+reader asks for more, and would deliver it again after a crash; the rivals do none of that.
+"""
+
+import gc
+import time
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from benchmarks._report import Report
+from genesis_trio import Context, Restart, Topic, open_supervisor
+
+MESSAGES = 100_000
+NAIVE_MESSAGES = 10_000
+REPEATS = 5
+CAPACITY = 1024
+CHUNK = 500  # what the feed reads at once
+
+
+@attrs.frozen
+class Tick:
+    number: int
+    price: float
+
+
+@attrs.frozen
+class Signal:
+    number: int
+    price: float
+
+
+TICKS = Topic("ticks", Tick)
+SIGNALS = Topic("signals", Signal)
+
+
+def tick(number: int) -> Tick:
+    return Tick(number, 1.0)
+
+
+def decide(given: Tick) -> Signal:
+    return Signal(given.number, given.price)
+
+
+class Sink:
+    """The last stage: it counts, and says when it has everything."""
+
+    def __init__(self, messages: int) -> None:
+        self.left = messages
+        self.all_there = trio.Event()
+
+    def take(self, signal: Signal) -> None:
+        self.left -= 1
+        if not self.left:
+            self.all_there.set()
+
+
+# ------------------------------------------------------------------ rivals
+
+
+async def plain_calls(messages: int) -> None:
+    sink = Sink(messages)
+    for number in range(messages):
+        sink.take(decide(tick(number)))
+
+
+async def awaited_calls(messages: int) -> None:
+    sink = Sink(messages)
+
+    async def feed(number: int) -> Tick:
+        return tick(number)
+
+    async def strategy(given: Tick) -> Signal:
+        return decide(given)
+
+    for number in range(messages):
+        sink.take(await strategy(await feed(number)))
+
+
+async def naive_channels(messages: int) -> None:
+    sink = Sink(messages)
+    send_tick, receive_tick = trio.open_memory_channel[Tick](CAPACITY)
+    send_signal, receive_signal = trio.open_memory_channel[Signal](CAPACITY)
+
+    async def feed() -> None:
+        async with send_tick:
+            for number in range(messages):
+                await send_tick.send(tick(number))
+
+    async def strategy() -> None:
+        async with receive_tick, send_signal:
+            async for given in receive_tick:
+                await send_signal.send(decide(given))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed)
+        nursery.start_soon(strategy)
+        async for signal in receive_signal:
+            sink.take(signal)
+
+
+# ------------------------------------------------------------------ ours
+
+
+async def pipeline(
+    messages: int,
+    feed: Callable[[Context, int], Awaitable[None]],
+    strategy: Callable[[Context], Awaitable[None]],
+    sink: Callable[[Context, Sink], Awaitable[None]],
+) -> None:
+    end = Sink(messages)
+
+    async def source(ctx: Context) -> None:
+        ctx.ready()
+        await feed(ctx, messages)
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(sink, end, name="sink")
+        await desk.start(strategy, name="strategy")
+        await desk.start(source, name="feed", restart=Restart.TRANSIENT)  # it has an end
+        await end.all_there.wait()
+        await desk.stop()
+
+
+async def feed_one_by_one(ctx: Context, messages: int) -> None:
+    for number in range(messages):
+        await ctx.send(TICKS, tick(number))
+
+
+async def strategy_one_by_one(ctx: Context) -> None:
+    async with ctx.subscribe(TICKS, capacity=CAPACITY) as ticks:
+        ctx.ready()
+        async for given in ticks:
+            await ctx.send(SIGNALS, decide(given))
+
+
+async def sink_one_by_one(ctx: Context, sink: Sink) -> None:
+    async with ctx.subscribe(SIGNALS, capacity=CAPACITY) as signals:
+        ctx.ready()
+        async for signal in signals:
+            sink.take(signal)
+
+
+async def feed_publishing(ctx: Context, messages: int) -> None:
+    for first in range(0, messages, CHUNK):
+        for number in range(first, min(first + CHUNK, messages)):
+            ctx.publish(TICKS, tick(number))
+        await trio.lowlevel.checkpoint()
+
+
+async def strategy_publishing(ctx: Context) -> None:
+    async with ctx.subscribe(TICKS, capacity=8 * CAPACITY) as ticks:
+        ctx.ready()
+        async for batch in ticks.batches():
+            for given in batch:
+                ctx.publish(SIGNALS, decide(given))
+
+
+async def sink_batches(ctx: Context, sink: Sink) -> None:
+    async with ctx.subscribe(SIGNALS, capacity=8 * CAPACITY) as signals:
+        ctx.ready()
+        async for batch in signals.batches():
+            for signal in batch:
+                sink.take(signal)
+
+
+async def feed_all(ctx: Context, messages: int) -> None:
+    for first in range(0, messages, CHUNK):
+        await ctx.send_all(TICKS, [tick(number) for number in range(first, min(first + CHUNK, messages))])
+
+
+async def strategy_all(ctx: Context) -> None:
+    async with ctx.subscribe(TICKS, capacity=CAPACITY) as ticks:
+        ctx.ready()
+        async for batch in ticks.batches():
+            await ctx.send_all(SIGNALS, [decide(given) for given in batch])
+
+
+def ours(*stages: Callable[..., Awaitable[None]]) -> Callable[[int], Awaitable[None]]:
+    async def run(messages: int) -> None:
+        await pipeline(messages, *stages)
+
+    return run
+
+
+def measure(run: Callable[[int], Awaitable[None]], messages: int) -> list[float]:
+    """Nanoseconds of processor time for each message, so that other programs disturb less; making the tree is part of it."""
+    found = []
+    for _ in range(REPEATS):
+        gc.collect()
+        gc.freeze()  # what the other rows left is not to be looked at here
+        begin = time.process_time_ns()
+        trio.run(run, messages)
+        found.append((time.process_time_ns() - begin) / messages)
+        gc.unfreeze()
+    return found
+
+
+if __name__ == "__main__":
+    report = Report("One message through three stages", unit="nanoseconds", baseline="plain calls")
+    report.add("plain calls", measure(plain_calls, MESSAGES))
+    report.add("awaited calls", measure(awaited_calls, MESSAGES))
+    report.add("Trio channels, naive", measure(naive_channels, NAIVE_MESSAGES))
+    report.add("send() and async for", measure(ours(feed_one_by_one, strategy_one_by_one, sink_one_by_one), NAIVE_MESSAGES))
+    report.add("publish() and batches()", measure(ours(feed_publishing, strategy_publishing, sink_batches), MESSAGES))
+    report.add("send_all() and batches()", measure(ours(feed_all, strategy_all, sink_batches), MESSAGES))
+    report.print()

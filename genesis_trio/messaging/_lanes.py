@@ -1,0 +1,218 @@
+"""Where messages wait: one lane for the ordinary messages of a mailbox, and one for the urgent ones.
+
+A message that waits is a plain tuple, or one of a `Batch`, and has no position yet; it gets one when it is handed out.  So an urgent
+message overtakes, positions still grow in the order in which messages are handled, and putting one in costs little.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from genesis_trio.messaging.topic import Overflow, Sender, Topic
+
+if TYPE_CHECKING:
+    from genesis_trio.messaging.mailbox import Mailbox
+
+__all__ = ["Batch", "Lane", "Message", "NewestLane"]
+
+#: Topic, message, sender, and the sender's count.  A sender known only by name (restored from disk) is a plain string.
+Message = tuple[Topic[Any], Any, Sender | str, int]
+
+
+class Batch:
+    """Messages that were sent in one step, of one topic and one sender: one object, however many they are.
+
+    Tuples of their own would cost more to make, and to be looked at by the garbage collector, than all the rest of a
+    message's way (benchmarks/bench_messaging.py).
+    """
+
+    __slots__ = ("first", "messages", "sender", "topic")
+
+    def __init__(self, topic: Topic[Any], messages: Sequence[Any], sender: Sender | str, first: int) -> None:
+        self.topic = topic
+        self.messages = messages
+        self.sender = sender
+        self.first = first
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def __iter__(self) -> Iterator[Message]:
+        topic, sender = self.topic, self.sender
+        return ((topic, message, sender, number) for number, message in enumerate(self.messages, self.first))
+
+    def split(self, at: int) -> "tuple[Batch, Batch]":
+        """The first *at* of them, and the others."""
+        return (
+            Batch(self.topic, self.messages[:at], self.sender, self.first),
+            Batch(self.topic, self.messages[at:], self.sender, self.first + at),
+        )
+
+
+class Lane:
+    """Messages in the order of their arrival: BLOCK, REJECT and DROP_OLDEST."""
+
+    __slots__ = ("_full_at", "_senders", "_size", "_waiting", "mailbox")
+
+    def __init__(self, mailbox: "Mailbox") -> None:
+        self.mailbox = mailbox
+        self._waiting: deque[Message | Batch] = deque()
+        self._size = 0
+        self._full_at = 0
+        self._senders = trio.lowlevel.ParkingLot()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Message]:
+        for item in self._waiting:
+            if type(item) is tuple:
+                yield item
+            else:
+                assert isinstance(item, Batch)
+                yield from item
+
+    # ------------------------------------------------------------ room
+
+    @property
+    def makes_wait(self) -> bool:
+        """True where a sender waits for room."""
+        return self.mailbox.overflow is Overflow.BLOCK
+
+    @property
+    def room(self) -> int:
+        """How many more messages are taken before one is refused, or another one dropped."""
+        return self._full_at - self._size
+
+    def refuses(self) -> bool:
+        """True if the next `put` is refused; a sender may wait for that to end."""
+        mailbox = self.mailbox
+        return mailbox.holds_back and mailbox.overflow.keeps_all and self._size >= self._full_at
+
+    def fit(self, full_at: int) -> None:
+        """So many may wait from now on."""
+        self._full_at = full_at
+        self.offer_room()
+
+    async def wait_room(self) -> None:
+        """Wait, in the order of arrival, until a message could be put in; may return a little too early."""
+        await self._senders.park()
+
+    def has_waiting_senders(self) -> bool:
+        return bool(self._senders)
+
+    def offer_room(self) -> None:
+        """Wake as many senders as there is room for."""
+        senders = self._senders
+        if senders:
+            room = self.room if self.mailbox.holds_back else len(senders)
+            if room > 0:
+                senders.unpark(count=room)
+
+    # ------------------------------------------------------------ in and out
+
+    def put(self, message: Message) -> bool:
+        """Add a message; False if it was refused."""
+        if self._size >= self._full_at and not self._make_room():
+            return False
+        self._size += 1
+        self._waiting.append(message)
+        if self.mailbox.listens:
+            self.mailbox.arrived()
+        return True
+
+    def put_batch(self, batch: Batch) -> None:
+        """Add messages for which there is room, or which may push others out."""
+        if len(batch) <= self.room:
+            self._size += len(batch)
+            self._waiting.append(batch)
+            if self.mailbox.listens:
+                self.mailbox.arrived()
+        else:
+            for message in batch:
+                self.put(message)
+
+    def _make_room(self) -> bool:
+        mailbox = self.mailbox
+        if not mailbox.holds_back:
+            mailbox.missed += 1
+        elif mailbox.overflow is Overflow.DROP_OLDEST:
+            mailbox.dropped += 1
+        else:
+            mailbox.refused += 1
+            return False
+        if not mailbox.drop_first(self):
+            self.take(1)
+        return True
+
+    def take(self, at_most: int | None) -> list[list[Message] | Batch]:
+        """Hand out up to *at_most* messages (None: all), in runs."""
+        waiting = self._waiting
+        left = self._size if at_most is None else min(at_most, self._size)
+        self._size -= left
+        runs: list[list[Message] | Batch] = []
+        while left:
+            item = waiting.popleft()
+            if type(item) is tuple:
+                run = [item]
+                while len(run) < left and waiting and type(waiting[0]) is tuple:
+                    run.append(waiting.popleft())  # type: ignore[arg-type]
+                runs.append(run)
+                left -= len(run)
+            else:
+                assert isinstance(item, Batch)
+                if len(item) > left:
+                    item, rest = item.split(left)
+                    waiting.appendleft(rest)
+                runs.append(item)
+                left -= len(item)
+        return runs
+
+
+class NewestLane(Lane):
+    """The newest message of each key, in the order of the last updates: CONFLATE."""
+
+    __slots__ = ("_by_key",)
+
+    def __init__(self, mailbox: "Mailbox") -> None:
+        super().__init__(mailbox)
+        self._by_key: dict[Any, Message] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self._by_key.values())
+
+    def put(self, message: Message) -> bool:
+        topic = message[0]
+        assert topic.key is not None  # looked at when the mailbox was opened
+        mailbox, by_key = self.mailbox, self._by_key
+        key = (topic.name, topic.key(message[1]))
+        if by_key.pop(key, None) is not None:
+            mailbox.dropped += 1
+        elif len(by_key) >= mailbox.capacity:
+            del by_key[next(iter(by_key))]
+            if mailbox.holds_back:
+                mailbox.dropped += 1
+            else:
+                mailbox.missed += 1
+        by_key[key] = message
+        if mailbox.listens:
+            mailbox.arrived()
+        return True
+
+    def put_batch(self, batch: Batch) -> None:
+        for message in batch:
+            self.put(message)
+
+    def take(self, at_most: int | None) -> list[list[Message] | Batch]:
+        by_key = self._by_key
+        if at_most is None or at_most >= len(by_key):
+            taken = list(by_key.values())
+            by_key.clear()
+        else:
+            taken = [by_key.pop(next(iter(by_key))) for _ in range(at_most)]
+        return [taken] if taken else []
