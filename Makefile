@@ -33,7 +33,7 @@ help:
 	@:
 
 demo:
-	$(RUN) data -m genesis_trio.demo $(ARGS)
+	$(RUN) demo,data -m genesis_trio.demo $(ARGS)
 
 test:
 	$(RUN) dev -m pytest --numprocesses=auto --cov --cov-report=term:skip-covered $(ARGS)
