@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -34,13 +35,16 @@ def play_seeds(market: Market, entries: Sequence[Entry], seeds: Sequence[int]) -
     recording = read_instants(market.capture or find_capture())
     _work = (market, tuple(entries), list(takewhile(lambda instant: instant.at < ends, recording)))
     _draw(seeds[0])  # what does not fit is said before anything starts
-    if len(seeds) == 1:
-        yield _play(seeds[0])
-        return
-    # Forked before there is a loop or a thread, so that the market is shared; Ctrl-C is for us alone.
-    context = multiprocessing.get_context("fork")
-    with context.Pool(min(len(seeds), os.cpu_count() or 1), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.imap(_play, seeds)
+    # The folder is ours, so that it goes even when a worker is ended in the middle.
+    with tempfile.TemporaryDirectory(prefix="genesis-demo-") as place:
+        play = partial(_play, Path(place))
+        if len(seeds) == 1:
+            yield play(seeds[0])
+            return
+        # Forked before there is a loop or a thread, so that the market is shared; Ctrl-C is for us alone.
+        context = multiprocessing.get_context("fork")
+        with context.Pool(min(len(seeds), os.cpu_count() or 1), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+            yield from pool.imap(play, seeds)
 
 
 def _draw(seed: int) -> tuple[Fault, ...]:
@@ -48,9 +52,9 @@ def _draw(seed: int) -> tuple[Fault, ...]:
     return draw_plan(entries, seed=seed, window=market.seconds)
 
 
-def _play(seed: int) -> tuple[int, Recording]:
+def _play(place: Path, seed: int) -> tuple[int, Recording]:
     market, _, instants = _work
-    with tempfile.TemporaryDirectory(prefix="genesis-demo-") as folder:
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         recording = play_simulated(
             instants,
             _draw(seed),

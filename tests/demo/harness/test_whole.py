@@ -1,12 +1,11 @@
 """The whole demonstration: real venues, real desks, real faults, on a small market made by hand."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
 
-from demo.exchange.made_capture import order_row, trade_row, write_capture
+from demo.harness.wave import write_wave
 from genesis_trio.demo.harness.cli import main
 
 pytestmark = pytest.mark.slow  # four processes and real time
@@ -38,23 +37,6 @@ MONEY = {
     "every fault of the plan took effect",
     "the desk ends only when it is told to or killed",
 }
-
-
-def write_wave(folder: Path, seconds: int) -> Path:
-    """A market that goes up and down like a wave, with somebody who buys and somebody who sells each second."""
-    orders, trades = [], []
-    for second in range(seconds):
-        at, price = second * 1000, 1000 + round(20 * math.sin(second / 15))
-        for side, offset in (("bid", -1), ("ask", 1)):
-            name = f"{side}{second}"
-            orders.append(order_row(name, at, price + offset, 2.0, "created", side))
-            if second:
-                last = 1000 + round(20 * math.sin((second - 1) / 15)) + offset
-                orders.append(order_row(f"{side}{second - 1}", at, last, 2.0, "deleted", side))
-            if second % 2 == (side == "bid"):
-                taker = "sell" if side == "bid" else "buy"
-                trades.append(trade_row(f"t{second}", at + 500, price + offset, 2.5, taker))
-    return write_capture(folder, orders, trades)
 
 
 def test_demo_with_real_processes_loses_and_doubles_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
