@@ -154,13 +154,18 @@ def test_signal_in_another_thread_is_somebody_elses():
 def test_signal_breaks_code_that_blocks_the_loop():
     """When the loop has not heard of Ctrl-C for a second, the next one is raised in the code that blocks it."""
 
+    reached = []
+
     async def blocking(ctx):
         ctx.ready()
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # too soon: it may hear yet
+        reached.append("still here")
         time.sleep(1.1)  # blocks the loop on purpose, longer than the limit
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("not reached")
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(run_service, Service("desk", [ChildSpec(blocking, name="a")], store="memory:"))
+
+    assert reached == ["still here"]
