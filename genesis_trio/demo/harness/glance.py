@@ -7,10 +7,11 @@ __all__ = ["Glance"]
 
 
 class Glance:
-    """Samples one side as time goes on, by the same rule as the measurement afterwards."""
+    """Samples one side of a market of *seconds* as time goes on, by the same rule as the measurement afterwards."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, seconds: float) -> None:
         self.recorder = recorder
+        self._seconds = seconds
         self.states: list[State] = []
 
     def advance(self, now: float) -> None:
@@ -18,7 +19,8 @@ class Glance:
         opened = self.recorder.opened
         if opened is None:
             return
-        while (at := opened + SILENCE + len(self.states) * SAMPLE) <= now:
+        ends = opened + self._seconds - SAMPLE / 2
+        while (at := opened + SILENCE + len(self.states) * SAMPLE) <= min(now, ends):
             # The newest sign of life may be younger than the sample; for a look that does not matter.
             last = self.recorder.alive[-1] if self.recorder.alive else None
             self.states.append(State.VENUE_DOWN if self.recorder.venue_is_down else look(last, at))

@@ -48,7 +48,7 @@ class PlainLines:
 
     async def follow(self, recorders: Sequence[Recorder], seconds: float) -> None:
         """Say when the market opens, which faults take effect, and when a side goes and comes back."""
-        glances = [Glance(recorder) for recorder in recorders]
+        glances = [Glance(recorder, seconds) for recorder in recorders]
         said = [0] * len(glances)
         states: list[State] = [State.UP] * len(glances)
         since = [0.0] * len(glances)
@@ -85,7 +85,7 @@ class RichView:
         """Draw it four times a second; leave the terminal as it was."""
         from rich.live import Live
 
-        glances = [Glance(recorder) for recorder in recorders]
+        glances = [Glance(recorder, seconds) for recorder in recorders]
         # Drawn from here, so that there is no thread; wiped at the end, where the summary follows.
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while True:

@@ -238,7 +238,7 @@ def alive(each: Recorder, at: float) -> None:
 def test_glance_samples_by_the_rule_of_the_measurement() -> None:
     """Up with a sign of life within half a second, down without, neither while the venue is down."""
     seen = recorder()
-    glance = Glance(seen)
+    glance = Glance(seen, 1.5)
     glance.advance(99.0)
     assert (glance.state, glance.availability) == (None, None)
 
@@ -249,6 +249,8 @@ def test_glance_samples_by_the_rule_of_the_measurement() -> None:
     seen.venue_went_down(101.05)
     glance.advance(101.2)
     assert (glance.state, glance.availability) == (State.VENUE_DOWN, 0.5)
+    glance.advance(110.0)
+    assert len(glance.states) == 10  # to the close, and not on
 
 
 @pytest.fixture
@@ -307,7 +309,7 @@ async def test_rich_view_fits_and_leaves_nothing(
             nursery.start_soon(RichView(console).follow, [seen, other], 20.0)
 
     plain = Console(width=width, color_system=None, file=io.StringIO(), record=True)
-    glances = [Glance(seen), Glance(other)]
+    glances = [Glance(seen, 20.0), Glance(other, 20.0)]
     other.opened = seen.opened
     for glance in glances:
         glance.advance(trio.current_time())
