@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Callable, Sequence
 
+from genesis_trio.cli.checkpoints import add_checkpoints, add_journal
+
 __all__ = ["LEVELS", "ORDERS", "parse"]
 
 LEVELS = ("info", "warning", "error")
@@ -91,6 +93,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             sub.add_argument("--by", default="operator", help="who does it (default: operator)")
         if name == "checkpoint":
             sub.add_argument("--label", help="a name by which it is kept, and can be restored")
+    add_checkpoints(command("checkpoints", "look at a store that no service holds", "checkpoints", "carry_out"))
+    add_journal(command("journal", "look at the journal of a store that no service holds", "checkpoints", "carry_out"))
     demo = command("demo", "run the demonstration", "serve", "demo")
     demo.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser.parse_args(argv)
