@@ -3,9 +3,10 @@
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -13,6 +14,7 @@ import trio
 from genesis_trio._interrupts import uninterrupted
 from genesis_trio._runtime import utcnow
 from genesis_trio.errors import StoreError
+from genesis_trio.messaging.pump import ItemSink, ItemSource, pump_stream, receiver_of, sender_of
 from genesis_trio.messaging.requests import Request, RequestReader
 from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.messaging.topic import Overflow, Topic
@@ -160,6 +162,53 @@ class Context:
         Cancellation: only while it waits for room; what there was room for before is sent.
         """
         await self._child.tree.bus.send_all(topic, messages, self._incarnation.sender)
+
+    async def pump(
+        self,
+        source: "Subscription[Any] | ItemSource | AsyncIterable[Any]",
+        target: "Topic[Any] | ItemSink",
+        *,
+        convert: Callable[[Any], Any] | None = None,
+    ) -> int:
+        """Move items from *source* to *target*, one after the other, until the source ends or the component is to stop.
+
+        This is how the streams of other libraries meet mailboxes: Trio's channels, anyio's object streams, and anything
+        with the same methods.  From a subscription, an item is in hand until *target* has taken it, so that it comes again
+        after a crash.  Into a topic, it waits for room like `send`.  Each item counts as progress, like `heartbeat`.
+
+        Args:
+            source: A subscription, an object with ``async def receive()``, or what can be iterated over.
+            target: A topic, or an object with ``async def send(item)``.  Neither is closed here.
+            convert: A function of an item that gives what is put into *target*, or None for an item to be left out.
+
+        Returns:
+            How many items *target* got.
+
+        Raises:
+            Exception: what *source*, *target* or *convert* raised, bare.
+
+        Trio checkpoint: always, if *source* has one.
+        Cancellation: passes; an item that came from a stream and is in no mailbox yet is lost with it.
+        """
+        put_into = partial(self.send, target) if isinstance(target, Topic) else sender_of(target)
+        moved = 0
+
+        async def put(item: Any) -> None:
+            nonlocal moved
+            if convert is not None:
+                item = convert(item)
+                if item is None:
+                    return
+            await put_into(item)
+            moved += 1
+            self.heartbeat()
+
+        if isinstance(source, Subscription):
+            async for item in source:
+                await put(item)
+        else:
+            await pump_stream(receiver_of(source), put, self.wait_stopping)
+        return moved
 
     @uninterrupted
     @contextlib.asynccontextmanager
