@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from genesis_trio import Component, ConfigError, PluginError, Service
+from genesis_trio import CheckpointPolicy, Component, ConfigError, PluginError, Service
 from genesis_trio.cli import main
 from genesis_trio.service.plugins import load_component
 
@@ -76,7 +76,8 @@ def test_from_toml_tells_every_error_at_once(tmp_path):
             "the required key children[1].name is missing",
             "children[1].requires[1] is 2, but must be a text",
             "children[1].criticality is 'critcal', but must be one of optional, essential, critical (did you mean 'critical'?)",
-            "unknown key children[1].checkpoint.evry (did you mean 'every'?); allowed are: every, messages, bytes, keep",
+            "unknown key children[1].checkpoint.evry (did you mean 'every'?); allowed are: "
+            + ", ".join(field.name for field in attrs.fields(CheckpointPolicy)),
         ]
     )
 
