@@ -20,6 +20,7 @@ from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.messaging.topic import Overflow, Topic
 from genesis_trio.modes import ModeScope
 from genesis_trio.policies._outcome import RetryRule
+from genesis_trio.supervision._depth import watch_depth
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -219,6 +220,7 @@ class Context:
         overflow: Overflow = Overflow.BLOCK,
         every: float | None = None,
         max_age: float | None = None,
+        max_depth: int | None = None,
     ) -> AsyncIterator[Subscription[Any]]:
         """One inbox for the messages of *topics*, in the order of their arrival.
 
@@ -231,6 +233,8 @@ class Context:
             overflow: What happens to one more.
             every: Seconds between `Timer` items; None: none.
             max_age: Seconds without a message after which the component counts as failing; None: never.
+            max_depth: How many messages may wait before the component counts as failing, until no more than half as many
+                do; smaller than *capacity*.  None: any number.
 
         Raises:
             ValueError: the component has a subscription to one of the topics already.
@@ -248,13 +252,17 @@ class Context:
         for what, seconds in (("every", every), ("max_age", max_age)):
             if seconds is not None and not 0 < seconds < math.inf:
                 raise ValueError(f"{what} is in seconds, positive and finite, or None, got {seconds!r}")
+        if max_depth is not None and (isinstance(max_depth, bool) or not isinstance(max_depth, int)):
+            raise TypeError(f"max_depth is a number of messages, or None, got {max_depth!r}")
+        if max_depth is not None and not 1 <= max_depth < capacity:
+            raise ValueError(f"max_depth is at least 1 and below capacity={capacity}, got {max_depth!r}")
         await trio.lowlevel.checkpoint()
         incarnation = self._incarnation
         mailbox = self._child.open_mailbox(topics, capacity=capacity, overflow=overflow)
         subscription: Subscription[Any] = Subscription(mailbox, incarnation, every=every)
         incarnation.open(subscription)
         try:
-            with self._child.watch_age(mailbox, max_age):
+            with self._child.watch_age(mailbox, max_age), watch_depth(incarnation, mailbox, max_depth):
                 yield subscription
             mailbox.settle()  # it left by itself: what it had in hand is done
         finally:
