@@ -114,6 +114,7 @@ async def _list(inspector: "Inspector", arguments: argparse.Namespace) -> Answer
         when = info.created_at.isoformat(sep=" ", timespec="seconds")
         what = f"{len(info.components)} components, {info.size} bytes"
         lines.append(f"{info.id}  {when}  {info.reason:<8}  {info.mode.name:<9}  {what}{label}")
+        lines += [f"  {component} violates an invariant: {why}" for component, why in sorted(info.violations.items())]
     if not infos:
         lines.append("nothing is saved")
     return 0, {"promise": str(promise), "checkpoints": [describe(info) for info in infos]}, lines

@@ -24,7 +24,8 @@ def find_cut(ledger: Ledger, to: str | datetime, *, by_label: bool = True) -> Cu
     if isinstance(to, datetime):
         if to.tzinfo is None:
             raise ValueError(f"a point in time needs its time zone, got {to!r}")
-        found = next((cut for cut in newest_first if cut.created_at <= to), None)
+        # Who names a time has not looked at the checkpoint that it finds.
+        found = next((cut for cut in newest_first if cut.created_at <= to and not cut.violations), None)
     elif isinstance(to, str):
         found = next((cut for cut in newest_first if cut.id == to), None)
         if found is None and by_label:

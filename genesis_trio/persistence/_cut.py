@@ -62,6 +62,7 @@ class Cut:
     code_version: str
     stall: float
     parts: Mapping[str, CutPart]
+    violations: Mapping[str, str] = attrs.Factory(dict)
 
     @property
     def id(self) -> str:
@@ -92,6 +93,7 @@ class Cut:
             journal={name: part.journal for name, part in parts.items()},
             code_version=self.code_version,
             stall=self.stall,
+            violations=self.violations,
         )
 
     def pack(self) -> bytes:
@@ -112,7 +114,7 @@ class Cut:
                 "lineage": pack_lineage(part.lineage).hex(),
             }
 
-        fields = {
+        fields: dict[str, object] = {
             "number": self.number,
             "commit": self.commit,
             "created_at": self.created_at.isoformat(),
@@ -123,6 +125,8 @@ class Cut:
             "stall": self.stall,
             "parts": {name: part_fields(part) for name, part in sorted(self.parts.items())},
         }
+        if self.violations:
+            fields["violations"] = dict(sorted(self.violations.items()))
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
@@ -156,6 +160,7 @@ class Cut:
             code_version=fields["code_version"],
             stall=fields["stall"],
             parts={name: part(each) for name, each in fields["parts"].items()},
+            violations=fields.get("violations", {}),
         )
 
 

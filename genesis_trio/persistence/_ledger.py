@@ -283,13 +283,18 @@ class Ledger:
             if incident.concerns(component) and incident.commit >= since and incident.records != 0
         ]
 
-    def usable_cuts(self, component: str) -> Iterator[Cut]:
-        """Saved checkpoints with a part of *component*, newest first, without those that a rewind made void."""
+    def usable_cuts(self, component: str, *, violated: bool = False) -> Iterator[Cut]:
+        """Saved checkpoints with a part of *component*, newest first, without those that a rewind made void.
+
+        With *violated* also those in which it violates an invariant.
+        """
         head = self.heads.get(component)
         lineage = head.lineage if head is not None else ()
         for number in sorted(self.cuts, reverse=True):
             cut = self.cuts[number]
-            if component in cut.parts and not any(void.voids_cut(number) for void in lineage):
+            if component not in cut.parts or any(void.voids_cut(number) for void in lineage):
+                continue
+            if violated or component not in cut.violations:
                 yield cut
 
     # -- keys and effects

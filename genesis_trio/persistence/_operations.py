@@ -5,6 +5,7 @@ loop again.  ``prove`` and ``plan`` raise for this operation alone; the others o
 """
 
 import contextlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Any
 import attrs
 
 from genesis_trio.errors import CorruptError, StoreError
+from genesis_trio.events import describe_error
 from genesis_trio.modes import Mode
 from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut
 from genesis_trio.persistence._draft import Draft
@@ -231,6 +233,7 @@ class SaveCut(Operation):
     created_at: datetime
     code_version: str
     outcome: Any = None
+    violations: dict[str, str] = attrs.Factory(dict)
     uses_reserve = True
 
     def __attrs_post_init__(self) -> None:
@@ -238,7 +241,9 @@ class SaveCut(Operation):
 
     def prove(self) -> None:
         for each in self.parts:
-            each.prove()
+            violation = find_violation(each.prove())
+            if violation is not None:
+                self.violations[each.part.component] = violation
 
     def plan(self, draft: Draft) -> None:
         chains = {}
@@ -281,8 +286,25 @@ class SaveCut(Operation):
             code_version=self.code_version,
             stall=self.stall,
             parts=saved,
+            violations=self.violations,
         )
         draft.add_cut(self.outcome)
+
+
+def find_violation(state: Any) -> str | None:
+    """What ``state.check_invariants()`` raises, in words; None without such a method, or when all is well."""
+    check = getattr(state, "check_invariants", None)
+    if not callable(check):
+        return None
+    try:
+        found = check()
+    except Exception as error:
+        return describe_error(error)
+    if found is None:
+        return None
+    if inspect.iscoroutine(found):
+        found.close()
+    return f"check_invariants() returned {type(found).__name__}; it is a plain function that raises what is wrong"
 
 
 @attrs.define(eq=False)

@@ -31,6 +31,8 @@ class CheckpointInfo:
         journal: Component to the last journal sequence that its state includes.
         code_version: The code that wrote it.
         stall: Seconds for which the event loop stood still for the cut.
+        violations: Component to what its ``check_invariants()`` said of the state.  Such a state is kept to be looked at,
+            and is restored only by somebody who names this very checkpoint.
     """
 
     id: str
@@ -46,6 +48,7 @@ class CheckpointInfo:
     journal: Mapping[str, int]
     code_version: str
     stall: float
+    violations: Mapping[str, str] = attrs.Factory(dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +60,7 @@ class Restored(Generic[StateT]):
     Attributes:
         state: The state, of the class that was asked for.
         info: Where it comes from.
-        fell_back_from: Ids of newer saved checkpoints that were damaged, newest first.
+        fell_back_from: Ids of newer saved checkpoints that were damaged or violate an invariant, newest first.
         lost: Acknowledged records that neither this state nor the journal after it holds; None when that
             cannot be known.
     """
@@ -78,7 +81,7 @@ class Loaded(Generic[StateT]):
         inbox: The mailboxes of the part.
         journal: The last sequence that the state includes.
         replayed: How many records were applied.
-        fell_back_from: Ids of newer saved checkpoints that were damaged, newest first.
+        fell_back_from: Ids of newer saved checkpoints that were damaged or violate an invariant, newest first.
         lost: Acknowledged records that could not be recovered; None when that cannot be known.
     """
 

@@ -51,7 +51,10 @@ def find_newest(ledger: Ledger, component: str, decode: Decode) -> Found | None:
     if head is None:
         return None
     failures: list[tuple[int, str]] = []
-    for cut in ledger.usable_cuts(component):
+    for cut in ledger.usable_cuts(component, violated=True):
+        if component in cut.violations:
+            failures.append((cut.number, f"it violates an invariant: {cut.violations[component]}"))
+            continue
         try:
             state, inbox = read_cut(ledger, cut, component, decode)
         except CorruptError as error:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, final
 import trio
 
 from genesis_trio._runtime import current_tree, utcnow
-from genesis_trio.errors import GenesisError
+from genesis_trio.errors import GenesisError, StoreError
 from genesis_trio.events import (
     CheckpointFailed,
     CheckpointSaved,
@@ -117,6 +117,10 @@ class Store:
         They are encoded in the step of the call, so later changes are not in it.  Each is taken to include
         every record of its component that was acknowledged before.
 
+        A state whose class has a method ``check_invariants()`` is asked on the way, as it will be read back, off the
+        event loop: it returns None, or raises what is wrong.  A state that violates one is saved all the same, to be
+        looked at, and named in the result; it is never restored unless somebody names this very checkpoint.
+
         Args:
             reason: Why, in a word; goes into the metadata.
             label: A name to restore it by; a labelled one is never pruned.
@@ -160,8 +164,20 @@ class Store:
         planned = [plan_part(part, self._writer.was_proved(part)) for part in parts]
         operation = SaveCut(planned, reason, label, mode, stall, utcnow(), self._code_version)
         cut: Cut = await self._writer.write(operation)
-        self._writer.remember_proved(parts)
+        self._writer.remember_proved([part for part in parts if part.component not in cut.violations])
+        if cut.violations:
+            self._tell_violations(cut)
         return cut.info()
+
+    def _tell_violations(self, cut: Cut) -> None:
+        text = "; ".join(f"{component}: {why}" for component, why in sorted(cut.violations.items()))
+        error = StoreError(
+            f"{cut.id} holds states that violate their invariants: {text}. It is kept to be looked at; a restart of these "
+            f"components takes the one before"
+        )
+        logger.error("%s", error)
+        if (tree := current_tree()).hooks:
+            emit(tree, CheckpointFailed, reason=cut.reason, error=error)
 
     def _announce(self, info: CheckpointInfo) -> CheckpointInfo:
         if (tree := current_tree()).hooks:

@@ -60,6 +60,19 @@ def test_checkpoints_list_as_json_has_everything(url, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "nothing is saved"
 
 
+def test_checkpoints_list_names_violated_invariants(url, capsys):
+    """A checkpoint that is kept for diagnosis says so, with the reason."""
+    from persistence.test_invariants import BAD, WHY
+
+    async def save():
+        async with open_store(url) as store:
+            await store.create_checkpoint({"desk/position": BAD})
+
+    trio.run(save)
+    assert main(["checkpoints", "list", url]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == f"  desk/position violates an invariant: {WHY}"
+
+
 def test_checkpoints_show_prints_the_states(url, capsys):
     """The state as JSON, with its schema."""
     assert main(["checkpoints", "show", url, "open"]) == 0
