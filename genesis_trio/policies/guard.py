@@ -197,6 +197,13 @@ class Guard(RunBound):
                     f"Guard(attempt_timeout={self._attempt_timeout:g}, total_timeout={self._total_timeout:g}): {attempts:g} "
                     f"attempts of {self._attempt_timeout:g} s take {needed:g} s and do not fit; give more time or fewer retries"
                 )
+        if self._hedge is not None and self._hedge._delay is not None:
+            for name, limit in (("attempt_timeout", self._attempt_timeout), ("total_timeout", self._total_timeout)):
+                if limit is not None and self._hedge._delay > limit:
+                    raise ValueError(
+                        f"Guard({name}={limit:g}, hedge={self._hedge!r}): the call is over before its first hedge starts; "
+                        f"make the delay of the hedge at most {limit:g} s"
+                    )
         if self._hedge is not None and self._repeatable is False:
             raise ValueError("Guard(hedge=…, repeatable=False): a hedge makes the call twice; leave it out")
         repeats = [name for name, policy in (("retry", self._retry), ("hedge", self._hedge)) if policy is not None]

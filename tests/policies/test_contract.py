@@ -156,6 +156,16 @@ def test_guard_of_the_design_is_no_contradiction():
     )
 
 
+@pytest.mark.parametrize("name", ["attempt_timeout", "total_timeout"])
+def test_guard_hedge_that_starts_after_the_timeout_is_a_contradiction(name):
+    """It would never start; the error names both."""
+    with pytest.raises(ValueError, match=rf"{name}=1, hedge=Hedge\(delay=2.*at most 1 s"):
+        Guard("quotes", hedge=Hedge(delay=2.0), **{name: 1.0})
+
+    Guard("quotes", hedge=Hedge(delay=1.0), **{name: 1.0})
+    Guard("quotes", hedge=Hedge(quantile=0.9), **{name: 1.0})
+
+
 def test_guard_hedge_on_a_call_that_is_not_repeatable_is_a_contradiction():
     """A hedge makes the call twice."""
     with pytest.raises(ValueError):
