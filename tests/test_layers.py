@@ -39,6 +39,10 @@ LAYERS: list[set[str]] = [
 MAY_IMPORT_PUBLIC_NAMES = {"testing", "cli", "demo", "web"}
 
 PURE = {
+    "genesis_trio.demo.faults",
+    "genesis_trio.demo.harness.invariants",
+    "genesis_trio.demo.harness.measure",
+    "genesis_trio.demo.harness.recorder",
     "genesis_trio.modes._policy",
     "genesis_trio.modes._values",
     "genesis_trio.persistence._envelope",

@@ -200,12 +200,12 @@ def make_view(*, headless: bool, silent: bool, stream: TextIO | None = None) -> 
     """The picture if there is a terminal and rich for it, plain lines if not, nothing if *silent*."""
     if silent:
         return Silence()
-    stream = stream or sys.stderr
-    if not headless and stream.isatty():
+    out = stream or sys.stderr
+    if not headless and out.isatty():
         try:
             from rich.console import Console
         except ImportError:
             pass
         else:
-            return RichView(Console(file=stream))
-    return PlainLines(lambda line: print(line, file=stream, flush=True))
+            return RichView(Console(file=out))
+    return PlainLines(lambda line: print(line, file=out, flush=True))

@@ -269,7 +269,7 @@ def _find_duplicated(intents: Iterable[Intent], ledger: Ledger | None) -> tuple[
 
 
 def _add_modes(recording: Recording) -> dict[str, float]:
-    seconds = dict.fromkeys(("NORMAL", "SAFE", "EMERGENCY", "down"), 0.0)
+    seconds: dict[str, float] = {"NORMAL": 0.0, "SAFE": 0.0, "EMERGENCY": 0.0, "down": 0.0}
     changes = [*sorted(recording.modes, key=lambda change: change[0]), (recording.seconds, "")]
     for (at, mode), (until, _) in itertools.pairwise(changes):
         within = min(until, recording.seconds) - max(at, 0.0)

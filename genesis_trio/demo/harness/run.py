@@ -81,27 +81,21 @@ class VenueKeeper:
         self._command, self._errors = command, errors
         self._recorder = recorder
         self._child: Child | None = None
-        self._listening, self._closed, self._told = trio.Event(), trio.Event(), trio.Event()
+        self.listening, self._closed, self._told = trio.Event(), trio.Event(), trio.Event()
         self._killed = self._stopping = False
         self._pause = 0.0
 
-    async def keep(self, task_status: trio.TaskStatus[None]) -> None:
-        """Run it until `stop`; started means listening.
+    async def keep(self) -> None:
+        """Run it until `stop`.
 
         Raises:
             RunError: it ended by itself.
         """
         arguments: list[str] = []
         while True:
-            async with (
-                open_child([*self._command, *arguments], errors=self._errors) as child,
-                trio.open_nursery() as nursery,
-            ):
+            async with open_child([*self._command, *arguments], errors=self._errors) as child:
                 self._child = child
-                if not arguments:
-                    nursery.start_soon(self._announce, task_status)
                 status = await child.listen(self._hear)
-                nursery.cancel_scope.cancel()
                 self._child = None
                 words = child.last_words()
             if self._stopping:
@@ -115,15 +109,15 @@ class VenueKeeper:
 
     async def tell(self, message: dict[str, Any]) -> None:
         """Say *message* to the venue, waiting for one that is being started again."""
-        await self._listening.wait()
+        await self.listening.wait()
         if self._child is not None:
             await self._child.tell(message)
 
     def kill(self, seconds: float) -> None:
         """SIGKILL; it is started again after so many *seconds*."""
-        if self._child is not None and self._listening.is_set():
+        if self._child is not None and self.listening.is_set():
             self._killed, self._pause = True, seconds
-            self._listening = trio.Event()
+            self.listening = trio.Event()
             now = monotonic()
             self._child.kill()
             self._recorder.fault_began("venue.kill", now)
@@ -142,16 +136,12 @@ class VenueKeeper:
         if self._child is not None:
             await self._child.close_stdin()
 
-    async def _announce(self, task_status: trio.TaskStatus[None]) -> None:
-        await self._listening.wait()
-        task_status.started()
-
     def _hear(self, event: dict[str, Any]) -> None:
         now = monotonic()
         match event:
             case {"event": "listening", "http": int(http), "feed": int(feed)}:
                 self.ports = (http, feed)
-                self._listening.set()
+                self.listening.set()
                 self._recorder.venue_came_up(now)
                 self._recorder.fault_over("venue.kill", now)
             case {"event": "closed"}:
@@ -299,7 +289,7 @@ def bare_run_error() -> Iterator[None]:
         leaf: BaseException = matching
         while isinstance(leaf, BaseExceptionGroup):
             leaf = leaf.exceptions[0]
-        raise leaf from None
+        raise RunError(str(leaf)) from group
 
 
 async def _play_side(
@@ -308,7 +298,8 @@ async def _play_side(
     venue = VenueKeeper([*side.exchange, *_exchange_options(market, folder)], recorder, folder / "exchange.err")
     async with trio.open_nursery() as nursery:
         with trio.move_on_after(START_LIMIT) as limit:
-            await nursery.start(venue.keep)
+            nursery.start_soon(venue.keep)
+            await venue.listening.wait()
         if limit.cancelled_caught:
             raise RunError(f"the venue did not listen within {START_LIMIT:g} s")
         http, feed = venue.ports
