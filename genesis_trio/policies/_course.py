@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from genesis_trio._runtime import Tree
-from genesis_trio.errors import RetryBudgetExhaustedError
+from genesis_trio.errors import GenesisError, RetryBudgetExhaustedError
 from genesis_trio.events import AttemptFailed, RetriesExhausted, RetryScheduled, RetrySucceeded, emit
 from genesis_trio.policies._given_up import MARKS, given_up_by, mark
 from genesis_trio.policies._outcome import BETWEEN_ATTEMPTS, add_note
@@ -82,7 +82,7 @@ class Course:
             return True  # cancelled, or Ctrl-C: no outcome, and nothing is tried again
         retry = self._retry
         answer = retry._rule.retry_after(error, self._policy) if retry is not None else False
-        if isinstance(error, BETWEEN_ATTEMPTS):
+        if isinstance(error, GenesisError) and isinstance(error, BETWEEN_ATTEMPTS):
             if answer is False and self.attempts:
                 self.end(f"the next attempt was refused ({type(error).__name__}: {error})")
                 return False
