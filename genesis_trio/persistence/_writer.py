@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from genesis_trio._runtime import current_tree, is_virtual_clock, run_blocking
+from genesis_trio._runtime import Tree, current_tree, is_virtual_clock, run_blocking
 from genesis_trio.errors import FencedError, OutcomeUnknownError, PoisonedError, StoreError
 from genesis_trio.events import StoreFull, StorePoisoned, describe_error, emit
 from genesis_trio.persistence._cut import Part
@@ -82,6 +82,7 @@ class Writer:
 
     Attributes:
         trouble: Why nothing is acknowledged any more: a PoisonedError or a FencedError.
+        tree: Whose observers see its events; None: those of the tree in which it was opened.
         is_full: True while only what uses the reserve is written.
         acknowledged: Component to the last sequence whose callers were told.
         finished: Set when `run` has ended.
@@ -94,6 +95,7 @@ class Writer:
         self.trouble: Exception | None = None
         self.is_full = False
         self.on_trouble: list[Callable[[Exception], None]] = []
+        self.tree: Tree | None = None
         self.acknowledged = {component: head.last for component, head in ledger.heads.items()}
         self.finished = trio.Event()
         self.journal_bytes = 0
@@ -377,7 +379,7 @@ class Writer:
 
     def _tell(self, error: Exception, event: type[StoreFull] | type[StorePoisoned]) -> None:
         logger.error("%s", error)
-        tree = current_tree()
+        tree = self.tree or current_tree()
         if tree.hooks:
             emit(tree, event, store=self.url, error=error)
         for listener in list(self.on_trouble):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, final
 
 import trio
 
-from genesis_trio._runtime import current_tree, utcnow
+from genesis_trio._runtime import Tree, current_tree, utcnow
 from genesis_trio.errors import GenesisError, StoreError
 from genesis_trio.events import (
     CheckpointFailed,
@@ -96,6 +96,10 @@ class Store:
     def poisoned(self) -> Exception | None:
         """Why nothing is acknowledged any more; None while all is well."""
         return self._writer.trouble
+
+    def belong_to(self, tree: Tree) -> None:
+        """Show events to the observers of *tree*, which uses this store, and so to those further out as well."""
+        self._writer.tree = tree
 
     @property
     def token(self) -> int:

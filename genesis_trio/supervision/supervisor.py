@@ -27,7 +27,7 @@ import trio
 from genesis_trio._interrupts import undisturbed, uninterrupted
 from genesis_trio._runtime import _TREE, current_tree
 from genesis_trio.errors import ConfigError, StoreError
-from genesis_trio.events import ChildUnstopped, StorePoisoned, describe_error, emit
+from genesis_trio.events import ChildUnstopped, describe_error, emit
 from genesis_trio.modes import _SCOPE, Mode, ModePolicy, ModeScope, current_scope
 from genesis_trio.supervision._entries import Entries
 from genesis_trio.supervision._groups import Groups
@@ -641,10 +641,12 @@ async def _use_store(
     tree.saver = Saver(tree, store, checkpoint if checkpoint is not None else CheckpointPolicy())
 
     def trouble(error: Exception) -> None:
-        if tree.hooks:
-            emit(tree, StorePoisoned, store=store.url, error=error)
-        supervisor.scope.hold(Mode.SAFE, owner="store", reason=f"the store failed: {describe_error(error)}")
+        reason = f"the store failed: {describe_error(error)}"
+        # A full disk passes, and the store goes on by itself; what has poisoned it does not pass.
+        goes_on = None if store.poisoned is not None else lambda: store.statistics().room
+        supervisor.scope.hold(Mode.SAFE, owner="store", reason=reason, clears_when=goes_on)
 
+    store.belong_to(tree)
     store.on_trouble.append(trouble)
     if store.poisoned is not None:
         trouble(store.poisoned)
