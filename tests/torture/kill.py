@@ -35,6 +35,7 @@ def play(report_to, n, rng, folder, *, spoil=contextlib.nullcontext):
             with spoil():
                 trio.run(work, url, tell)
 
+        tally.where = f"victim {number}, killed at {f'call {at_call}' if at_call else f'line {lines}'}"
         victim = Victim(live, folder=folder / "store")
         for count, line in enumerate(victim.lines(), 1):
             tally.take(line)

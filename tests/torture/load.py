@@ -89,7 +89,8 @@ async def work(url, tell, *, limit=10**9, saves=10**9):
                 if saves:
                     info = await desk.create_checkpoint()
                     tell(f"saved {info.sequence}")
-                    await store.prune(keep=3, journal=True)
+                    await store.prune(keep=3)
+                    await store.shorten_journal()
                     saves -= 1
                 await trio.sleep(0.0005)
 
@@ -124,6 +125,7 @@ class Tally:
         self.records = self.checkpoints = self.done = 0
         self.lost = self.gaps = self.twice = self.lost_saves = self.damage = self.errors = 0
         self.notes = []
+        self.where = ""
 
     def take(self, line):
         word, *rest = line.split(" ")
@@ -142,6 +144,7 @@ class Tally:
         elif word == "loaded":
             missing = self.acknowledged[rest[0]] - int(rest[1])
             if missing > 0:
+                self.notes.append(f"{self.where}: {rest[0]} came back as {rest[1]}, {missing} are missing")
                 self.lost += missing
                 self.acknowledged[rest[0]] = int(rest[1])
             self.gaps += int(rest[2])
