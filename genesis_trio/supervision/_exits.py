@@ -8,7 +8,7 @@ import trio
 
 from genesis_trio.supervision.component import OnCrash
 
-__all__ = ["Exit", "How", "classify", "what_follows"]
+__all__ = ["Exit", "How", "classify", "first_cut", "what_follows"]
 
 
 class How(enum.Enum):
@@ -35,6 +35,11 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(member)
     else:
         yield error
+
+
+def first_cut(error: BaseException) -> BaseException:
+    """The first cancellation in *error*; *error* itself if there is none."""
+    return next((leaf for leaf in _leaves(error) if isinstance(leaf, trio.Cancelled)), error)
 
 
 def classify(error: BaseException | None, *, asked: bool, ready: bool) -> Exit:

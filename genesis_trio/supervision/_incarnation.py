@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,7 +16,9 @@ from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestReader
 from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.messaging.topic import Sender
+from genesis_trio.supervision._exits import first_cut
 from genesis_trio.supervision._inbox import decode_inbox
+from genesis_trio.supervision._waiting import where_it_was_cut
 from genesis_trio.supervision.component import Component
 from genesis_trio.supervision.context import Context
 
@@ -68,6 +70,7 @@ class Incarnation:
         self.stop_deadline = math.inf
         self._stop = trio.Event()
         self._silent = False
+        self._cut_at = ""  # where it waited when its start took too long
         # Which of its subscriptions wait for their next message, and which work on one.
         self._resting: dict[object, None] = {}
         self._busy: dict[object, None] = {}
@@ -76,7 +79,7 @@ class Incarnation:
         self.journal = 0
         self._untouched = False  # since the last capture its task did nothing but wait
         self._changed = True
-        self._task: trio.lowlevel.Task | None = None
+        self.task: trio.lowlevel.Task | None = None
         self._record_origin = ""
         self._record_number = 0
         # Heartbeats
@@ -89,7 +92,7 @@ class Incarnation:
         """Run the component once; its own errors come out, cancellation by us does not."""
         spec = self.child.spec
         with self.scope:
-            self._task = trio.lowlevel.current_task()
+            self.task = trio.lowlevel.current_task()
             _HOST.set(self)
             if not self.stopping:
                 self.scope.deadline = self.started_at + spec.start_timeout
@@ -97,9 +100,9 @@ class Incarnation:
                 component: Component[Any] = spec.component(*spec.args)
                 self.component = component
                 await self._bring_state(component)
-                await run_interruptibly(component.run, self.context)
+                await self._call(component.run)
             else:
-                await run_interruptibly(spec.component, self.context, *spec.args)
+                await self._call(spec.component, *spec.args)
             self.returned = True
             if self.component is not None and self.child.is_saved:
                 self.capture()
@@ -109,10 +112,20 @@ class Incarnation:
                     f"child {self.child.path!r} made no progress for {spec.heartbeat_timeout} s: it neither asked for a message "
                     f"nor called ctx.heartbeat()"
                 )
+            from genesis_trio.supervision._words import waits_for
+
             raise StartTimeoutError(
                 f"child {self.child.path!r} was not ready within start_timeout={spec.start_timeout} s: it has not called "
-                f"ctx.ready(); {self.child.waits_for()}"
+                f"ctx.ready(), and waited in {self._cut_at or 'nothing'}; {waits_for(self.child)}"
             )
+
+    async def _call(self, fn: Callable[..., Awaitable[None]], *args: Any) -> None:
+        try:
+            await run_interruptibly(fn, self.context, *args)
+        except BaseException as error:
+            if self.scope.cancel_called and not self.is_ready:
+                self._cut_at = where_it_was_cut(first_cut(error).__traceback__)
+            raise
 
     async def _bring_state(self, component: Component[Any]) -> None:
         """Set ``component.state`` to what was saved, or to a first one, and line the mailboxes up with it."""
@@ -264,7 +277,7 @@ class Incarnation:
         component = self.component
         if component is not None and component.tracks_changes:
             return not self._changed
-        return self._untouched and self._task is not None and not self._task.child_nurseries
+        return self._untouched and self.task is not None and not self.task.child_nurseries
 
     def capture(self) -> None:
         """Encode the state as it is now.

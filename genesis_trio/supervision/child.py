@@ -52,6 +52,7 @@ from genesis_trio.supervision._inbox import SavedMailbox, restore_mailbox
 from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
 from genesis_trio.supervision._poison import Poison
 from genesis_trio.supervision._start_gate import StartGate
+from genesis_trio.supervision._words import why
 from genesis_trio.supervision.component import ChildSpec, Lifecycle, OnCrash, Restart
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Child:
         #: What it depends on, in the order in which that was learned.
         self.breakers: dict[CircuitBreaker, None] = {} if spec.breaker is None else {spec.breaker: None}
         #: The generation before its first one in this process.
-        self._generation_before = 0
+        self.generation_before = 0
         self._is_forgotten = False
         self._poison = Poison()
         self._remember()
@@ -178,15 +179,9 @@ class Child:
         if self.status is Lifecycle.SUSPENDED:
             return not self.failed_when_suspended
         first_start = (
-            not self.was_ready and self.status is Lifecycle.STARTING and self.generation == self._generation_before + 1
+            not self.was_ready and self.status is Lifecycle.STARTING and self.generation == self.generation_before + 1
         )
         return first_start and trio.current_time() < self.first_started_at + self.spec.start_timeout
-
-    def waits_for(self) -> str:
-        """Who of those it requires is not ready, in words."""
-        siblings = self.supervisor.children
-        waiting = [f"{name!r} is {siblings[name].status.name}" for name in self.spec.requires if name in siblings]
-        return f"it requires: {', '.join(waiting)}" if waiting else "it requires no other child"
 
     # ------------------------------------------------------------ waiting for it
 
@@ -365,7 +360,7 @@ class Child:
         self._asked = None
         self._gate = None
         self.generation += 1
-        if self.generation > self._generation_before + 1:
+        if self.generation > self.generation_before + 1:
             self.restarts += 1
         if self._parked_hold is not None:
             self._is_trial = True
@@ -525,21 +520,8 @@ class Child:
         await self.wait_until(lambda: self.incarnation is None and self.status is not Lifecycle.STOPPING)
 
     def why(self) -> str:
-        """In words: what it does, what it waits for, and what last went wrong."""
-        lines = [f"{self.path!r} is {self.status.name} in generation {self.generation}, after {self.restarts} restarts"]
-        if self.status in (Lifecycle.BACKOFF, Lifecycle.PARKED):
-            wait = self._due - trio.current_time()
-            when = "by hand only: restart()" if wait == math.inf else f"in {max(0.0, wait):.3g} s"
-            lines.append(f"  its next start is {when}")
-        if self.status is Lifecycle.SUSPENDED:
-            lines.append(f"  it is {self.spec.criticality.name}, and does not run in mode {self.scope.mode.name}")
-        if self.status is Lifecycle.STARTING:
-            lines.append(f"  it has not called ctx.ready(); {self.waits_for()}")
-        lines += [f"  unhealthy: {reason}" for reason in self.complaints.values()]
-        if self.last_error is not None:
-            lines.append(f"  last error: {describe_error(self.last_error)}")
-        lines.append(self.scope.why())
-        return "\n".join(lines)
+        """In words: what it does, where it waits and for whom, and what last went wrong."""
+        return why(self)
 
     # ------------------------------------------------------------ what outlives the process
 
@@ -554,7 +536,7 @@ class Child:
         if found is None:
             return
         record, away = found
-        self.generation = self._generation_before = record.generation
+        self.generation = self.generation_before = record.generation
         self._budget.restore(record.crashes, in_a_row=record.in_a_row, now=trio.current_time(), away=away)
         self._poison.counts = record.poison
         if record.parked:

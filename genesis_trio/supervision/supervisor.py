@@ -423,12 +423,15 @@ class Supervisor:
         return await self.tree.saver.save_now(label)
 
     def why(self, name: str) -> str:
-        """In words: what child *name* does, what it waits for, and what last went wrong.
+        """In words: what child *name* does, where it waits and for whom, and what last went wrong.
+
+        Args:
+            name: Its name here, or the path of any child of the tree.
 
         Raises:
             LookupError: no such child; the message lists those that there are.
         """
-        child = self._children.get(name)
+        child = self._children.get(name) or self.tree.children.get(name)
         if child is None:
             raise LookupError(f"{self.path!r} has no child {name!r}; there are: {', '.join(self._children) or 'none'}")
         return child.why()

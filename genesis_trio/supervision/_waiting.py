@@ -1,0 +1,54 @@
+"""Where a component waits, in words: the frames between its ``run`` and what it waits for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, TracebackType
+from typing import Any
+
+import trio
+
+__all__ = ["where_it_was_cut", "where_it_waits"]
+
+#: Of these, and of `outcome`, by which Trio raises, a user knows the names and not the lines.
+LIBRARY = (str(Path(__file__).parents[1]), str(Path(trio.__file__).parent))
+
+
+def where_it_waits(task: trio.lowlevel.Task) -> str:
+    """Where *task* waits now, as ``Feed.run (feed.py:12) > connect (venue.py:30) > sleep``."""
+    return _in_words(list(_frames_of(task.coro)))
+
+
+def where_it_was_cut(traceback: TracebackType | None) -> str:
+    """Where a task waited whose `trio.Cancelled` has this *traceback*."""
+    frames = []
+    while traceback is not None:
+        frames.append((traceback.tb_frame.f_code, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return _in_words(frames)
+
+
+def _frames_of(awaited: Any) -> Iterator[tuple[CodeType, int]]:
+    """Along the chain of awaits, outermost first.  An async generator hides what it waits for; the chain ends with its reader."""
+    while awaited is not None:
+        for frame_name, next_name in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom")):
+            frame = getattr(awaited, frame_name, None)
+            if frame is not None:
+                yield frame.f_code, frame.f_lineno
+                awaited = getattr(awaited, next_name, None)
+                break
+        else:
+            return
+
+
+def _in_words(frames: list[tuple[CodeType, int]]) -> str:
+    """A user's frames with their lines, then the first of the library's that they call."""
+    words: list[str] = []
+    called = ""
+    for code, line in frames:
+        path = Path(code.co_filename)
+        if code.co_filename.startswith(LIBRARY) or path.parent.name == "outcome":
+            called = called or code.co_qualname
+        else:
+            words.append(f"{code.co_qualname} ({path.name}:{line})")
+            called = ""
+    return " > ".join([*words, *([called] if called and words else [])])

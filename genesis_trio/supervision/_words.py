@@ -1,0 +1,89 @@
+"""A child in words, for `why()` and for errors: what it does, who waits for whom, and where."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import trio
+
+from genesis_trio.events import describe_error
+from genesis_trio.supervision._breaker_watch import is_open
+from genesis_trio.supervision._waiting import where_it_waits
+from genesis_trio.supervision.component import Lifecycle
+
+if TYPE_CHECKING:
+    from genesis_trio.supervision.child import Child
+
+__all__ = ["waits_for", "why"]
+
+MOST_TASKS = 8  # of one component; the rest is counted
+RUNS = (Lifecycle.STARTING, Lifecycle.READY, Lifecycle.STOPPING)
+
+
+def waits_for(child: "Child") -> str:
+    """Whom *child* requires and how these are, down to where they wait; and who waits for *child*."""
+    siblings = child.supervisor.children
+    needed = [_state(siblings[name], set()) for name in child.spec.requires if name in siblings]
+    words = f"it requires: {', '.join(needed)}" if needed else "it requires no other child"
+    waiting = [
+        repr(other.name)
+        for other in siblings.values()
+        if child.name in other.spec.requires and other.generation == other.generation_before
+    ]
+    return f"{words}; waiting for it: {', '.join(waiting)}" if waiting else words
+
+
+def _state(child: "Child", seen: set[str]) -> str:
+    words = f"{child.name!r} is {child.status.name}"
+    if child.status in (Lifecycle.READY, Lifecycle.STOPPED) or child.name in seen:
+        return words
+    seen.add(child.name)
+    task = child.incarnation.task if child.incarnation is not None else None
+    if task is not None:
+        words += f" in {where_it_waits(task)}"
+    siblings = child.supervisor.children
+    needed = [_state(siblings[name], seen) for name in child.spec.requires if name in siblings]
+    return f"{words} (which requires: {', '.join(needed)})" if needed else words
+
+
+def why(child: "Child") -> str:
+    """What *child* does, what it waits for, and what last went wrong; several lines."""
+    lines = [f"{child.path!r} is {child.status.name} in generation {child.generation}, after {child.restarts} restarts"]
+    if child.status in (Lifecycle.BACKOFF, Lifecycle.PARKED):
+        wait = child.due - trio.current_time()
+        when = "by hand only: restart()" if wait == math.inf else f"in {max(0.0, wait):.3g} s"
+        lines.append(f"  its next start is {when}")
+    if child.status is Lifecycle.SUSPENDED:
+        lines.append(f"  it is {child.spec.criticality.name}, and does not run in mode {child.scope.mode.name}")
+    if child.status is Lifecycle.STARTING:
+        lines.append(f"  it has not called ctx.ready(); {waits_for(child)}")
+    if child.status in RUNS and child.incarnation is not None and child.incarnation.task is not None:
+        lines += [f"  waits in {where}" for where in _places(child.incarnation.task)]
+    lines += [
+        f"  the circuit breaker {breaker.name!r} is open for another {breaker.statistics().retry_after:.3g} s"
+        for breaker in child.breakers
+        if is_open(breaker)
+    ]
+    lines += [f"  unhealthy: {reason}" for reason in child.complaints.values()]
+    if child.last_error is not None:
+        lines.append(f"  last error: {describe_error(child.last_error)}")
+    lines.append(child.scope.why())
+    return "\n".join(lines)
+
+
+def _places(task: trio.lowlevel.Task) -> Iterator[str]:
+    """Where the tasks of one component wait, each place once."""
+    places: dict[str, int] = {}
+    left = [task]
+    while left:
+        each = left.pop()
+        place = where_it_waits(each)
+        if place:
+            places[place] = places.get(place, 0) + 1
+        for nursery in each.child_nurseries:
+            left.extend(sorted(nursery.child_tasks, key=lambda below: below.name))
+    for number, (place, times) in enumerate(places.items()):
+        if number == MOST_TASKS:
+            yield f"{len(places) - MOST_TASKS} more places"
+            return
+        yield place if times == 1 else f"{place}, {times} tasks"

@@ -1,0 +1,131 @@
+"""Who waits for whom, and where: in errors and in why()."""
+
+import re
+
+import pytest
+import trio
+import trio.testing
+
+from genesis_trio import CircuitBreaker
+from genesis_trio.errors import StartTimeoutError
+from genesis_trio.supervision._waiting import where_it_waits
+from genesis_trio.supervision.component import ChildSpec
+from genesis_trio.supervision.supervisor import open_supervisor
+from supervision.desk import EXACT
+
+
+async def forever(ctx):
+    ctx.ready()
+    await trio.sleep_forever()
+
+
+async def connect():
+    await trio.sleep_forever()
+
+
+async def stuck(ctx):
+    await connect()
+
+
+async def stuck_in_a_nursery(ctx):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connect)
+        nursery.start_soon(connect)
+
+
+def line(fn, offset=1):
+    return fn.__code__.co_firstlineno + offset
+
+
+WHERE = rf"stuck \(test_why\.py:{line(stuck)}\) > connect \(test_why\.py:{line(connect)}\) > sleep_forever"
+
+
+async def test_start_timeout_names_the_frames_in_which_it_waited(autojump_clock):
+    """From the component's own function down to what it called of Trio."""
+    async with open_supervisor("desk") as desk:
+        with pytest.raises(StartTimeoutError, match=f"and waited in {WHERE}; it requires no other child"):
+            await desk.start(stuck, name="x", start_timeout=3)
+        assert trio.current_time() == 3
+        await desk.stop()
+
+
+async def test_start_timeout_in_a_nursery_names_the_task_that_was_cut(autojump_clock):
+    """The cancellation of a nursery is in a group, or the nursery's own; either names a line of the component."""
+    async with open_supervisor("desk") as desk:
+        with pytest.raises(StartTimeoutError, match=r"and waited in \w+ \(test_why\.py:\d+\)"):
+            await desk.start(stuck_in_a_nursery, name="x", start_timeout=3)
+        await desk.stop()
+
+
+async def test_start_timeout_says_who_waits_for_whom(autojump_clock):
+    """Upwards those that it requires, downwards those that have not begun because of it."""
+    async with open_supervisor("desk", backoff=EXACT) as desk, trio.open_nursery() as nursery:
+        specs = [
+            ChildSpec(forever, name="ledger"),
+            ChildSpec(stuck, name="feed", start_timeout=3, requires=["ledger"]),
+            ChildSpec(forever, name="strategy", requires=["feed"]),
+        ]
+        nursery.start_soon(desk.start_all, specs)
+        await trio.sleep(1)
+
+        words = desk.why("feed")
+        assert "it requires: 'ledger' is READY; waiting for it: 'strategy'" in words
+        assert re.search(f"waits in {WHERE}", words)
+        assert re.search(
+            rf"it requires: 'feed' is STARTING in {WHERE} \(which requires: 'ledger' is READY\)", desk.why("strategy")
+        )
+
+        await trio.sleep(2.05)
+        assert re.search("start_timeout=3 s.*waiting for it: 'strategy'", str(desk.children["feed"].last_error))
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await desk.stop()
+
+
+async def test_why_shows_each_place_once_and_takes_a_path(autojump_clock):
+    """Two tasks at one line are one line of the answer; any child of the tree is found by its path."""
+
+    async def host(ctx):
+        async with open_supervisor("inner") as inner:
+            await inner.start(pair, name="pair")
+            await forever(ctx)
+
+    async def pair(ctx):
+        ctx.ready()
+        await stuck_in_a_nursery(ctx)
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(host, name="host")
+        words = desk.why("desk/host/inner/pair")
+        assert f"connect (test_why.py:{line(connect)}) > sleep_forever, 2 tasks" in words
+        assert "'desk/host/inner/pair' is READY" in words
+        await desk.stop()
+
+
+async def test_why_names_an_open_breaker(autojump_clock):
+    """A child that waits for its venue says so."""
+    breaker = CircuitBreaker("why.venue", recovery_timeout=10.0)
+    async with open_supervisor("desk") as desk:
+        await desk.start(forever, name="x", breaker=breaker)
+        breaker.isolate()
+        assert "the circuit breaker 'why.venue' is open for another inf s" in desk.why("x")
+        await desk.stop()
+
+
+async def test_where_it_waits_ends_with_the_reader_of_an_async_generator(autojump_clock):
+    """What it awaits inside cannot be seen from outside; the line that asks it for more can."""
+
+    async def source():
+        await connect()
+        yield 1
+
+    async def reader():
+        async for _ in source():
+            pass
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader)
+        await trio.testing.wait_all_tasks_blocked()
+        (task,) = nursery.child_tasks
+        assert where_it_waits(task).endswith(f"reader (test_why.py:{line(reader)})")
+        nursery.cancel_scope.cancel()
