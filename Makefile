@@ -13,17 +13,18 @@ ASYNC_FILES = $(shell find genesis_trio -name '*.py')
 # ASYNC114 wants every startable function named for a rule about nurseries in context managers, which we do not use.
 ASYNC_IGNORED = ASYNC109,ASYNC114,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
-.PHONY: help demo test check check-format check-lint check-async check-mypy check-pyright bench torture docs format clean
+.PHONY: help demo demo-soak test check check-format check-lint check-async check-mypy check-pyright bench torture docs format clean
 
 define HELP
-make demo     run the demonstration
-make test     run the tests, with branch coverage
-make check    format, lint, async rules and types; changes nothing (with -k: all of it, whatever fails)
-make format   format, and repair what the linter can repair
-make bench    run the benchmarks
-make torture  kill, cut, flip and fill stores at length, and count what is lost
-make docs     build the documentation into docs/_build/html
-make clean    remove everything that the other commands made
+make demo      run the demonstration
+make demo-soak an hour of it: 200 simulated seeds, then the whole recording
+make test      run the tests, with branch coverage
+make check     format, lint, async rules and types; changes nothing (with -k: all of it, whatever fails)
+make format    format, and repair what the linter can repair
+make bench     run the benchmarks
+make torture   kill, cut, flip and fill stores at length, and count what is lost
+make docs      build the documentation into docs/_build/html
+make clean     remove everything that the other commands made
 
 PYTHON=python3.13 chooses the interpreter, ARGS="..." is handed on to the command.
 endef
@@ -34,6 +35,11 @@ help:
 
 demo:
 	$(RUN) demo,data -m genesis_trio.demo $(ARGS)
+
+# An hour: 200 seeds in virtual time, then the whole half hour in real time.
+demo-soak:
+	$(RUN) demo,data -m genesis_trio.demo --simulate --seeds 200 --report -
+	$(RUN) demo,data -m genesis_trio.demo --full --headless $(ARGS)
 
 test:
 	$(RUN) dev -m pytest --numprocesses=auto --cov --cov-report=term:skip-covered $(ARGS)
