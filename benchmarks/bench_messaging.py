@@ -18,7 +18,7 @@ MESSAGES = 100_000
 NAIVE_MESSAGES = 10_000
 REPEATS = 5
 CAPACITY = 1024
-CHUNK = 500  # what the feed reads at once
+CHUNK = 1000  # what the feed reads at once
 
 
 @attrs.frozen
@@ -204,7 +204,9 @@ if __name__ == "__main__":
     report.add("plain calls", measure(plain_calls, MESSAGES))
     report.add("awaited calls", measure(awaited_calls, MESSAGES))
     report.add("Trio channels, naive", measure(naive_channels, NAIVE_MESSAGES))
-    report.add("send() and async for", measure(ours(feed_one_by_one, strategy_one_by_one, sink_one_by_one), NAIVE_MESSAGES))
+    report.add(
+        "send() and async for", measure(ours(feed_one_by_one, strategy_one_by_one, sink_one_by_one), NAIVE_MESSAGES)
+    )
     report.add("publish() and batches()", measure(ours(feed_publishing, strategy_publishing, sink_batches), MESSAGES))
     report.add("send_all() and batches()", measure(ours(feed_all, strategy_all, sink_batches), MESSAGES))
     report.print()

@@ -43,21 +43,16 @@ class Batch:
         topic, sender = self.topic, self.sender
         return ((topic, message, sender, number) for number, message in enumerate(self.messages, self.first))
 
-    def split(self, at: int) -> "tuple[Batch, Batch]":
-        """The first *at* of them, and the others."""
-        return (
-            Batch(self.topic, self.messages[:at], self.sender, self.first),
-            Batch(self.topic, self.messages[at:], self.sender, self.first + at),
-        )
-
 
 class Lane:
     """Messages in the order of their arrival: BLOCK, REJECT and DROP_OLDEST."""
 
-    __slots__ = ("_full_at", "_senders", "_size", "_waiting", "mailbox")
+    __slots__ = ("_full_at", "_senders", "_size", "_waiting", "mailbox", "makes_wait")
 
     def __init__(self, mailbox: "Mailbox") -> None:
         self.mailbox = mailbox
+        #: A sender waits for room.
+        self.makes_wait = mailbox.overflow is Overflow.BLOCK
         self._waiting: deque[Message | Batch] = deque()
         self._size = 0
         self._full_at = 0
@@ -77,11 +72,6 @@ class Lane:
     # ------------------------------------------------------------ room
 
     @property
-    def makes_wait(self) -> bool:
-        """True where a sender waits for room."""
-        return self.mailbox.overflow is Overflow.BLOCK
-
-    @property
     def room(self) -> int:
         """How many more messages are taken before one is refused, or another one dropped."""
         return self._full_at - self._size
@@ -89,7 +79,7 @@ class Lane:
     def refuses(self) -> bool:
         """True if the next `put` is refused; a sender may wait for that to end."""
         mailbox = self.mailbox
-        return mailbox.holds_back and mailbox.overflow.keeps_all and self._size >= self._full_at
+        return self._size >= self._full_at and mailbox.holds_back and mailbox.overflow.keeps_all
 
     def fit(self, full_at: int) -> None:
         """So many may wait from now on."""
@@ -164,11 +154,20 @@ class Lane:
             else:
                 assert isinstance(item, Batch)
                 if len(item) > left:
-                    item, rest = item.split(left)
-                    waiting.appendleft(rest)
+                    waiting.extendleft(reversed(list(item)))  # once, and not a copy of the rest for each one taken
+                    continue
                 runs.append(item)
                 left -= len(item)
         return runs
+
+    def take_one(self) -> Message:
+        """Hand out the first message; there is one."""
+        item = self._waiting.popleft()
+        if not isinstance(item, tuple):
+            self._waiting.extendleft(reversed(list(item)))
+            return self.take_one()
+        self._size -= 1
+        return item
 
 
 class NewestLane(Lane):
@@ -216,3 +215,6 @@ class NewestLane(Lane):
         else:
             taken = [by_key.pop(next(iter(by_key))) for _ in range(at_most)]
         return [taken] if taken else []
+
+    def take_one(self) -> Message:
+        return self._by_key.pop(next(iter(self._by_key)))

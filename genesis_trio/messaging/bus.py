@@ -108,18 +108,18 @@ class Bus:
 
     async def send(self, topic: Topic[T], message: T, sender: Sender) -> None:
         """Wait until every BLOCK mailbox of *topic* has room, then `publish`."""
-        await trio.lowlevel.checkpoint()
         await self._wait_room(self._route(topic))
         self.publish(topic, message, sender)
 
     async def send_all(self, topic: Topic[T], messages: Sequence[T], sender: Sender) -> None:
         """`send` each of *messages*, as many in one step as every mailbox has room for."""
-        await trio.lowlevel.checkpoint()
         route = self._route(topic)
         for kind in set(map(type, messages)):
             if not issubclass(kind, topic.message_type):
                 wrong = next(message for message in messages if type(message) is kind)
                 raise TypeError(f"topic {topic.name!r} carries {topic.message_type.__name__}, got {wrong!r}")
+        if not messages:
+            await trio.lowlevel.checkpoint()
         at = 0
         while at < len(messages):
             await self._wait_room(route)
@@ -136,10 +136,11 @@ class Bus:
             at += len(chunk)
 
     async def _wait_room(self, route: list[Lane]) -> None:
-        # Who comes later stands behind those who wait already, or they might wait for ever.
-        full = next(
-            (lane for lane in route if lane.makes_wait and (lane.refuses() or lane.has_waiting_senders())), None
-        )
+        """Wait until every BLOCK lane of *route* has room; a Trio checkpoint in any case."""
+        full = _first_full(route)
+        if full is None:
+            await trio.lowlevel.checkpoint()
+            full = _first_full(route)
         while full is not None:
             try:
                 await full.wait_room()
@@ -159,6 +160,14 @@ class Bus:
         if queue is None:
             queue = self._requests[topic] = RequestQueue(topic)
         return queue
+
+
+def _first_full(route: list[Lane]) -> Lane | None:
+    """Who comes later stands behind those who wait already, or they might wait for ever."""
+    for lane in route:
+        if lane.makes_wait and (lane.refuses() or lane.has_waiting_senders()):
+            return lane
+    return None
 
 
 def _refusal(topic: Topic[Any], refused: list[Lane]) -> MailboxFullError:

@@ -238,6 +238,22 @@ class Mailbox:
             self._on_depth(len(self))
         return taken
 
+    def take_one(self) -> Any:
+        """`take` of a single message; there is one."""
+        if self._again:
+            return self.take(1)[0]
+        lane = self._ordinary if self._urgent is None or not self._urgent else self._urgent
+        message = lane.take_one()
+        position = self.next_position
+        self._in_hand.append((position, [message]))
+        self._seen_to = position
+        self.next_position = position + 1
+        self._delivered += 1
+        lane.offer_room()
+        if self._on_depth is not None:
+            self._on_depth(len(self))
+        return message[1]
+
     def _take_again(self, at_most: int | None) -> list[Any]:
         taken = []
         for _ in range(len(self._again) if at_most is None else min(at_most, len(self._again))):

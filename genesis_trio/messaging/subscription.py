@@ -69,7 +69,7 @@ class Subscription(Generic[T]):
         timer = await self._wait()
         if timer is not None:
             return cast("T", timer)
-        return cast("T", self._mailbox.take(1)[0])
+        return cast("T", self._mailbox.take_one())
 
     def batches(self, max_size: int | None = None) -> AsyncIterator[Sequence[T]]:
         """Iterate over all that waits, at most *max_size* at a time; a `Timer` stands first in its batch.
@@ -92,7 +92,8 @@ class Subscription(Generic[T]):
         self._busy = True
         reader.rest(self)
         try:
-            await trio.lowlevel.checkpoint()
+            if len(mailbox) or self._due is not None or reader.stopping:
+                await trio.lowlevel.checkpoint()  # otherwise it waits below, which is one
             while True:
                 if reader.stopping:
                     raise StopAsyncIteration

