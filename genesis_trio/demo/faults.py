@@ -46,7 +46,6 @@ class FaultKind:
     Attributes:
         seconds: How long it lasts if the plan does not say; None for what happens in a moment.
         limit: Seconds within which a desk should notice it, or its end; one second more is the bound of its recovery.
-            For a desk that was killed it holds the start of another process, its imports included.
         by: Who carries it out: the venue (asked on its standard input), the harness (a signal), or the desk itself.
         venue_down: The venue cannot be reached while it lasts.
     """
@@ -78,7 +77,7 @@ KINDS: dict[str, FaultKind] = {
         FaultKind("orders.lost_reply", "an order is accepted, its reply is lost", 1.0),
         FaultKind("orders.repeated", "acknowledgements and fills come twice, and late", 0.5, 2.0),
         FaultKind("venue.kill", "the venue is killed, and started again", 1.0, 1.0, by="harness", venue_down=True),
-        FaultKind("desk.kill", "the desk is killed with SIGKILL", 2.0, by="harness"),
+        FaultKind("desk.kill", "the desk is killed with SIGKILL", 1.0, by="harness"),
         FaultKind("desk.raise", "a component of the desk raises", 0.5, by="desk"),
         FaultKind("desk.hang", "a component of the desk hangs", 1.0, by="desk"),
         FaultKind("desk.block", "something blocks the desk's loop", 0.5, 1.0, by="desk"),

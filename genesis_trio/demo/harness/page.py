@@ -37,7 +37,8 @@ PLOTS = (
         "How long each fault was felt",
         plot_recoveries,
         "From the moment a fault took effect until the desk was available for good. The bound is as long as the fault lasted, "
-        "the limit within which its kind has to be noticed, and one second. At 0 s nothing was felt outside.",
+        "the limit within which its kind has to be noticed, and one second; a killed desk counts as gone for as long as the "
+        "machine needs to start one. At 0 s nothing was felt outside.",
     ),
     (
         "Orders",

@@ -35,7 +35,12 @@ class _Injection:
 
 @attrs.define
 class Recorder:
-    """Hears everything that happens in one run."""
+    """Hears everything that happens in one run.
+
+    Attributes:
+        restart_seconds: What the machine needs to start a desk, as its first start showed.  A killed desk is gone for as
+            long by the nature of things, as a killed venue is: the fault is over, and its bound begins, after it.
+    """
 
     side: str
     plan: tuple[Fault, ...] = ()
@@ -53,6 +58,7 @@ class Recorder:
     counts: Counter[str] = attrs.field(factory=Counter)
     problems: list[str] = attrs.field(factory=list)
     lag: float = 0.0
+    restart_seconds: float = 0.0
     heard: list[tuple[float, str, dict[str, Any]]] = attrs.field(factory=list)
     mode: str = "NORMAL"
     ready: bool = False
@@ -69,7 +75,9 @@ class Recorder:
         waiting = (each for each in self._injections if each.fault.kind.name == kind and each.began is None)
         if (found := next(waiting, None)) is not None:
             found.began = at
-            if not found.fault.seconds or found.fault.kind.by == "desk":
+            if kind == "desk.kill":
+                found.over = at + self.restart_seconds
+            elif not found.fault.seconds or found.fault.kind.by == "desk":
                 found.over = at + found.fault.seconds
         if kind == "link.refused":
             self.venue_went_down(at)

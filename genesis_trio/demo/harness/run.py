@@ -160,6 +160,7 @@ class DeskKeeper:
         self._recorder = recorder
         self._child: Child | None = None
         self._intent = trio.Event()
+        self._started = 0.0
         self._killed = self._stopping = False
         self._ended = trio.Event()
 
@@ -167,6 +168,7 @@ class DeskKeeper:
         """Start it, and again each time it ended, until `stop`."""
         while not self._stopping:
             self._killed = False
+            self._started = monotonic()
             self._recorder.desk_started()
             async with open_child(self._command, errors=self._errors) as child:
                 self._child = child
@@ -215,6 +217,8 @@ class DeskKeeper:
         self._recorder.hear_desk(event, monotonic())
         match event:
             case {"event": "desk_ready"}:
+                if not self._recorder.restart_seconds:
+                    self._recorder.restart_seconds = self._restart_delay + monotonic() - self._started
                 self.ready.set()
             case {"event": "intent"}:
                 self._intent.set()

@@ -126,6 +126,10 @@ async def test_play_killed_desk_is_started_again_with_its_store(tmp_path: Path) 
 
     assert [(each.status, each.wanted) for each in recording.exits] == [(-9, True), (0, True)]
     assert recording.counts["desk_started"] == 2
+    (kill,) = recording.injections
+    assert kill.began is not None
+    assert kill.over is not None
+    assert 0.1 < kill.over - kill.began < 10  # what the machine needed for the first start, and the pause before it
     assert broken(recording) == []
     assert measure(recording).mode_seconds["down"] > 0.1
 
@@ -294,6 +298,18 @@ def test_recorder_unknown_after_known_is_not_forgotten() -> None:
     (intent,) = recorder.finish(10.0).intents
 
     assert (intent.at, intent.told, intent.status) == (1.0, 3.0, "filled")
+
+
+def test_recorder_killed_desk_is_gone_for_as_long_as_a_start_takes() -> None:
+    """The bound of a kill begins when this machine can have started another desk; in virtual time that is at once."""
+    (fault,) = draw_plan(parse_plan('[[fault]]\nkind = "desk.kill"\nat = 1\n', "plan"), seed=1, window=10.0)
+    real, simulated = Recorder("protected", (fault,), restart_seconds=1.5), Recorder("protected", (fault,))
+
+    for recorder in (real, simulated):
+        recorder.opened = 100.0
+        recorder.fault_began("desk.kill", 101.0)
+
+    assert [each.over for each in (*real.finish(10.0).injections, *simulated.finish(10.0).injections)] == [2.5, 1.0]
 
 
 def test_recorder_venue_that_stays_down_is_down_until_the_end() -> None:
