@@ -1,6 +1,7 @@
 """``genesis demo``, ``python -m genesis_trio.demo``: parse, play, print."""
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -25,6 +26,9 @@ from genesis_trio.demo.harness.run import BARE, PROTECTED, Market, RunError, Sid
 from genesis_trio.demo.harness.table import as_text
 
 __all__ = ["main"]
+
+#: Of the extra `demo`; rich is not among them, because there are lines without it.
+PACKAGES = ("h11", "httpcore2", "httpx2", "websockets")
 
 OK, BROKEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -123,7 +127,21 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
+def check_packages() -> None:
+    """See that the packages are there that venue and desk will import, in processes of their own.
+
+    Raises:
+        InputError: one is not; says how to get it.
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"{', '.join(missing)} not installed; get what it needs with: pip install 'genesis_trio[demo]'"
+        )
+
+
 def _main(options: argparse.Namespace) -> int:
+    check_packages()
     _check_together(options)
     market = choose_market(options)
     if options.report is None and not options.simulate:

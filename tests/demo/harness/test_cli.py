@@ -90,6 +90,20 @@ def test_main_missing_recording_says_how_to_get_it(
     assert capsys.readouterr().err.startswith("genesis demo: the recorded market is not installed; get it with: pip ")
 
 
+def test_main_missing_package_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without what the extra brings there is one line, before any process is started."""
+    monkeypatch.setattr("genesis_trio.demo.harness.cli.PACKAGES", ("trio", "no_such_package"))
+
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert (
+        said
+        == "genesis demo: no_such_package not installed; get what it needs with: pip install 'genesis_trio[demo]'\n"
+    )
+
+
 def test_main_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     """Help says the exit statuses."""
     assert main(["--help"]) == 0
