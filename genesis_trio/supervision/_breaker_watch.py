@@ -44,7 +44,7 @@ class BreakerWatch:
         concerned = set(breakers)
         for child in self._tree.children.values():
             if not concerned.isdisjoint(child.breakers):
-                child.supervisor.health_changed()
+                child.supervisor.health_changed(child)
 
 
 def is_open(breaker: CircuitBreaker) -> bool:

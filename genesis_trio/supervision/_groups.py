@@ -43,8 +43,11 @@ class Groups:
 
     def crashed(self, child: "Child") -> None:
         """*child* waits for its restart; let its group restart with it."""
+        alone = self._strategy is Strategy.ONE_FOR_ONE and child.name not in self._supervisor.required
+        if alone and not (self._under_way and child.spec.requires):
+            return  # it restarts by itself, and is not looked for among thousands
         if not self._under_way and self._members([child]) == [child]:
-            return  # it restarts by itself
+            return
         self._crashed.append(child)
         child.hold_gate()
         if not self._under_way:

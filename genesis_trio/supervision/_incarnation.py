@@ -225,7 +225,7 @@ class Incarnation:
         child = self.child
         if child.tree.hooks:
             emit(child.tree, HealthChanged, child=child.path, reason=reason)
-        child.supervisor.health_changed()
+        child.supervisor.health_changed(child)
 
     # ------------------------------------------------------------ reading
 

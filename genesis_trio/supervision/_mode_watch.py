@@ -7,8 +7,10 @@ import trio
 from genesis_trio.modes import Criticality, Hold, Mode, ModePolicy
 from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._hysteresis import ModeMeter
+from genesis_trio.supervision.component import Lifecycle
 
 if TYPE_CHECKING:
+    from genesis_trio.supervision.child import Child
     from genesis_trio.supervision.supervisor import Supervisor
 
 __all__ = ["ModeWatch"]
@@ -17,7 +19,11 @@ REASON = "automatic: children are failing"
 
 
 class ModeWatch:
-    """Holds the cause that the share and the weight of failing children demand."""
+    """Holds the cause that the share and the weight of failing children demand.
+
+    It looks at the children that have changed, not at all of them: a thousand that stop one after the other would otherwise
+    be looked at a million times.
+    """
 
     def __init__(self, supervisor: "Supervisor", policy: ModePolicy) -> None:
         self._supervisor = supervisor
@@ -25,23 +31,45 @@ class ModeWatch:
         self._meter = ModeMeter(policy)
         self._hold: Hold | None = None
         self._changed = trio.Event()
+        self._to_look_at: dict[Child, None] = {}
+        # What was seen of the children, by what is true of them.
+        self._present: set[Child] = set()
+        self._failing: dict[Child, None] = {}
+        self._starting: dict[
+            Child, None
+        ] = {}  # for the first time: after its timeout it counts, though nothing changes
+        self._depending: dict[Child, None] = {}  # on a breaker that is open: time alone changes that
 
-    def changed(self) -> None:
-        """The status or the health of a child changed."""
+    def changed(self, child: "Child") -> None:
+        """The status or the health of *child* changed."""
+        self._to_look_at[child] = None
         self._changed.set()
 
     async def serve(self) -> None:
+        for child in self._supervisor.children.values():
+            self.changed(child)
         while True:
             self._changed = trio.Event()
+            self._look()
             self._apply(self._meter.update(trio.current_time(), self.failing()))
             with trio.move_on_at(min(self._meter.wakes_at, self._next_start_timeout(), self._next_half_open())):
                 await self._changed.wait()
 
+    def _look(self) -> None:
+        """Look at what has changed, and at those that time changes."""
+        changed, self._to_look_at = self._to_look_at, {}
+        for child in {**changed, **self._starting, **self._depending}:
+            is_here = self._supervisor.children.get(child.name) is child
+            left = not is_here or child.has_left()
+            (self._present.discard if left else self._present.add)(child)
+            starting = is_here and left and not child.was_ready and child.status is Lifecycle.STARTING
+            _note(self._starting, child, starting)
+            _note(self._failing, child, not left and child.is_failing())
+            _note(self._depending, child, is_here and any(is_open(breaker) for breaker in child.breakers))
+
     def failing(self) -> dict[str, Mode]:
         """What is bad now, and the mode that each demands."""
-        policy = self._policy
-        present = [child for child in self._supervisor.children.values() if not child.has_left()]
-        failing = [child for child in present if child.is_failing()]
+        policy, failing = self._policy, self._failing
         bad: dict[str, Mode] = {}
         for child in failing:
             demanded = Mode.NORMAL
@@ -53,7 +81,7 @@ class ModeWatch:
                 bad[child.path] = demanded
         # One of two children is half of them and still only one child, which has a rule of its own.
         if len(failing) >= 2:
-            share = len(failing) / len(present)
+            share = len(failing) / len(self._present)
             if share >= policy.safe_at:
                 bad["share for SAFE"] = Mode.SAFE
             if share >= policy.emergency_at:
@@ -62,17 +90,13 @@ class ModeWatch:
 
     def _next_start_timeout(self) -> float:
         """When a child that is in its first start begins to count, at the earliest."""
-        ends = [
-            child.first_started_at + child.spec.start_timeout
-            for child in self._supervisor.children.values()
-            if not child.was_ready and child.has_left() and not child.finished.is_set()
-        ]
-        now = trio.current_time()
-        return min((end for end in ends if end > now), default=float("inf"))
+        return min(
+            (child.first_started_at + child.spec.start_timeout for child in self._starting), default=float("inf")
+        )
 
     def _next_half_open(self) -> float:
-        """When a breaker that children depend on lets a probe through, at the earliest: time alone does that."""
-        breakers = {breaker for child in self._supervisor.children.values() for breaker in child.breakers}
+        """When a breaker that children depend on lets a probe through, at the earliest."""
+        breakers = {breaker for child in self._depending for breaker in child.breakers}
         waits = [breaker.statistics().retry_after for breaker in breakers if is_open(breaker)]
         return trio.current_time() + min(waits, default=float("inf"))
 
@@ -84,3 +108,10 @@ class ModeWatch:
         elif self._hold is not None:
             self._hold.release()
             self._hold = None
+
+
+def _note(those: "dict[Child, None]", child: "Child", is_so: bool) -> None:
+    if is_so:
+        those[child] = None
+    else:
+        those.pop(child, None)

@@ -219,7 +219,7 @@ class Child:
                 mailbox.set_holds_back(holds_back)
         for judge in list(self._watchers.values()):
             judge()
-        self.supervisor.health_changed()
+        self.supervisor.health_changed(self)
 
     # ------------------------------------------------------------ asking it
 
@@ -605,7 +605,7 @@ class Child:
             hold.release()
             if self.tree.hooks:
                 emit(self.tree, ChildUnparked, child=self.path)
-            self.supervisor.health_changed()
+            self.supervisor.health_changed(self)
 
     async def _prove(self, incarnation: Incarnation) -> None:
         """A trial that stays ready for long enough is no longer parked."""

@@ -95,6 +95,8 @@ class Supervisor:
         self.backoff = backoff
         self.shutdown_timeout = shutdown_timeout
         self.escalate_after = escalate_after
+        #: The names that some child requires.
+        self.required: set[str] = set()
         self.watchdog: Watchdog | None = None
         self._crashes: deque[float] = deque()  # of all children; counted only where that has a limit
         self.recover_after = (mode_policy or ModePolicy()).recover_after
@@ -227,6 +229,7 @@ class Supervisor:
         ]
         for child in children:
             self._children[child.name] = child
+            self.required.update(child.spec.requires)
             self.tree.children[child.path] = child
         return children
 
@@ -248,6 +251,7 @@ class Supervisor:
         """A child that never was: its name is free again."""
         self._children.pop(child.name, None)
         self.tree.children.pop(child.path, None)
+        self.health_changed(child)
         child.forget()
         child.close()
 
@@ -283,9 +287,9 @@ class Supervisor:
         if not self._stopping:
             self._groups.crashed(child)
 
-    def health_changed(self) -> None:
+    def health_changed(self, child: Child) -> None:
         if self._mode_watch is not None:
-            self._mode_watch.changed()
+            self._mode_watch.changed(child)
 
     def messages_limit(self, child: Child) -> int | None:
         return self.tree.saver.messages_limit(child) if self.tree.saver is not None else None
