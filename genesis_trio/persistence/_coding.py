@@ -1,7 +1,7 @@
 """From states and events to the bytes of operations, and back: where the store meets the codec."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from genesis_trio.persistence._envelope import Entry, unseal
 from genesis_trio.persistence._ledger import SCHEMA, Ledger
 from genesis_trio.persistence._operations import NewEvent, PlannedPart
 
-__all__ = ["decode_entry", "decode_part", "event_candidates", "pack_event", "plan_part"]
+__all__ = ["decode_entries", "decode_part", "event_candidates", "pack_event", "plan_part"]
 
 
 def pack_event(event: object, key: str | None) -> NewEvent:
@@ -22,13 +22,19 @@ def pack_event(event: object, key: str | None) -> NewEvent:
     return NewEvent(codec.event_tag(event), key, body, partial(codec.decode, body, event_type))
 
 
-def decode_entry(entry: Entry, candidates: tuple[type, ...]) -> Any:
-    """The event in *entry*, of one of *candidates* or of the class with its tag."""
-    try:
-        return codec.decode_event(entry.body, entry.tag, candidates)
-    except SchemaError as error:
-        error.add_note(f"in record {entry.sequence} of the journal, tagged {entry.tag!r}")
-        raise
+def decode_entries(entries: Sequence[Entry], candidates: tuple[type, ...]) -> Iterator[tuple[int, Any]]:
+    """Sequence and event of each, of one of *candidates* or of the class with its tag."""
+    readers: dict[str, Callable[[bytes], Any]] = {}
+    for entry in entries:
+        try:
+            reader = readers.get(entry.tag)
+            if reader is None:
+                reader = readers[entry.tag] = codec.event_reader(entry.tag, candidates)
+            event = reader(entry.body)
+        except SchemaError as error:
+            error.add_note(f"in record {entry.sequence} of the journal, tagged {entry.tag!r}")
+            raise
+        yield entry.sequence, event
 
 
 def event_candidates(event_type: Any) -> tuple[type, ...]:

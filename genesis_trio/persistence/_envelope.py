@@ -92,9 +92,9 @@ _HAS_KEY = 1
 _LINK = struct.Struct("<QH")
 
 
-@attrs.frozen(slots=True)
+@attrs.define(slots=True, eq=True)
 class Entry:
-    """One event in a journal.
+    """One event in a journal.  Never changed; not frozen, because a million of them are made by a replay.
 
     Attributes:
         tag: Which class it is, as the codec says.

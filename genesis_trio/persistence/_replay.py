@@ -63,12 +63,11 @@ class Replay:
 
 def decode_page(page: Sequence[Entry], candidates: tuple[type, ...]) -> tuple[list[tuple[int, Any]], Exception | None]:
     """Events up to the first that cannot be decoded, and why not."""
-    from genesis_trio.persistence._coding import decode_entry
+    from genesis_trio.persistence._coding import decode_entries
 
     events: list[tuple[int, Any]] = []
-    for entry in page:
-        try:
-            events.append((entry.sequence, decode_entry(entry, candidates)))
-        except GenesisError as error:
-            return events, error
+    try:
+        events.extend(decode_entries(page, candidates))
+    except GenesisError as error:
+        return events, error
     return events, None

@@ -5,7 +5,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NewType, TypeVar, Union
 
 import attrs
@@ -13,10 +13,10 @@ import attrs
 from genesis_trio.errors import SchemaError
 from genesis_trio.persistence._scalars import SCALARS
 from genesis_trio.persistence._shapes import subclasses_of, type_text
-from genesis_trio.persistence._upgrade import migrated
+from genesis_trio.persistence._upgrade import migrating_reader
 from genesis_trio.persistence.schema import name_and_version, registered_class
 
-__all__ = ["apply_candidates", "decode_event", "event_class", "event_tag"]
+__all__ = ["apply_candidates", "decode_event", "event_class", "event_reader", "event_tag"]
 
 _SCALARS = {cls.__name__: cls for cls in SCALARS if cls is not type(None)}
 _tags: dict[type, str] = {}
@@ -75,8 +75,17 @@ def decode_event(body: bytes, tag: str, candidates: Any = ()) -> Any:
     Raises:
         SchemaError: as `event_class`, or the bytes do not fit the class.
     """
+    return event_reader(tag, candidates)(body)
+
+
+def event_reader(tag: str, candidates: Any = ()) -> Callable[[bytes], Any]:
+    """`decode_event` for many events with the same tag: their class is looked for once.
+
+    Raises:
+        SchemaError: as `event_class`.
+    """
     name, version = _split(tag)
-    return migrated(body, name, version, event_class(tag, candidates))
+    return migrating_reader(name, version, event_class(tag, candidates))
 
 
 def apply_candidates(state_type: Any) -> tuple[type, ...]:

@@ -1,5 +1,6 @@
 """From an older saved form to the class of today, or a refusal that says what to do."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from genesis_trio.errors import SchemaError
@@ -8,7 +9,7 @@ from genesis_trio.persistence._fingerprint import SchemaInfo, changes
 from genesis_trio.persistence._scalars import narrowed
 from genesis_trio.persistence.schema import Migration, find_migration
 
-__all__ = ["StoredSchema", "migration_path", "upgrade"]
+__all__ = ["StoredSchema", "migrating_reader", "migration_path", "upgrade"]
 
 
 class StoredSchema(Protocol):
@@ -46,13 +47,26 @@ def upgrade(body: bytes, stored: StoredSchema, as_type: Any) -> Any:
 
 
 def migrated(body: bytes, name: str, version: int, as_type: Any) -> Any:
-    """As `upgrade`, for bytes whose fingerprint was not kept: journal events."""
+    """As `upgrade`, for bytes whose fingerprint was not kept."""
+    return migrating_reader(name, version, as_type)(body)
+
+
+def migrating_reader(name: str, version: int, as_type: Any) -> Callable[[bytes], Any]:
+    """A function from bytes to a value of *as_type*: what is the same for all that was saved so is found out once.
+
+    Raises:
+        SchemaError: as `migration_path`.
+    """
     current = describe(as_type)
     path = migration_path(name, version, current, near=getattr(as_type, "__module__", ""))
-    tree = parsed(body, name)
     what = f"the saved form of {name} {version}"
     if path:
-        tree = narrowed(tree)
+        return lambda body: _through(path, narrowed(parsed(body, name)), as_type)
+    return lambda body: structured(parsed(body, name), as_type, what)
+
+
+def _through(path: list[Migration], tree: Any, as_type: Any) -> Any:
+    what = ""
     for migration in path:
         try:
             tree = migration.step(tree)

@@ -18,7 +18,7 @@ This module imports cattrs and orjson, so it is itself imported where it is used
 
 from genesis_trio.persistence._encoding import check_type, decode, describe, encode
 from genesis_trio.persistence._fingerprint import SchemaInfo, changes
-from genesis_trio.persistence._tags import apply_candidates, decode_event, event_class, event_tag
+from genesis_trio.persistence._tags import apply_candidates, decode_event, event_class, event_reader, event_tag
 from genesis_trio.persistence._upgrade import StoredSchema, upgrade
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "describe",
     "encode",
     "event_class",
+    "event_reader",
     "event_tag",
     "upgrade",
 ]

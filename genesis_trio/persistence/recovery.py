@@ -165,6 +165,7 @@ class Tail:
                 self.reached, self._chain = void.upto, void.chain
 
     def _read_page(self, found: list[Entry]) -> None:
+        lineage = self._lineage
         page = self._ledger.engine.read_records(
             self._ledger.scope, self._component, after=self.reached, start=self._start, limit=PAGE
         )
@@ -178,9 +179,12 @@ class Tail:
                 return
             entry, self._chain = unpack_entry(self._component, record.sequence, record.body, self._chain)
             self.reached, self._start = record.sequence, position + 1
-            if not is_void(self._lineage, record.sequence):
+            if not lineage:
                 found.append(entry)
-            if any(void.after == self.reached for void in self._lineage):
+                continue
+            if not is_void(lineage, record.sequence):
+                found.append(entry)
+            if any(void.after == self.reached for void in lineage):
                 return  # the next page begins behind it
         if self.reached >= self._end:
             self._is_over = True
