@@ -679,3 +679,50 @@ async def test_breaker_late_success_does_not_start_the_count_of_a_newer_generati
     with pytest.raises(OSError, match="down"):
         await guard.execute(down)
     assert breaker.state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize("way", ["guard", "breaker", "retry"])
+async def test_policy_calls_run_side_by_side(way, autojump_clock):
+    """No policy holds anything while the call runs that would make others wait."""
+    breaker, retry, venue = breaker_of(), exact(), Venue(seconds=1.0)
+    execute = {"guard": Guard("orders", retry=retry, breaker=breaker).execute, "breaker": breaker.execute}.get(
+        way, retry.execute
+    )
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(execute, venue)
+
+    assert trio.current_time() == 1.0
+    assert venue.times == [0.0] * 100
+
+
+async def test_guard_observer_that_raises_changes_no_outcome_and_is_told_once(autojump_clock, caplog):
+    """It is removed and reported; the calls go on as they would without it, and other observers see everything."""
+    guard = Guard("orders", retry=exact(max_retries=2), breaker=breaker_of(failure_threshold=3))
+    venue, seen, asked = Venue(OSError("down")), [], []
+
+    def broken(event):
+        asked.append(event)
+        raise ZeroDivisionError("in the observer")
+
+    with observe(seen.append), observe(broken):
+        with pytest.raises(OSError, match="down") as caught:
+            await guard.execute(venue)
+        with pytest.raises(BreakerOpenError):
+            await guard.execute(venue)
+
+    assert caught.value.__context__ is None
+    assert venue.calls == 3
+    assert len(asked) == 1
+    assert [event.name for event in seen].count("hook_failed") == 1
+    assert [event.name for event in seen if event.name != "hook_failed"] == [
+        "attempt_failed",
+        "retry_scheduled",
+        "attempt_failed",
+        "retry_scheduled",
+        "breaker_opened",
+        "attempt_failed",
+        "retries_exhausted",
+        "call_rejected",
+    ]
