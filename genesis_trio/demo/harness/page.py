@@ -124,9 +124,9 @@ def _card(name: str, run: Run) -> str:
     share = "–" if figures.availability is None else f"{math.floor(figures.availability * 10_000) / 100:.2f} %"
     equal = figures.position_gap == 0 and figures.cash_gap == 0 and figures.desk_fills == figures.venue_fills
     lines = [
-        _count(len(figures.lost), "orders lost"),
-        _count(len(figures.duplicated), "orders duplicated"),
-        _count(len(figures.unknown), "orders without a known outcome"),
+        _count(len(figures.lost), "lost"),
+        _count(len(figures.duplicated), "duplicated"),
+        _count(len(figures.unknown), "without a known outcome"),
         (f"position and cash {'equal' if equal else 'differ from'} the venue's", not equal),
     ]
     items = "".join(f'<li class="bad">{words}</li>' if bad else f"<li>{words}</li>" for words, bad in lines)
@@ -138,7 +138,7 @@ def _card(name: str, run: Run) -> str:
 
 
 def _count(number: int, words: str) -> tuple[str, bool]:
-    return f"{number} {words}", number > 0
+    return f"{number} {'order' if number == 1 else 'orders'} {words}", number > 0
 
 
 def _verdict(result: Result) -> str:

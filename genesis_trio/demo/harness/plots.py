@@ -215,9 +215,10 @@ def plot_recoveries(result: Result, width: float) -> Drawing:
             words = "never" if math.isinf(each.seconds) else f"{each.seconds:.1f} s"
             title = f"{name}: {words}, the bound is {each.bound:.1f} s"
             mark = drawing.circle if name == "protected" else drawing.diamond
-            mark(scale(each.seconds), y, 6.0, f"mark mark-{name}", title)
+            # Side by side, so that equal ones do not hide each other.
+            mark(scale(each.seconds), y + (-3.5 if name == "protected" else 3.5), 5.5, f"mark mark-{name}", title)
             if each.seconds > last:
-                drawing.text(scale.end + 12, y + 4, words, f"ink-{name}")
+                drawing.text(scale.end + 12, y + 7, words, f"ink-{name}")
     _draw_key(drawing, [*result.runs], 26 if not wide else left, 10)
     return drawing
 
@@ -242,7 +243,7 @@ def plot_latencies(result: Result, width: float) -> Drawing:
     drawing = Drawing(width, top + height + AXIS, "seconds from each order intent to its outcome, over time")
     time = _time(result, width)
     every = [latency for run in result.runs.values() for latency in run.figures.latencies]
-    least = math.floor(math.log10(max(min([*every, 0.01]), 0.0001)))
+    least = -3  # a millisecond: what is less is how the lines of the desk happen to arrive
     most = max(math.ceil(math.log10(max([*every, 0.1]))), 0)
     scale = Scale(least, most, top + height, top + 8)
     for power in range(least, most + 1):
