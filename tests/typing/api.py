@@ -10,6 +10,7 @@ from typing import Any, assert_type
 import trio
 
 from genesis_trio import (
+    BreakerPool,
     BreakerState,
     BreakerStatistics,
     Capability,
@@ -86,6 +87,9 @@ async def policies() -> None:
     assert_type(CircuitBreaker("venue").statistics(), BreakerStatistics)
     assert_type(Guard("venue").breaker, CircuitBreaker | None)
     assert_type(Guard("venue").statistics(), GuardStatistics)
+    pool = BreakerPool(lambda symbol: CircuitBreaker(f"venue.{symbol}"), max_size=10)
+    assert_type(pool.get("BTC"), CircuitBreaker)
+    assert_type(await pool.execute("BTC", place, 1, fast=True), str)
 
 
 async def streams() -> None:
