@@ -243,6 +243,21 @@ async def test_on_enter_cancelled_tree_lets_the_action_end(autojump_clock):
     assert trio.current_time() == 5.0
 
 
+async def test_on_enter_cancelled_tree_answers_every_entry_before_it_ends(autojump_clock):
+    """An entry that waits for the run before it is not forgotten by the end of the tree."""
+    flatten = Flatten(5)
+    with trio.move_on_after(3):
+        async with open_supervisor("desk") as desk:
+            desk.scope.on_enter(Mode.EMERGENCY, flatten)
+            desk.scope.hold(Mode.EMERGENCY, reason="r").release()
+            await trio.sleep(1)
+            desk.scope.hold(Mode.EMERGENCY, reason="r")
+            await trio.sleep_forever()
+
+    assert flatten.began == [(0.0,), (5.0,)]
+    assert trio.current_time() == 10.0
+
+
 async def test_on_enter_registered_by_a_component_outlives_its_crash(autojump_clock):
     """What registered the action may be what failed: parked for good, it changes nothing."""
     flatten = Flatten(3)
@@ -374,6 +389,20 @@ async def test_on_enter_dead_disk_runs_at_once_with_an_error_event(autojump_cloc
     ]
 
 
+async def test_on_enter_cancelled_tree_waits_for_the_write_all_the_same(autojump_clock, slow_disk):
+    """The block does not end before its actions, nor what follows the disk before they do."""
+    flatten, log = Flatten(1), Log()
+    with observe(log):
+        async with open_store("memory:") as store:
+            with trio.CancelScope() as scope:
+                async with open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+                    desk.scope.on_enter(Mode.EMERGENCY, flatten)
+                    desk.scope.hold(Mode.EMERGENCY, reason="kill switch", latched=True)
+                    scope.cancel()
+            assert (flatten.began, flatten.ended) == ([(0.5,)], [1.5])
+    assert log.named("entry_action_unwritten") == []
+
+
 # ------------------------------------------------------------------ across restarts
 
 
@@ -433,6 +462,35 @@ async def test_on_enter_note_without_its_latch_is_forgotten(autojump_clock, tmp_
     await restart_with(url, flatten, Log(), hold=True)
 
     assert len(flatten.began) == 1
+
+
+async def test_on_enter_old_note_does_not_hide_an_entry_before_the_registration(autojump_clock, tmp_path):
+    """A note counts for the episode it was made in, also for who registers late in the next one."""
+    url, flatten = f"sqlite:{tmp_path / 'desk.db'}", Flatten()
+    async with open_store(url) as store:
+        await store.put_control('entry/["desk", "EMERGENCY", "desk", "flatten"]', b"done").wait()
+
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="kill switch", latched=True)
+        desk.scope.on_enter(Mode.EMERGENCY, flatten)
+        await trio.sleep(1)
+        await desk.stop()
+
+    assert len(flatten.began) == 1
+
+
+async def test_on_enter_leaving_the_mode_leaves_no_note(autojump_clock):
+    """The store does not fill with what is over, whether it was left during the run or after it."""
+    flatten = Flatten(2)
+    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        desk.scope.on_enter(Mode.EMERGENCY, flatten)
+        for seconds in (1, 5):
+            with desk.scope.hold(Mode.EMERGENCY, reason="limit"):
+                await trio.sleep(seconds)
+            await trio.sleep(5)
+            assert dict(await store.read_control()) == {}
+        await desk.stop()
+    assert flatten.ended == [2.0, 8.0]
 
 
 async def test_on_enter_latch_without_a_note_runs_the_action(autojump_clock, tmp_path):
