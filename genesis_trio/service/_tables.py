@@ -21,7 +21,7 @@ from genesis_trio.modes import Criticality, Mode, ModePolicy
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.service.address import parse_address
 from genesis_trio.supervision.backoff import Backoff
-from genesis_trio.supervision.component import Restart, Strategy, is_name
+from genesis_trio.supervision.component import OnCrash, Restart, Strategy, is_name
 
 __all__ = ["ChildTable", "ServiceTable", "near", "structure"]
 
@@ -34,6 +34,7 @@ Address = NewType("Address", str)
 Seconds = NewType("Seconds", float)
 Duration = NewType("Duration", float)
 Count = NewType("Count", int)
+Rules = dict[str, OnCrash]
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +51,7 @@ class SupervisorTable:
     strategy: Strategy | None = None
     max_restarts: Count | None = None
     within: Seconds | None = None
+    escalate_after: Count | None = None
     shutdown_timeout: Seconds | None = None
     backoff: Backoff | None = None
     mode_policy: ModePolicy | None = None
@@ -83,6 +85,8 @@ class ChildTable:
     heartbeat_timeout: Seconds | None = None
     unpark_after: Seconds | None = None
     checkpoint: CheckpointPolicy | None = None
+    rules: Rules | None = None
+    escalate: bool | None = None
     options: dict[str, Any] | None = None
 
 
@@ -168,6 +172,7 @@ ALLOWED: Mapping[Any, tuple[Callable[[Any], bool], str]] = {
     Name: (is_name, "a text that is not empty, without '/' and without outer space"),
     StoreUrl: (_is_store, "a place with its scheme, as in 'sqlite:desk.db' or 'memory:'"),
     Address: (_is_address, "host:port, as in '127.0.0.1:9100' or '[::1]:9100', with a port from 0 to 65535"),
+    bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_whole, "a whole number"),
     Count: (lambda value: _is_whole(value) and value >= 0, "a whole number that is not negative"),
     float: (_is_number, "a number"),
@@ -194,6 +199,16 @@ def _member(value: Any, cls: Any) -> enum.Enum:
     return member
 
 
+def _rules(value: Any, cls: Any) -> dict[str, OnCrash]:
+    return {name: OnCrash(follows) for name, follows in value.items()}
+
+
+def _is_rules(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        follows in {member.value for member in OnCrash} for follows in value.values()
+    )
+
+
 def _is_made_of(origin: type, given: Any) -> bool:
     return bool(get_origin(given) == origin)
 
@@ -210,6 +225,10 @@ def _make_converter() -> Converter:
     converter.register_structure_hook_func(
         partial(_is_made_of, dict), _checked(lambda value: isinstance(value, dict), "a table")
     )
+
+    follows = ", ".join(member.value for member in OnCrash)
+    words = f"a table of exceptions, as OSError or 'module:Name', each with one of {follows}"
+    converter.register_structure_hook_func(partial(operator.eq, Rules), _checked(_is_rules, words, _rules))
 
     def make_list(type_: Any) -> Any:
         of = "tables, each beginning with [[children]]" if _is_made_of(dict, get_args(type_)[0]) else "texts"

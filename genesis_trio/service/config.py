@@ -35,10 +35,10 @@ from typing import Any
 import attrs
 
 from genesis_trio.errors import ConfigError, PluginError
-from genesis_trio.service.plugins import load_component
+from genesis_trio.service.plugins import load_component, load_exception
 from genesis_trio.supervision._order import check_requirements, levels
 from genesis_trio.supervision.backoff import Backoff, check_reachable
-from genesis_trio.supervision.component import ChildSpec
+from genesis_trio.supervision.component import ChildSpec, OnCrash
 
 __all__ = ["read_admin", "read_toml"]
 
@@ -140,6 +140,8 @@ class _Children:
         fields = _given(found)
         del fields["component"]
         args = fields.pop("args")
+        if found.rules is not None:
+            fields["rules"] = self._rules(f"{where}.rules", found.rules)
         try:
             spec = ChildSpec(component, *args, **fields)
         except (TypeError, ValueError) as error:
@@ -148,6 +150,15 @@ class _Children:
         self.specs.append(spec)
         self.wrong += _attempt(f"{where}.args", lambda: _check_args(component, args))
         self.wrong += _attempt(f"{where}.options", lambda: _check_options(component, found.options))
+
+    def _rules(self, where: str, rules: Mapping[str, OnCrash]) -> dict[type[BaseException], OnCrash]:
+        found: dict[type[BaseException], OnCrash] = {}
+        for name, follows in rules.items():
+            try:
+                found[load_exception(name)] = follows
+            except PluginError as error:
+                self.unloadable.append(f"{where}: {error}")
+        return found
 
     def _component(self, where: str, name: str) -> Any:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from genesis_trio.errors import PluginError
 from genesis_trio.events import describe_error
 
-__all__ = ["GROUP", "load_component"]
+__all__ = ["GROUP", "load_component", "load_exception"]
 
 GROUP = "genesis_trio.components"
 
@@ -23,7 +23,7 @@ def load_component(name: str) -> Any:
         PluginError: there is none, or it cannot be imported; with its distribution and the reason.
     """
     if ":" in name:
-        return _load_attribute(name)
+        return _load_attribute("component", name)
     found = list(importlib.metadata.entry_points(group=GROUP, name=name))
     if not found:
         known = sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)})
@@ -45,11 +45,23 @@ def load_component(name: str) -> Any:
         ) from error
 
 
+def load_exception(name: str) -> type[BaseException]:
+    """The exception that *name* stands for: ``OSError``, or ``module:Name``.
+
+    Raises:
+        PluginError: there is none.
+    """
+    found = _load_attribute("exception", name if ":" in name else f"builtins:{name}")
+    if not (isinstance(found, type) and issubclass(found, BaseException)):
+        raise PluginError(f"{name!r} is no exception, but {found!r}; name a built-in one or module:Name")
+    return found
+
+
 def _source(point: importlib.metadata.EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
 
 
-def _load_attribute(name: str) -> Any:
+def _load_attribute(what: str, name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
@@ -57,11 +69,11 @@ def _load_attribute(name: str) -> Any:
         hint = ""
         if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
             hint = "; install the package that has it, or name its directory in PYTHONPATH"
-        raise PluginError(f"component {name!r} cannot be loaded: {describe_error(error)}{hint}") from error
+        raise PluginError(f"{what} {name!r} cannot be loaded: {describe_error(error)}{hint}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             near = difflib.get_close_matches(part, dir(found), n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise PluginError(f"component {name!r} cannot be loaded: {module_name!r} has no {attribute!r}{hint}")
+            raise PluginError(f"{what} {name!r} cannot be loaded: {module_name!r} has no {attribute!r}{hint}")
         found = getattr(found, part)
     return found

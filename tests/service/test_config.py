@@ -1,6 +1,7 @@
 """A service's file: everything wrong with it is told at once, by file, key path, value and what is allowed."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from genesis_trio import CheckpointPolicy, Component, ConfigError, PluginError, Service
+from genesis_trio import CheckpointPolicy, Component, ConfigError, OnCrash, PluginError, Service
 from genesis_trio.cli import main
 from genesis_trio.service.plugins import load_component
 
@@ -66,7 +67,7 @@ def test_from_toml_tells_every_error_at_once(tmp_path):
             "http.address is '9100', but must be host:port, as in '127.0.0.1:9100' or '[::1]:9100', with a port from 0 to 65535",
             "supervisor.max_restarts is -1, but must be a whole number that is not negative",
             "supervisor.within is True, but must be a number of seconds, more than 0",
-            "unknown key supervisor.strateg (did you mean 'strategy'?); allowed are: strategy, max_restarts, within, "
+            "unknown key supervisor.strateg (did you mean 'strategy'?); allowed are: strategy, max_restarts, within, escalate_after, "
             "shutdown_timeout, backoff, mode_policy, checkpoint",
             "supervisor.backoff.multiplier is 'two', but must be a number",
             "children[0].name is 'a/b', but must be a text that is not empty, without '/' and without outer space",
@@ -236,3 +237,53 @@ def test_importing_the_command_line_touches_no_logging():
         "assert not logging.getLogger('genesis_trio').handlers"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parent.parent.parent)
+
+
+# ------------------------------------------------------------------ what follows a crash
+
+
+def test_from_toml_rules_and_escalation_reach_the_child(tmp_path):
+    """Every setting of a child can be written in the file: exceptions by name, in the order of the file."""
+    file = tmp_path / "service.toml"
+    file.write_text(
+        child(
+            component='"service.parts:worker"',
+            escalate="true",
+            rules='{ ConnectionError = "restart", "json:JSONDecodeError" = "park", OSError = "escalate" }',
+        )
+        + "[supervisor]\nescalate_after = 9\n"
+    )
+    service = Service.from_toml(str(file))
+    (spec,) = service.children
+
+    assert spec.escalate is True
+    assert list(spec.rules.items()) == [
+        (ConnectionError, OnCrash.RESTART),
+        (json.JSONDecodeError, OnCrash.PARK),
+        (OSError, OnCrash.ESCALATE),
+    ]
+    assert service.supervisor["escalate_after"] == 9
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        (
+            '{ OSError = "prak" }',
+            "must be a table of exceptions, as OSError or 'module:Name', each with one of restart, ",
+        ),
+        ("3", "must be a table of exceptions"),
+        (
+            '{ OSErorr = "park" }',
+            "exception 'builtins:OSErorr' cannot be loaded: 'builtins' has no 'OSErorr' (did you mean",
+        ),
+        ('{ "json:dumps" = "park" }', "'json:dumps' is no exception"),
+    ],
+)
+def test_from_toml_wrong_rules_are_told(tmp_path, rules, said):
+    """A rule for what is no exception, or with an end that there is not, names its key and what is allowed."""
+    _, found = problems(tmp_path, child(component='"service.parts:worker"', rules=rules))
+
+    assert len(found) == 1
+    assert found[0].startswith("children[0].rules")
+    assert said in found[0]
