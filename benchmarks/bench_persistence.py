@@ -5,6 +5,7 @@ in turn within each repeat, because the latency of a disk drifts by more than wh
 ratios of one run.  Files are made in a temporary folder (TMPDIR chooses the disk).
 """
 
+import itertools
 import os
 import statistics
 import tempfile
@@ -16,12 +17,13 @@ import attrs
 import trio
 
 from benchmarks._report import Report
-from genesis_trio import Store, open_store, schema
+from genesis_trio import CheckpointPolicy, Component, Context, Store, Topic, open_store, open_supervisor, schema
 
 REPEATS = 5
 OPERATIONS = 200
 COMPONENTS = 64
 STATES = 100
+LARGE = 25  # components of 100 KB
 REPLAYED = 20_000
 
 
@@ -31,6 +33,15 @@ class Fill:
     """About 300 bytes, as an order event has."""
 
     quantity: int
+    text: str = "x" * 260
+
+
+@schema("bench.limit")
+@attrs.define
+class Limit:
+    """About 300 bytes: what it costs to save it is the commit, not the state."""
+
+    number: int = 0
     text: str = "x" * 260
 
 
@@ -94,15 +105,64 @@ async def record_together(store: Store) -> float:
     return (perf_counter() - began) * 1e6 / (COMPONENTS * OPERATIONS)
 
 
-async def save_together(store: Store, repeat: int) -> float:
-    states = {f"cut/{number}": Book(repeat * STATES + number) for number in range(STATES)}
+@schema("bench.history")
+@attrs.define
+class History:
+    """About 100 KB."""
+
+    number: int = 0
+    levels: list[str] = attrs.Factory(lambda: ["12345.67 x 100"] * 6000)
+
+
+class Historian(Component[History]):
+    """Changes its state for each message, and waits in a subscription otherwise: clean without saying so."""
+
+    def __init__(self, topic: Topic[int]) -> None:
+        self.topic = topic
+
+    async def run(self, ctx: Context) -> None:
+        async with ctx.subscribe(self.topic) as numbers:
+            ctx.ready()
+            async for number in numbers:
+                self.state.number += number
+
+
+async def publisher(ctx: Context) -> None:
+    ctx.ready()
+    await ctx.wait_stopping()
+
+
+async def stall(folder: Path, repeat: int) -> float:
+    """Microseconds for which the loop stands still for one cut of 25 components of 100 KB, of which 2 changed."""
+    topics = [Topic(f"history{number}", int) for number in range(LARGE)]
+    quiet = CheckpointPolicy(every=None, messages=None)
+    async with (
+        open_store(f"sqlite:{folder / f'stall{repeat}.db'}") as store,
+        open_supervisor("desk", store=store, checkpoint=quiet) as desk,
+    ):
+        for number, topic in enumerate(topics):
+            await desk.start(Historian, topic, name=f"historian{number}")
+        context = (await desk.start(publisher, name="publisher")).incarnation.context
+        await desk.create_checkpoint()
+        stalls = []
+        for number in range(LARGE):
+            for topic in (topics[number], topics[(number + 1) % LARGE]):
+                context.publish(topic, 1)
+            await trio.sleep(0.01)
+            stalls.append((await desk.create_checkpoint()).stall)
+        await desk.stop()
+    return statistics.median(stalls) * 1e6
+
+
+async def save_together(store: Store, repeat: int, cls: type = Book) -> float:
+    states = {f"cut/{number}": cls(repeat * STATES + number) for number in range(STATES)}
     began = perf_counter()
     await store.create_checkpoint(states)
     return (perf_counter() - began) * 1e6 / STATES
 
 
-async def save_apart(store: Store, repeat: int) -> float:
-    states = {f"apart/{number}": Book(repeat * STATES + number) for number in range(STATES)}
+async def save_apart(store: Store, repeat: int, cls: type = Book) -> float:
+    states = {f"apart/{number}": cls(repeat * STATES + number) for number in range(STATES)}
     began = perf_counter()
     for name, state in states.items():
         await store.create_checkpoint({name: state})
@@ -121,7 +181,7 @@ async def replay(store: Store) -> float:
 
 async def main(report: Report) -> None:
     rows: dict[str, list[float]] = {}
-    repeats = iter(range(REPEATS * 2))
+    repeats = itertools.count()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with open_store(f"sqlite:{folder / 'bench.db'}") as store:
@@ -133,8 +193,11 @@ async def main(report: Report) -> None:
                     ("record with a key, p50", lambda: record_with_key(store)),
                     (f"record, {COMPONENTS} components", lambda: record_together(store)),
                     (f"{STATES} states of 10 KB, one cut", lambda: save_together(store, next(repeats))),
-                    (f"{STATES} states, {STATES} cuts", lambda: save_apart(store, next(repeats))),
+                    (f"{STATES} states of 10 KB, {STATES} cuts", lambda: save_apart(store, next(repeats))),
+                    (f"{STATES} states of 300 bytes, one cut", lambda: save_together(store, next(repeats), Limit)),
+                    (f"{STATES} states of 300 bytes, {STATES} cuts", lambda: save_apart(store, next(repeats), Limit)),
                     ("replay", lambda: replay(store)),
+                    (f"stall of a cut, 2 of {LARGE} changed", lambda: stall(folder, next(repeats))),
                 ):
                     rows.setdefault(label, []).append(await measure())
     for label, values in rows.items():

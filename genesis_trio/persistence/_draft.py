@@ -68,7 +68,7 @@ class Draft:
 
     def head_to_change(self, component: str) -> Head:
         if component not in self.heads:
-            self.heads[component] = attrs.evolve(self.head(component))
+            self.heads[component] = self.head(component).copy()
         return self.heads[component]
 
     def read_row(self, kind: str, component: str, key: str) -> bytes | None:
@@ -137,16 +137,19 @@ class Draft:
     def add_part(self, body: bytes) -> bytes:
         """Make sure that *body* is stored, once for all that share it; its digest."""
         digest = digest_part(body)
-        if digest not in self.ledger.good_parts and digest not in self.parts:
-            # It may lie there damaged: only bytes that this process has seen whole are shared.
+        if digest in self.ledger.good_parts or digest in self.parts:
+            return digest
+        # It may lie there damaged: only bytes that this process has seen whole are shared.
+        if digest not in self.ledger.stored_parts() or not self._is_whole(digest):
             self.parts[digest] = body
-            try:
-                self.ledger.read_part(digest)
-            except CorruptError:
-                pass
-            else:
-                del self.parts[digest]
         return digest
+
+    def _is_whole(self, digest: bytes) -> bool:
+        try:
+            self.ledger.read_part(digest)
+        except CorruptError:
+            return False
+        return True
 
     def add_cut(self, cut: Cut) -> None:
         self.root.cut = cut.number
@@ -253,6 +256,7 @@ class Draft:
             )
         ledger.good_parts.update(self.parts)
         ledger.good_parts -= self.removed_parts
+        ledger.note_parts(self.parts, self.removed_parts)
 
 
 def _update(target: dict[Any, Any], changes: Mapping[Any, Any]) -> None:

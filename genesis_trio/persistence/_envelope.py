@@ -220,6 +220,20 @@ class Head:
     effects_sum: int = 0
     lineage: tuple[Lineage, ...] = ()
 
+    def copy(self) -> "Head":
+        """Another one with the same values; `attrs.evolve` takes ten times as long, for each component of each commit."""
+        return Head(
+            self.last,
+            self.chain,
+            self.base,
+            self.base_chain,
+            self.keys,
+            self.keys_sum,
+            self.effects,
+            self.effects_sum,
+            self.lineage,
+        )
+
     def pack(self) -> bytes:
         fixed = _HEAD.pack(
             self.last,

@@ -8,7 +8,7 @@ All of this is synchronous and runs inside of one blocking call at a time.
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -83,6 +83,7 @@ class Ledger:
         self.damaged_cuts: dict[int, str] = {}
         self.good_parts: set[bytes] = set()
         self.checked_rows: dict[str, RowState] = {}
+        self._stored_parts: set[bytes] | None = None
 
     # -- opening
 
@@ -253,6 +254,18 @@ class Ledger:
             raise CorruptError(f"part {digest.hex()[:16]} is damaged: its digest does not match{where}")
         self.good_parts.add(digest)
         return body
+
+    def stored_parts(self) -> set[bytes]:
+        """The digests of all parts, whole or not: one look instead of one for each part of each cut."""
+        if self._stored_parts is None:
+            self._stored_parts = set(self.engine.list_parts(self.scope))
+        return self._stored_parts
+
+    def note_parts(self, added: Iterable[bytes], removed: Iterable[bytes]) -> None:
+        """They came and went.  Reads nothing: what was committed is not to fail any more."""
+        if self._stored_parts is not None:
+            self._stored_parts.update(added)
+            self._stored_parts.difference_update(removed)
 
     def quarantine(self, name: str, body: bytes) -> str:
         """Put damaged bytes aside; where they are, to end a message with."""

@@ -258,7 +258,9 @@ class SaveCut(Operation):
         saved = {}
         for each in self.parts:
             part = each.part
-            head = draft.head_to_change(part.component)
+            # The first cut of a component gives it a head, so that it would be missed; later ones leave it as it is.
+            is_known = part.component in draft.ledger.heads
+            head = draft.head(part.component) if is_known else draft.head_to_change(part.component)
             chain, start = chains[part.component]
             saved[part.component] = CutPart(
                 digest=draft.add_part(part.body),

@@ -210,14 +210,17 @@ class SqliteEngine(StoreEngine):
         position = self._position + len(batch.records)
         with self._transaction() as connection:
             self._write(connection, scope, token, batch, position)
-            for digest, body in parts.items():
-                connection.execute("delete from part where scope = ? and digest = ?", (scope, digest))
+            if parts:
+                connection.executemany(
+                    "delete from part where scope = ? and digest = ?", [(scope, digest) for digest in parts]
+                )
                 connection.executemany(
                     "insert into part(scope, digest, piece, body) values(?, ?, ?, ?)",
-                    [
+                    (
                         (scope, digest, number, body[begin : begin + PIECE])
+                        for digest, body in parts.items()
                         for number, begin in enumerate(range(0, max(len(body), 1), PIECE))
-                    ],
+                    ),
                 )
         self._position = position
         self._remember(batch, sum(map(len, parts.values())))
