@@ -114,7 +114,7 @@ class Bus:
     async def send_all(self, topic: Topic[T], messages: Sequence[T], sender: Sender) -> None:
         """`send` each of *messages*, as many in one step as every mailbox has room for."""
         route = self._route(topic)
-        for kind in set(map(type, messages)):
+        for kind in dict.fromkeys(map(type, messages)):  # not a set: the same error for the same seed
             if not issubclass(kind, topic.message_type):
                 wrong = next(message for message in messages if type(message) is kind)
                 raise TypeError(f"topic {topic.name!r} carries {topic.message_type.__name__}, got {wrong!r}")

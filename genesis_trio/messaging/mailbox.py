@@ -257,13 +257,13 @@ class Mailbox:
     def _take_again(self, at_most: int | None) -> list[Any]:
         taken = []
         for _ in range(len(self._again) if at_most is None else min(at_most, len(self._again))):
-            position, *message = self._again.popleft()
-            self._in_hand.append((position, [(message[0], message[1], message[2], message[3])]))
+            position, topic, message, sender, number = self._again.popleft()
+            self._in_hand.append((position, [(topic, message, sender, number)]))
             if position <= self._seen_to:
                 self._redelivered += 1
             else:
                 self._seen_to = position
-            taken.append(message[1])
+            taken.append(message)
         self._fit()
         return taken
 

@@ -74,6 +74,7 @@ async def pump_stream(receive: Receive, put: Send, wait_stopping: Callable[[], A
         try:
             while not is_stopping:
                 # Only the waiting is cut short; what was received is put where it belongs.
+                item = None
                 with trio.CancelScope() as receiving:
                     item = await receive()
                 if receiving.cancelled_caught:
