@@ -13,7 +13,7 @@ ASYNC_FILES = $(shell find genesis_trio -name '*.py')
 # ASYNC114 wants every startable function named for a rule about nurseries in context managers, which we do not use.
 ASYNC_IGNORED = ASYNC109,ASYNC114,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
-.PHONY: help demo demo-soak test check check-format check-lint check-async check-mypy check-pyright bench torture docs format clean
+.PHONY: help demo demo-soak test check check-format check-lint check-async check-mypy check-pyright bench torture fuzz docs format clean
 
 define HELP
 make demo      run the demonstration
@@ -22,6 +22,7 @@ make test      run the tests, with branch coverage
 make check     format, lint, async rules and types; changes nothing (with -k: all of it, whatever fails)
 make format    format, and repair what the linter can repair
 make bench     run the benchmarks
+make fuzz      make random trees of supervisors fail, and hold them to the rules (ARGS="--trees 10000 --first 1")
 make torture   kill, cut, flip and fill stores at length, and count what is lost
 make docs      build the documentation into docs/_build/html
 make clean     remove everything that the other commands made
@@ -67,6 +68,9 @@ bench:
 # Half an hour; ARGS="--json" for figures that a machine reads.  The short forms are part of `make test`.
 torture:
 	$(RUN) dev -m tests.torture $(ARGS)
+
+fuzz:
+	$(RUN) dev python tests/supervision/fuzz.py $(ARGS)
 
 docs:
 	$(RUN) docs -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
