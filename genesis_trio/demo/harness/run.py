@@ -21,7 +21,8 @@ from genesis_trio.demo.harness.recording import Recording
 
 __all__ = ["BARE", "PROTECTED", "Market", "RunError", "Side", "bare_run_error", "play"]
 
-START_LIMIT = 40.0  # seconds until a venue listens, and until a desk is ready
+LISTEN_LIMIT = 40.0  # seconds until a venue listens
+START_LIMIT = 40.0  # seconds until a desk is ready
 READY_LIMIT = 5.0  # seconds that a fault, or the close, waits for a desk that is being started again
 SETTLE = 1.5  # seconds from the close until the desk is told to stop: what is late by plan has arrived
 STOP_LIMIT = 8.0  # seconds for an ordered stop
@@ -301,11 +302,11 @@ async def _play_side(
 ) -> None:
     venue = VenueKeeper([*side.exchange, *_exchange_options(market, folder)], recorder, folder / "exchange.err")
     async with trio.open_nursery() as nursery:
-        with trio.move_on_after(START_LIMIT) as limit:
+        with trio.move_on_after(LISTEN_LIMIT) as limit:
             nursery.start_soon(venue.keep)
             await venue.listening.wait()
         if limit.cancelled_caught:
-            raise RunError(f"the venue did not listen within {START_LIMIT:g} s")
+            raise RunError(f"the venue did not listen within {LISTEN_LIMIT:g} s")
         http, feed = venue.ports
         command = [
             *side.desk,

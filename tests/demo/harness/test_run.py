@@ -217,7 +217,8 @@ async def test_play_venue_that_fails_ends_the_run_in_one_line(
 ) -> None:
     """Without a venue there is nothing to measure: the error has its last words, and nothing is left running."""
     monkeypatch.setenv("FAKE_VENUE", wrong)
-    monkeypatch.setattr(run_module, "START_LIMIT", 1.0)
+    if wrong == "mute":
+        monkeypatch.setattr(run_module, "LISTEN_LIMIT", 1.0)
 
     with pytest.raises(RunError) as caught:
         await play_fakes(tmp_path, sides=(FAKE_PROTECTED, FAKE_BARE))
