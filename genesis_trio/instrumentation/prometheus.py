@@ -168,6 +168,7 @@ def _mailboxes(supervisor: Supervisor) -> Iterator[str]:
         ("missed", "Messages missed while parked or suspended."),
         ("redelivered", "Messages handed out again."),
         ("dead", "Messages put aside."),
+        ("refused", "Messages refused because it was full."),
     ):
         yield from _family(
             f"genesis_mailbox_{field}_total", "counter", text, [(k, getattr(box, field)) for k, box in boxes]

@@ -15,6 +15,8 @@ from genesis_trio import (
     BreakerStatistics,
     Capability,
     CircuitBreaker,
+    Context,
+    EntryAction,
     Event,
     Guard,
     GuardStatistics,
@@ -23,6 +25,7 @@ from genesis_trio import (
     ModeCause,
     ModeScope,
     Retry,
+    Topic,
     allows,
     cancel_when,
     current_mode,
@@ -48,7 +51,24 @@ async def modes() -> None:
         assert_type(await scope.wait_for(lambda mode: mode is Mode.NORMAL), Mode)
         with scope.hold(Mode.SAFE, reason="drill") as hold:
             assert_type(hold, Hold)
+
+        async def flatten(symbol: str) -> None: ...
+
+        action = scope.on_enter(Mode.EMERGENCY, flatten, "BTC/USD", timeout=5.0)
+        assert_type(action, EntryAction)
+        assert_type(action.runs, int)
     assert_type(current_scope(), ModeScope)
+
+
+async def messages(ctx: Context) -> None:
+    numbers = Topic("numbers", int, urgent=True)
+    assert_type(numbers, Topic[int])
+    await ctx.send_all(numbers, [1, 2])
+    send_stream, receive_stream = trio.open_memory_channel[int](1)
+    assert_type(await ctx.pump(receive_stream, numbers), int)
+    async with ctx.subscribe(numbers, max_depth=10) as inbox:
+        assert_type(await ctx.pump(inbox, send_stream), int)
+        assert_type(inbox.statistics().refused, int)
 
 
 def events() -> None:
