@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from genesis_trio.demo.harness import cli
+from genesis_trio.demo.harness import measure as measure_module
 from genesis_trio.demo.harness import run as run_module
 from genesis_trio.demo.harness.cli import main
 
@@ -27,6 +28,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sides = {name: attrs.evolve(side, desk=desk, exchange=venue) for name, side in cli.SIDES.items()}
     monkeypatch.setattr(cli, "SIDES", sides)
     monkeypatch.setattr(run_module, "SETTLE", 0.1)
+    # No sample: whether a fake is quick enough depends on who else uses the machine, and is not what is tested here.
+    monkeypatch.setattr(measure_module, "SILENCE", 60.0)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quiet.toml").write_text(QUIET)
