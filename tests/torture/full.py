@@ -103,7 +103,7 @@ def use_small_reserve():
 
 def play(folder, numbers, *, spoil=contextlib.nullcontext):
     tally = Tally()
-    poisoned = unsaved = squeezed = unfinished = 0
+    poisoned = unsaved = squeezed = unfinished = early = 0
     for at in numbers:
         url, lines = run_with_fault(folder, at, spoil)
         for line in lines:
@@ -111,15 +111,16 @@ def play(folder, numbers, *, spoil=contextlib.nullcontext):
         poisoned += "poisoned" in lines
         squeezed += "squeezed" in lines
         # Where the disk was full before there was a reserve, nothing can be promised.
-        without_reserve = [line for line in lines if line.startswith("unsaved") and "no reserve is left" not in line]
-        unsaved += len(without_reserve)
-        tally.notes += [f"write {at}: {line}" for line in without_reserve]
+        with_reserve = [line for line in lines if line.startswith("unsaved") and "no reserve is left" not in line]
+        unsaved += len(with_reserve)
+        early += any("no reserve is left" in line for line in lines)
+        tally.notes += [f"write {at}: {line}" for line in with_reserve]
         unfinished += not any(line.startswith("writes") for line in lines)
         for line in run_victim(lambda tell, url=url: trio.run(partial(look, url, tell)))[0]:
             tally.take(line)
         tally.acknowledged = dict.fromkeys(DESKS, 0)
         tally.saved = 0
-    return tally, poisoned, unsaved, squeezed, unfinished
+    return tally, poisoned, unsaved, squeezed, unfinished, early
 
 
 def run(report, n, rng, folder):
@@ -127,9 +128,10 @@ def run(report, n, rng, folder):
     writes = next(int(line.split()[1]) for line in lines if line.startswith("writes"))
     report.add("writes of the work", writes)
     numbers = range(1, writes + 1) if not 0 < n < writes else sorted(rng.sample(range(1, writes + 1), n))
-    tally, poisoned, unsaved, squeezed, unfinished = play(folder, numbers)
+    tally, poisoned, unsaved, squeezed, unfinished, early = play(folder, numbers)
     report.add("full disks, one in each run", len(numbers))
     report.add("saves while it was full", squeezed)
+    report.add("full before there was a reserve, or once more after it was used", early)
     tally.report(report)
     report.require("poisoned by a full disk", poisoned)
     report.require("could not save once more", unsaved)
