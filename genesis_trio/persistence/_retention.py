@@ -35,15 +35,19 @@ def _is_good(ledger: Ledger, cut: Cut, component: str) -> bool:
     return True
 
 
-def find_covered_records(ledger: Ledger, limit: int) -> Mapping[str, int]:
+def find_covered_records(ledger: Ledger, limit: int, checked: dict[str, int]) -> Mapping[str, int]:
     """Component to a record up to which nobody needs them any more; at most *limit* of them together, none at the end.
+
+    *checked* remembers, from one call to the next, up to where that is: its checkpoint is read once for all batches.
 
     A record is needed by every saved checkpoint that is kept and does not include it, also by one that a rewind left:
     who goes back there wants the keys of the records that it had.
     """
     found: dict[str, int] = {}
     for component, head in sorted(ledger.heads.items()):
-        upto = _covered(ledger, component)
+        if component not in checked:
+            checked[component] = _covered(ledger, component)
+        upto = checked[component]
         if upto <= head.base:
             continue
         if upto - head.base > limit:

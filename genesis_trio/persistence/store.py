@@ -543,7 +543,8 @@ class Store:
         from genesis_trio.persistence._retention import find_covered_records
 
         removed = 0
-        while covered := await self._writer.read(find_covered_records, self._ledger, SHORTEN_AT_ONCE):
+        checked: dict[str, int] = {}
+        while covered := await self._writer.read(find_covered_records, self._ledger, SHORTEN_AT_ONCE, checked):
             before = {component: self._ledger.heads[component].base for component in covered}
             await self._writer.write(Remove(records=covered, forgets_keys=forgets_keys))
             removed += sum(upto - before[component] for component, upto in covered.items())

@@ -195,3 +195,18 @@ async def test_shorten_is_part_of_saving_by_itself(autojump_clock, keep_journal)
             assert sequences(store) == list(range(first, 62))
             assert await store.record(A, Fill(1), key="trade 1", apply=print) == 1
             await desk.stop()
+
+
+async def test_shorten_reads_a_checkpoint_once_for_all_batches(url, monkeypatch):
+    """A long journal goes in many commits; that its checkpoint is good is looked at once."""
+    monkeypatch.setattr(store_module, "SHORTEN_AT_ONCE", 2)
+    ledger = Ledger()
+    async with open_store(url) as store:
+        await record(store, ledger, range(10))
+        await store.create_checkpoint({A: ledger})
+        engine = store._ledger.engine
+        reads = []
+        read_part = engine.read_part
+        monkeypatch.setattr(engine, "read_part", lambda *args: reads.append(args) or read_part(*args))
+        assert await store.shorten_journal() == 10
+    assert len(reads) == 1
