@@ -5,7 +5,7 @@ message overtakes, positions still grow in the order in which messages are handl
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -22,19 +22,20 @@ Message = tuple[Topic[Any], Any, Sender | str, int]
 
 
 class Batch:
-    """Messages that were sent in one step, of one topic and one sender: one object, however many they are.
+    """Messages that follow each other, of one topic and one sender: one object, however many they are.
 
     Tuples of their own would cost more to make, and to be looked at by the garbage collector, than all the rest of a
     message's way (benchmarks/bench_messaging.py).
     """
 
-    __slots__ = ("first", "messages", "sender", "topic")
+    __slots__ = ("first", "messages", "next", "sender", "topic")
 
-    def __init__(self, topic: Topic[Any], messages: Sequence[Any], sender: Sender | str, first: int) -> None:
+    def __init__(self, topic: Topic[Any], messages: list[Any], sender: Sender | str, first: int) -> None:
         self.topic = topic
         self.messages = messages
         self.sender = sender
         self.first = first
+        self.next = first + len(messages)
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -47,13 +48,14 @@ class Batch:
 class Lane:
     """Messages in the order of their arrival: BLOCK, REJECT and DROP_OLDEST."""
 
-    __slots__ = ("_full_at", "_senders", "_size", "_waiting", "mailbox", "makes_wait")
+    __slots__ = ("_full_at", "_growing", "_senders", "_size", "_waiting", "mailbox", "makes_wait")
 
     def __init__(self, mailbox: "Mailbox") -> None:
         self.mailbox = mailbox
         #: A sender waits for room.
         self.makes_wait = mailbox.overflow is Overflow.BLOCK
         self._waiting: deque[Message | Batch] = deque()
+        self._growing: Batch | None = None  # the last thing that waits, where the next message may belong to it
         self._size = 0
         self._full_at = 0
         self._senders = trio.lowlevel.ParkingLot()
@@ -103,26 +105,43 @@ class Lane:
 
     # ------------------------------------------------------------ in and out
 
-    def put(self, message: Message) -> bool:
+    def put(self, topic: Topic[Any], message: Any, sender: Sender, number: int) -> bool:
         """Add a message; False if it was refused."""
         if self._size >= self._full_at and not self._make_room():
             return False
         self._size += 1
-        self._waiting.append(message)
+        growing = self._growing
+        if growing is not None and growing.next == number and growing.sender is sender and growing.topic is topic:
+            growing.messages.append(message)
+            growing.next = number + 1
+        else:
+            self._append(topic, message, sender, number)
         if self.mailbox.listens:
             self.mailbox.arrived()
         return True
+
+    def _append(self, topic: Topic[Any], message: Any, sender: Sender, number: int) -> None:
+        """A message that belongs to no batch, unless it follows the one before it: with that it begins one."""
+        waiting = self._waiting
+        last = waiting[-1] if waiting else None
+        if isinstance(last, tuple) and last[3] == number - 1 and last[2] is sender and last[0] is topic:
+            waiting[-1] = self._growing = Batch(topic, [last[1], message], sender, number - 1)
+        else:
+            waiting.append((topic, message, sender, number))
+            self._growing = None
 
     def put_batch(self, batch: Batch) -> None:
         """Add messages for which there is room, or which may push others out."""
         if len(batch) <= self.room:
             self._size += len(batch)
             self._waiting.append(batch)
+            self._growing = None  # other lanes have it, too
             if self.mailbox.listens:
                 self.mailbox.arrived()
         else:
-            for message in batch:
-                self.put(message)
+            assert isinstance(batch.sender, Sender)
+            for number, message in enumerate(batch.messages, batch.first):
+                self.put(batch.topic, message, batch.sender, number)
 
     def _make_room(self) -> bool:
         mailbox = self.mailbox
@@ -140,6 +159,7 @@ class Lane:
     def take(self, at_most: int | None) -> list[list[Message] | Batch]:
         """Hand out up to *at_most* messages (None: all), in runs."""
         waiting = self._waiting
+        self._growing = None  # it may be handed out here
         left = self._size if at_most is None else min(at_most, self._size)
         self._size -= left
         runs: list[list[Message] | Batch] = []
@@ -164,6 +184,8 @@ class Lane:
         """Hand out the first message; there is one."""
         item = self._waiting.popleft()
         if not isinstance(item, tuple):
+            if item is self._growing:
+                self._growing = None
             self._waiting.extendleft(reversed(list(item)))
             return self.take_one()
         self._size -= 1
@@ -185,11 +207,10 @@ class NewestLane(Lane):
     def __iter__(self) -> Iterator[Message]:
         return iter(self._by_key.values())
 
-    def put(self, message: Message) -> bool:
-        topic = message[0]
+    def put(self, topic: Topic[Any], message: Any, sender: Sender, number: int) -> bool:
         assert topic.key is not None  # looked at when the mailbox was opened
         mailbox, by_key = self.mailbox, self._by_key
-        key = (topic.name, topic.key(message[1]))
+        key = (topic.name, topic.key(message))
         if by_key.pop(key, None) is not None:
             mailbox.dropped += 1
         elif len(by_key) >= mailbox.capacity:
@@ -198,14 +219,15 @@ class NewestLane(Lane):
                 mailbox.dropped += 1
             else:
                 mailbox.missed += 1
-        by_key[key] = message
+        by_key[key] = (topic, message, sender, number)
         if mailbox.listens:
             mailbox.arrived()
         return True
 
     def put_batch(self, batch: Batch) -> None:
-        for message in batch:
-            self.put(message)
+        assert isinstance(batch.sender, Sender)
+        for number, message in enumerate(batch.messages, batch.first):
+            self.put(batch.topic, message, batch.sender, number)
 
     def take(self, at_most: int | None) -> list[list[Message] | Batch]:
         by_key = self._by_key

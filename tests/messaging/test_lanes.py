@@ -275,6 +275,64 @@ async def test_send_all_crash_in_a_batch_brings_it_back_one_by_one(autojump_cloc
     assert poison == [1, 2, 3, 4]
 
 
+async def test_publish_to_two_mailboxes_from_two_senders_keeps_every_origin(autojump_clock):
+    """Messages that follow each other are kept together; who sent which is known of each, in every mailbox."""
+    first, second = Slow(ORDERS, NEWEST), Slow(ORDERS)
+    async with open_supervisor("desk") as desk:
+        await desk.start(first, name="first")
+        await desk.start(second, name="second")
+        one, two = await context_of(desk, "one"), await context_of(desk, "two")
+        for number in range(4):
+            one.publish(ORDERS, f"1{number}")
+        two.publish(ORDERS, "20")
+        one.publish(NEWEST, "14")
+        for number in (5, 6):
+            one.publish(ORDERS, f"1{number}")
+        await two.send_all(ORDERS, ["21", "22"])
+        two.publish(ORDERS, "23")
+        expected = ["10", "11", "12", "13", "20", "15", "16", "21", "22", "23"]
+        for reader, texts in ((first, [*expected[:5], "14", *expected[5:]]), (second, expected)):
+            entries = list(reader.inbox._mailbox.entries_after(0))
+            assert [entry.message for entry in entries] == texts
+            for entry in entries:
+                sender = {"1": "one", "2": "two"}[entry.message[0]]
+                assert entry.origin == f"desk/{sender}@0.1#{int(entry.message[1:]) + 1}"
+            reader.go.set()
+        await trio.sleep(1)
+        await desk.stop()
+    assert second.got == expected
+
+
+async def test_publish_that_follows_by_number_only_is_not_taken_for_the_same_sender(autojump_clock):
+    """Neither a gap in a sender's count nor another sender with the next number is hidden by being kept together."""
+    reader = Slow(ORDERS)
+    async with open_supervisor("desk") as desk:
+        await desk.start(reader, name="x")
+        one, two = await context_of(desk, "one"), await context_of(desk, "two")
+        for text in ("n1", "n2"):
+            two.publish(NEWEST, text)
+        for text in ("a", "b"):
+            one.publish(ORDERS, text)
+        two.publish(ORDERS, "c")  # its third, as it would be of the other one
+        for text in ("d", "e"):
+            two.publish(ORDERS, text)
+        two.publish(NEWEST, "n3")
+        two.publish(ORDERS, "f")
+        entries = list(reader.inbox._mailbox.entries_after(0))
+        assert [(entry.message, entry.origin) for entry in entries] == [
+            ("a", "desk/one@0.1#1"),
+            ("b", "desk/one@0.1#2"),
+            ("c", "desk/two@0.1#3"),
+            ("d", "desk/two@0.1#4"),
+            ("e", "desk/two@0.1#5"),
+            ("f", "desk/two@0.1#7"),
+        ]
+        reader.go.set()
+        await trio.sleep(1)
+        await desk.stop()
+    assert reader.got == list("abcdef")
+
+
 # ------------------------------------------------------------------ against a model
 
 
@@ -315,7 +373,7 @@ def test_mailbox_random_steps_agree_with_the_model(seed):
             if wanted <= lane.room:
                 messages = [f"m{next(names)}" for _ in range(wanted)]
                 if step == "put":
-                    assert lane.put((topic, messages[0], sender, count + 1))
+                    assert lane.put(topic, messages[0], sender, count + 1)
                 else:
                     lane.put_batch(Batch(topic, messages, sender, count + 1))
                 count += len(messages)

@@ -262,7 +262,7 @@ def test_mailbox_restored_blame_counts_on_and_buries_what_had_its_last_chance():
     box = Mailbox("desk/x", (NUMBERS,), capacity=10, overflow=Overflow.BLOCK, keeps_handled=True, on_dead=died.append)
     feed = Sender("desk/feed", "1")
     for number in range(1, 4):
-        box.lane(NUMBERS).put((NUMBERS, number, feed, number))
+        box.lane(NUMBERS).put(NUMBERS, number, feed, number)
     entries = list(box.entries_after(0))
     fresh = Mailbox("desk/x", (NUMBERS,), capacity=10, overflow=Overflow.BLOCK, keeps_handled=True, on_dead=died.append)
     fresh.restore(entries, settled=0, next_position=1)
