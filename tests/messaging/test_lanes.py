@@ -318,6 +318,8 @@ async def test_publish_that_follows_by_number_only_is_not_taken_for_the_same_sen
             two.publish(ORDERS, text)
         two.publish(NEWEST, "n3")
         two.publish(ORDERS, "f")
+        two.publish(NEWEST, "n4")
+        two.publish(ORDERS, "g")
         entries = list(reader.inbox._mailbox.entries_after(0))
         assert [(entry.message, entry.origin) for entry in entries] == [
             ("a", "desk/one@0.1#1"),
@@ -326,11 +328,12 @@ async def test_publish_that_follows_by_number_only_is_not_taken_for_the_same_sen
             ("d", "desk/two@0.1#4"),
             ("e", "desk/two@0.1#5"),
             ("f", "desk/two@0.1#7"),
+            ("g", "desk/two@0.1#9"),
         ]
         reader.go.set()
         await trio.sleep(1)
         await desk.stop()
-    assert reader.got == list("abcdef")
+    assert reader.got == list("abcdefg")
 
 
 # ------------------------------------------------------------------ against a model
