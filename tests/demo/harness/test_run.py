@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from genesis_trio.demo.faults import draw_plan, parse_plan
+from genesis_trio.demo.harness import keepers
 from genesis_trio.demo.harness import run as run_module
 from genesis_trio.demo.harness.invariants import judge
 from genesis_trio.demo.harness.measure import measure
@@ -189,7 +190,7 @@ async def test_play_what_is_wrong_with_a_desk_is_found_out(
 async def test_play_desk_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of standard input is the order to stop; who does not follow it is killed, and it is said."""
     monkeypatch.setenv("FAKE_DESK", "deaf")
-    monkeypatch.setattr(run_module, "STOP_LIMIT", 0.3)
+    monkeypatch.setattr(keepers, "STOP_LIMIT", 0.3)
 
     recording = (await play_fakes(tmp_path))["protected"]
 
