@@ -99,13 +99,14 @@ async def test_shorten_leaves_the_way_back_from_a_rewind(url):
     ledger = Ledger()
     async with open_store(url) as store:
         await record(store, ledger, [1, 2])
-        await store.create_checkpoint({A: ledger}, label="early")
+        early = await store.create_checkpoint({A: ledger})
         await record(store, ledger, [3, 4])
         await store.create_checkpoint({A: ledger}, label="late")
-        await store.rewind("early")
+        await store.rewind(early.id)
         back = Ledger(3, [1, 2])
         await record(store, back, [5])
         await store.create_checkpoint({A: back})
+        assert await store.prune(keep=1) == 2
 
         assert await store.shorten_journal() == 2
         assert sequences(store) == [3, 4, 5]
