@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -54,10 +54,41 @@ class CapturedPart:
 class Incarnation:
     """One run of a component, from its construction to its end.  A `Reader` of mailboxes."""
 
+    __slots__ = (
+        "__weakref__",
+        "_beats",
+        "_busy",
+        "_changed",
+        "_cut_at",
+        "_last_beat",
+        "_open",
+        "_record_number",
+        "_record_origin",
+        "_resting",
+        "_silent",
+        "_stop",
+        "_untouched",
+        "child",
+        "component",
+        "context",
+        "is_ready",
+        "journal",
+        "number",
+        "ready_at",
+        "ready_value",
+        "returned",
+        "scope",
+        "sender",
+        "started_at",
+        "stop_deadline",
+        "stopping",
+        "task",
+    )
+
     def __init__(self, child: "Child", number: int) -> None:
         self.child = child
         self.number = number
-        self.scope = trio.CancelScope()
+        self.scope = trio.CancelScope(shield=True)
         self.context = Context(self)
         self.component: Component[Any] | None = None
         self.sender = Sender(child.path, f"{child.tree.incarnation_prefix}.{number}")
@@ -68,7 +99,8 @@ class Incarnation:
         self.ready_at = math.inf
         #: When the supervisor stops waiting for it; what it supervises itself must be gone by then.
         self.stop_deadline = math.inf
-        self._stop = trio.Event()
+        self.stopping = False
+        self._stop: trio.Event | None = None  # made for whoever waits for it
         self._silent = False
         self._cut_at = ""  # where it waited when its start took too long
         # Which of its subscriptions wait for their next message, and which work on one.
@@ -96,13 +128,18 @@ class Incarnation:
             _HOST.set(self)
             if not self.stopping:
                 self.scope.deadline = self.started_at + spec.start_timeout
-            if isinstance(spec.component, type):
-                component: Component[Any] = spec.component(*spec.args)
-                self.component = component
-                await self._bring_state(component)
-                await self._call(component.run)
-            else:
-                await self._call(spec.component, *spec.args)
+            try:
+                if isinstance(spec.component, type):
+                    component: Component[Any] = spec.component(*spec.args)
+                    self.component = component
+                    await self._bring_state(component)
+                    await run_interruptibly(component.run, self.context)
+                else:
+                    await run_interruptibly(spec.component, self.context, *spec.args)
+            except BaseException as error:
+                if self.scope.cancel_called and not self.is_ready:
+                    self._cut_at = where_it_was_cut(first_cut(error).__traceback__)
+                raise
             self.returned = True
             if self.component is not None and self.child.is_saved:
                 self.capture()
@@ -118,14 +155,6 @@ class Incarnation:
                 f"child {self.child.path!r} was not ready within start_timeout={spec.start_timeout} s: it has not called "
                 f"ctx.ready(), and waited in {self._cut_at or 'nothing'}; {waits_for(self.child)}"
             )
-
-    async def _call(self, fn: Callable[..., Awaitable[None]], *args: Any) -> None:
-        try:
-            await run_interruptibly(fn, self.context, *args)
-        except BaseException as error:
-            if self.scope.cancel_called and not self.is_ready:
-                self._cut_at = where_it_was_cut(first_cut(error).__traceback__)
-            raise
 
     async def _bring_state(self, component: Component[Any]) -> None:
         """Set ``component.state`` to what was saved, or to a first one, and line the mailboxes up with it."""
@@ -147,19 +176,24 @@ class Incarnation:
 
     # ------------------------------------------------------------ stopping
 
-    @property
-    def stopping(self) -> bool:
-        return self._stop.is_set()
-
     async def wait_stopping(self) -> None:
+        if self._stop is None:
+            self._stop = trio.Event()
+            if self.stopping:
+                self._stop.set()
         await self._stop.wait()
+
+    def _begin_to_stop(self) -> None:
+        self.stopping = True
+        if self._stop is not None:
+            self._stop.set()
 
     def begin_stop(self, deadline: float) -> None:
         """Ask it to end, gracefully: cancelled after ``stop_grace``; *deadline* is when nobody waits any longer."""
         now = trio.current_time()
         self.stop_deadline = min(self.stop_deadline, deadline)
         if not self.stopping:
-            self._stop.set()
+            self._begin_to_stop()
             self.scope.deadline = now + self.child.spec.stop_grace
             for subscription in self._open:
                 if isinstance(subscription, RequestReader):
@@ -171,7 +205,7 @@ class Incarnation:
 
     def cut_short(self, reason: str) -> None:
         """Cancel it now."""
-        self._stop.set()
+        self._begin_to_stop()
         self.scope.cancel(reason=reason)
 
     # ------------------------------------------------------------ ready, health, progress

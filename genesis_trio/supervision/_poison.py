@@ -14,6 +14,8 @@ class Poison:
         counts: By mailbox and origin: the message's position, and its crashes.
     """
 
+    __slots__ = ("counts",)
+
     def __init__(self) -> None:
         self.counts: dict[str, dict[str, tuple[int, int]]] = {}
 

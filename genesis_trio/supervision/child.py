@@ -87,6 +87,52 @@ class Child:
         last_error: What ended its last failed incarnation, or None.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_asked",
+        "_budget",
+        "_by_hand",
+        "_due",
+        "_gate",
+        "_is_forgotten",
+        "_is_trial",
+        "_parked_hold",
+        "_poison",
+        "_poked",
+        "_ready_at",
+        "_start_gate",
+        "_unwatch_mode",
+        "_watchers",
+        "breakers",
+        "capture_wanted",
+        "complaints",
+        "counters",
+        "failed_when_suspended",
+        "finished",
+        "first_error",
+        "first_started_at",
+        "gauges",
+        "generation",
+        "generation_before",
+        "incarnation",
+        "last_error",
+        "mailboxes",
+        "name",
+        "options",
+        "part",
+        "path",
+        "raises",
+        "restarts",
+        "scope",
+        "seed",
+        "spec",
+        "status",
+        "supervisor",
+        "tree",
+        "unopened",
+        "was_ready",
+    )
+
     def __init__(self, supervisor: "Supervisor", spec: ChildSpec, *, options: Any, raises: bool) -> None:
         self.supervisor = supervisor
         self.tree: ServiceTree = supervisor.tree
@@ -120,7 +166,7 @@ class Child:
         self._asked: Ask | None = None
         self._due = -math.inf  # not before this time
         self._gate: trio.Event | None = None  # its group opens it
-        self._poked = trio.Event()
+        self._poked: trio.Event | None = None  # while it waits for its turn
         self._budget = RestartBudget(
             max_restarts=supervisor.max_restarts,
             within=supervisor.within,
@@ -128,6 +174,7 @@ class Child:
             unpark_after=spec.unpark_after,
             rng=supervisor.rng,
         )
+        self._ready_at = math.inf  # of the last run
         # Parking
         self._parked_hold: Hold | None = None
         self._is_trial = False
@@ -231,7 +278,12 @@ class Child:
             self.incarnation.begin_stop(deadline)
             if self.status is not Lifecycle.STOPPING:
                 self._set(Lifecycle.STOPPING)
-        self._poked.set()
+        self._poke()
+
+    def _poke(self) -> None:
+        """Let it look again whether it may start."""
+        if self._poked is not None:
+            self._poked.set()
 
     @trio.lowlevel.enable_ki_protection
     async def stop(self) -> None:
@@ -291,7 +343,7 @@ class Child:
 
     def _mode_changed(self, mode: Mode) -> None:
         if admits(mode, self.spec.criticality):
-            self._poked.set()
+            self._poke()
         elif self.incarnation is not None and not self.incarnation.stopping:
             self.failed_when_suspended = self.is_failing()
             self.ask(Ask.SUSPEND)
@@ -301,13 +353,21 @@ class Child:
     @trio.lowlevel.enable_ki_protection
     async def live(self) -> None:
         """The child's task."""
-        with trio.CancelScope(shield=True):
-            try:
-                while await self._wait_for_turn():
-                    if await self._is_over(await self._run_once()):
-                        break
-            finally:
-                self._finish()
+        # Shielded all the time, by an incarnation's own scope while there is one: a second around it would be paid by each child.
+        try:
+            with trio.CancelScope(shield=True):
+                goes_on = await self._wait_for_turn()
+            while goes_on:
+                self._poked = None
+                end = await self._run_once()
+                with trio.CancelScope(shield=True):
+                    goes_on = not await self._is_over(end)
+                    if goes_on:
+                        # A restart without delay must not be a loop that lets nobody else run.
+                        await trio.lowlevel.checkpoint()
+                        goes_on = await self._wait_for_turn()
+        finally:
+            self._finish()
 
     def _finish(self) -> None:
         if self.status is not Lifecycle.STOPPED:
@@ -318,7 +378,7 @@ class Child:
     async def _wait_for_turn(self) -> bool:
         """Wait until it may start; False if it shall stop instead."""
         while True:
-            self._poked = trio.Event()
+            self._poked = poked = trio.Event()
             if self._asked is Ask.STOP:
                 self._stopped("stopped")
                 return False
@@ -337,7 +397,7 @@ class Child:
                 if wake_at == -math.inf:
                     return True
             with trio.move_on_at(wake_at):
-                await self._poked.wait()
+                await poked.wait()
 
     def _ask_gate(self) -> float:
         """-inf if the breaker over it lets it start; otherwise when to ask again."""
@@ -382,6 +442,7 @@ class Child:
         if end.how is How.DONE:
             incarnation.ready(None)  # whoever waits for it may go on
         self.incarnation = None
+        self._ready_at = incarnation.ready_at
         if end.how is How.CRASHED:
             self._poison.crashed(self.mailboxes.values())
         incarnation.finish(error if end.how is How.CRASHED else None)
@@ -471,6 +532,8 @@ class Child:
         return True
 
     def _wait_backoff(self, reason: str) -> None:
+        if trio.current_time() - self._ready_at >= self.supervisor.backoff.max_delay:
+            self._budget.forget_row()  # it was up for so long; looked at now, since a task that waits for it costs more
         delay = self._budget.next_delay()
         self._due = trio.current_time() + delay
         self._set(Lifecycle.BACKOFF)
@@ -537,7 +600,9 @@ class Child:
             return
         record, away = found
         self.generation = self.generation_before = record.generation
-        self._budget.restore(record.crashes, in_a_row=record.in_a_row, now=trio.current_time(), away=away)
+        # A record is written at each start and each crash; nothing for so long means that it was up.
+        in_a_row = record.in_a_row if away < self.supervisor.backoff.max_delay else 0
+        self._budget.restore(record.crashes, in_a_row=in_a_row, now=trio.current_time(), away=away)
         self._poison.counts = record.poison
         if record.parked:
             self._hold_parking()
@@ -573,7 +638,7 @@ class Child:
     def open_gate(self) -> None:
         if self._gate is not None:
             self._gate.set()
-            self._poked.set()
+            self._poke()
 
     # ------------------------------------------------------------ parking
 
@@ -630,13 +695,6 @@ class Child:
                 self._forget_parking()
             else:
                 self.supervisor.start_service(lambda: self._prove(incarnation))
-        if self._budget.in_a_row:
-            self.supervisor.start_service(lambda: self._outlive_backoff(incarnation))
-
-    async def _outlive_backoff(self, incarnation: Incarnation) -> None:
-        await trio.sleep(self.supervisor.backoff.max_delay)
-        if self.incarnation is incarnation:
-            self.forget_crashes()
 
     def forget_crashes(self) -> None:
         """The restart delay starts anew."""

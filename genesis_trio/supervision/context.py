@@ -40,7 +40,6 @@ class Context:
         path: Its path in the tree, as ``desk/ledger``.
         scope: Its mode scope.
         generation: Which incarnation this is, from 1.
-        rng: Its own source of randomness, derived from the tree's.
         options: What the configuration gave it.
     """
 
@@ -53,12 +52,20 @@ class Context:
         self.path: str = child.path
         self.scope: ModeScope = child.scope
         self.generation: int = incarnation.number
-        # By name and number, not drawn: what one child uses must not move what another sees.
-        self.rng = random.Random(f"{child.seed}/{incarnation.number}")
+        self._rng: random.Random | None = None
         self.options: Any = child.options
 
     def __repr__(self) -> str:
         return f"<Context of {self.path!r}, generation {self.generation}>"
+
+    @property
+    def rng(self) -> random.Random:
+        """Its own source of randomness, derived from the tree's."""
+        if self._rng is None:
+            # When asked for, since it is 2.5 kB and 10 us.  By name and number, not drawn: what one child uses must not move
+            # what another sees.
+            self._rng = random.Random(f"{self._child.seed}/{self.generation}")
+        return self._rng
 
     # ------------------------------------------------------------ life
 

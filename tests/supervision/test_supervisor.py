@@ -979,3 +979,22 @@ async def test_policy_breaker_isolated_by_hand_fails_until_it_is_reset(autojump_
         await trio.sleep(2.1)
         assert desk.scope.mode is Mode.NORMAL
         await desk.stop()
+
+
+async def test_restart_without_delay_lets_others_run(autojump_clock):
+    """A component that returns at once and restarts without delay is no loop without a Trio checkpoint."""
+    runs = 0
+
+    async def eager(ctx):
+        nonlocal runs
+        runs += 1
+        if runs > 1000:
+            raise SystemExit("nobody else was let in")
+        ctx.ready()
+
+    async with open_supervisor("desk", backoff=Backoff(base_delay=0.0, jitter="none")) as desk:
+        await desk.start(eager, name="x")
+        await trio.lowlevel.checkpoint()
+        await desk.stop()
+
+    assert runs < 20
