@@ -275,6 +275,47 @@ async def test_send_all_crash_in_a_batch_brings_it_back_one_by_one(autojump_cloc
     assert poison == [1, 2, 3, 4]
 
 
+async def test_send_all_conflate_keeps_the_newest_of_each_key_and_batches_have_a_size(autojump_clock):
+    """Many at once are the same as one by one: replaced by key, the oldest update first, the oldest key dropped."""
+    got = []
+
+    async def reader(ctx):
+        async with ctx.subscribe(ORDERS, capacity=3, overflow=Overflow.CONFLATE) as inbox:
+            ctx.ready()
+            await trio.sleep(1)
+            got.append(inbox.statistics())
+            async for batch in inbox.batches(2):
+                got.append(list(batch))
+
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(reader, name="x")
+        ctx = await context_of(desk)
+        await ctx.send_all(ORDERS, ["a1", "b1", "a2", "c1", "d1"])
+        (mailbox,) = child.mailboxes.values()
+        assert [entry.message for entry in mailbox.entries_after(0)] == ["a2", "c1", "d1"]
+        await trio.sleep(2)
+        await desk.stop()
+    assert (got[0].waiting, got[0].dropped) == (3, 2)
+    assert got[1:] == [["a2", "c1"], ["d1"]]
+
+
+async def test_latest_while_a_reader_restarts_is_not_handed_out_twice(autojump_clock):
+    """The newest that waits already is not put in again for the next reader, whether it waits in a run or alone."""
+    reader = Slow(NEWEST, crashes_on=["a1"])
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        child = await desk.start(reader, name="x")
+        ctx = await context_of(desk)
+        reader.go.set()
+        ctx.publish(NEWEST, "a1")
+        await trio.sleep(0.05)
+        assert child.restarts == 0
+        for text in ("b1", "c1", "c2"):
+            ctx.publish(NEWEST, text)
+        await trio.sleep(1)
+        await desk.stop()
+    assert reader.got == ["a1", "a1", "b1", "c1", "c2"]
+
+
 async def test_publish_to_two_mailboxes_from_two_senders_keeps_every_origin(autojump_clock):
     """Messages that follow each other are kept together; who sent which is known of each, in every mailbox."""
     first, second = Slow(ORDERS, NEWEST), Slow(ORDERS)
