@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
+import trio
 
 from genesis_trio.modes._values import Capability, Mode, mask_of
 
@@ -134,6 +135,7 @@ class Hold(AbstractContextManager["Hold"]):
         """
         self.cleared("released")
 
+    @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
     def cleared(self, by: str) -> None:
         if self._held:
             self._held = False

@@ -172,6 +172,7 @@ class ModeScope:
 
     # ------------------------------------------------------------ causes
 
+    @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
     def hold(
         self,
         mode: Mode,
@@ -261,6 +262,7 @@ class ModeScope:
             due = trio.current_time() + (cause.expires - current_run().utcnow()).total_seconds()
         self._take(cause, due, None)
 
+    @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
     def _take(self, cause: ModeCause, due: float, clears_when: Callable[[], bool] | None) -> Hold:
         """Put *cause* into effect."""
         mask = mask_of(cause.mode, cause.capabilities)
@@ -331,6 +333,7 @@ class ModeScope:
             )
         hold.cleared(by)
 
+    @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
     def clear_owned(self, owner: str, by: str) -> None:
         """Clear what *owner* holds here and below, but for latched causes: it ended well or was stopped by hand."""
         for scope in list(self.walk()):
@@ -398,6 +401,7 @@ class ModeScope:
 
     # ------------------------------------------------------------ reacting
 
+    @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
     def on_enter(
         self,
         mode: Mode,

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import signal
 
 import pytest
 import trio
@@ -75,6 +76,32 @@ async def test_epoch_counts_effective_changes_only(autojump_clock):
         with trio.move_on_after(1) as limit:
             await anext(changes)
         assert limit.cancelled_caught
+
+
+@pytest.mark.parametrize("act", ["hold", "release", "clear"])
+def test_change_ctrl_c_in_the_middle_of_it_waits_for_its_end(act):
+    """A cascade is one step also for Ctrl-C: everybody is told, then the interrupt comes at the next Trio checkpoint."""
+    told = []
+
+    async def main():
+        with mode_scope("desk") as desk:
+            hold = None if act == "hold" else desk.hold(SAFE, owner="a", reason="r")
+            desk.watch(lambda mode: signal.raise_signal(signal.SIGINT))
+            desk.watch(told.append)
+            if hold is None:
+                desk.hold(SAFE, owner="a", reason="r")
+            elif act == "release":
+                hold.release()
+            else:
+                desk.clear("a", "r", by="test")
+            told.append("returned")
+            await trio.sleep(1)
+            told.append("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+
+    assert told == [SAFE if act == "hold" else NORMAL, "returned"]
 
 
 # ------------------------------------------------------------------ wait_for
