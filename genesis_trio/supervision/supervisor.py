@@ -12,7 +12,6 @@ outer cancellation reaches it only from here.
 
 import contextlib
 import contextvars
-import math
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -34,11 +33,13 @@ from genesis_trio.supervision._groups import Groups
 from genesis_trio.supervision._incarnation import Incarnation, current_host
 from genesis_trio.supervision._mode_watch import ModeWatch
 from genesis_trio.supervision._order import check_requirements, levels
+from genesis_trio.supervision._settings import check_settings
 from genesis_trio.supervision._tree import ServiceTree
+from genesis_trio.supervision._use_store import use_store
 from genesis_trio.supervision._watchdog import Watchdog
 from genesis_trio.supervision.backoff import Backoff, check_reachable
 from genesis_trio.supervision.child import Ask, Child
-from genesis_trio.supervision.component import ChildSpec, ComponentLike, Lifecycle, Strategy, is_name
+from genesis_trio.supervision.component import ChildSpec, ComponentLike, Lifecycle, Strategy
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -471,24 +472,6 @@ def _structure_options(spec: ChildSpec) -> Any:
     return structure_options(spec.options or {}, options_type, where=f"options of child {spec.name!r}")
 
 
-def _check_settings(
-    name: str, strategy: object, max_restarts: object, within: object, shutdown_timeout: object
-) -> None:
-    if not is_name(name):
-        raise ValueError(f"the name of a supervisor is not empty and has no '/' or outer space, got {name!r}")
-    if not isinstance(strategy, Strategy):
-        raise TypeError(f"strategy is a Strategy, got {strategy!r}")
-    if isinstance(max_restarts, bool) or not isinstance(max_restarts, int):
-        raise TypeError(f"max_restarts is a whole number, got {max_restarts!r}")
-    if max_restarts < 0:
-        raise ValueError(f"max_restarts is not negative, got {max_restarts!r}")
-    for what, seconds in (("within", within), ("shutdown_timeout", shutdown_timeout)):
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-            raise TypeError(f"{what} is a number of seconds, got {seconds!r}")
-        if not 0 < seconds <= math.inf:
-            raise ValueError(f"{what} is in seconds and positive, got {seconds!r}")
-
-
 @uninterrupted
 @contextlib.asynccontextmanager
 async def open_supervisor(
@@ -541,26 +524,16 @@ async def open_supervisor(
     Trio checkpoint: always, on leaving.
     Cancellation: the children are stopped in order first, at most for *shutdown_timeout*; a child that shields itself is waited for.
     """
-    _check_settings(name, strategy, max_restarts, within, shutdown_timeout)
-    if escalate_after is not None:
-        if isinstance(escalate_after, bool) or not isinstance(escalate_after, int):
-            raise TypeError(f"escalate_after is a whole number of crashes, or None, got {escalate_after!r}")
-        if escalate_after < 0:
-            raise ValueError(f"escalate_after is not negative, got {escalate_after!r}")
+    check_settings(name, strategy, max_restarts, within, shutdown_timeout, escalate_after, stall_limit)
     backoff = backoff if backoff is not None else Backoff()
     check_reachable(backoff, max_restarts=max_restarts, within=within)
     host = current_host()
     outer = current_tree()
-    if stall_limit is not None:
-        if isinstance(stall_limit, bool) or not isinstance(stall_limit, (int, float)):
-            raise TypeError(f"stall_limit is a number of seconds, or None, got {stall_limit!r}")
-        if not 0 < stall_limit < math.inf:
-            raise ValueError(f"stall_limit is in seconds, positive and finite, got {stall_limit!r}")
-        if host is not None:
-            raise ConfigError(
-                f"supervisor {name!r} is opened inside {host.child.path!r}, and there is one event loop; give stall_limit= to the "
-                f"topmost supervisor"
-            )
+    if stall_limit is not None and host is not None:
+        raise ConfigError(
+            f"supervisor {name!r} is opened inside {host.child.path!r}, and there is one event loop; give stall_limit= to the "
+            f"topmost supervisor"
+        )
     if host is not None and (store is not None or checkpoint is not None or restore is not None):
         raise ConfigError(
             f"supervisor {name!r} is opened inside {host.child.path!r} and shares its tree's store; give store=, checkpoint= "
@@ -593,7 +566,7 @@ async def open_supervisor(
             if host is None:
                 tree.scope = scope
                 if store is not None:
-                    await _use_store(supervisor, store, checkpoint, restore, only)
+                    await use_store(supervisor, store, checkpoint, restore, only)
             else:
                 supervisor.start_service(supervisor.stop_with_host)
             if stall_limit is not None:
@@ -621,44 +594,3 @@ async def open_supervisor(
         raise fatal
     if error is not None:
         raise error
-
-
-async def _use_store(
-    supervisor: Supervisor,
-    store: "Store",
-    checkpoint: "CheckpointPolicy | None",
-    restore: "str | datetime | None",
-    only: Sequence[str],
-) -> None:
-    from genesis_trio.persistence.policy import CheckpointPolicy
-    from genesis_trio.supervision._control import Control
-    from genesis_trio.supervision._latches import Latches
-    from genesis_trio.supervision._saving import Saver
-
-    tree = supervisor.tree
-    tree.latches = Latches(tree, store)
-    await tree.latches.load()
-    supervisor.scope.latch_log = tree.latches
-    tree.latches.restore(supervisor.scope)
-    if restore is not None:
-        await store.rewind(restore, only=only)
-    tree.watch_breakers()
-    tree.control = Control(tree, store)
-    await tree.control.load()
-    tree.saver = Saver(tree, store, checkpoint if checkpoint is not None else CheckpointPolicy())
-
-    def trouble(error: Exception) -> None:
-        reason = f"the store failed: {describe_error(error)}"
-        # A full disk passes, and the store goes on by itself; what has poisoned it does not pass.
-        goes_on = None if store.poisoned is not None else lambda: store.statistics().room
-        supervisor.scope.hold(Mode.SAFE, owner="store", reason=reason, clears_when=goes_on)
-
-    store.belong_to(tree)
-    store.on_trouble.append(trouble)
-    if store.poisoned is not None:
-        trouble(store.poisoned)
-    if store.damage:
-        supervisor.scope.hold(Mode.SAFE, owner="store", reason=f"the store is damaged: {'; '.join(store.damage)}")
-    supervisor.start_service(tree.latches.serve)
-    supervisor.start_service(tree.saver.serve)
-    supervisor.start_service(tree.control.serve)

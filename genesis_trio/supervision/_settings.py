@@ -1,0 +1,42 @@
+"""The settings of `open_supervisor`, looked at before anything is opened."""
+
+import math
+
+from genesis_trio.supervision.component import Strategy, is_name
+
+__all__ = ["check_settings"]
+
+
+def check_settings(
+    name: str,
+    strategy: object,
+    max_restarts: object,
+    within: object,
+    shutdown_timeout: object,
+    escalate_after: object,
+    stall_limit: object,
+) -> None:
+    """Refuse what cannot work, with the value and what is allowed."""
+    if not is_name(name):
+        raise ValueError(f"the name of a supervisor is not empty and has no '/' or outer space, got {name!r}")
+    if not isinstance(strategy, Strategy):
+        raise TypeError(f"strategy is a Strategy, got {strategy!r}")
+    if isinstance(max_restarts, bool) or not isinstance(max_restarts, int):
+        raise TypeError(f"max_restarts is a whole number, got {max_restarts!r}")
+    if max_restarts < 0:
+        raise ValueError(f"max_restarts is not negative, got {max_restarts!r}")
+    for what, seconds in (("within", within), ("shutdown_timeout", shutdown_timeout)):
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise TypeError(f"{what} is a number of seconds, got {seconds!r}")
+        if not 0 < seconds <= math.inf:
+            raise ValueError(f"{what} is in seconds and positive, got {seconds!r}")
+    if escalate_after is not None:
+        if isinstance(escalate_after, bool) or not isinstance(escalate_after, int):
+            raise TypeError(f"escalate_after is a whole number of crashes, or None, got {escalate_after!r}")
+        if escalate_after < 0:
+            raise ValueError(f"escalate_after is not negative, got {escalate_after!r}")
+    if stall_limit is not None:
+        if isinstance(stall_limit, bool) or not isinstance(stall_limit, (int, float)):
+            raise TypeError(f"stall_limit is a number of seconds, or None, got {stall_limit!r}")
+        if not 0 < stall_limit < math.inf:
+            raise ValueError(f"stall_limit is in seconds, positive and finite, got {stall_limit!r}")
