@@ -15,10 +15,9 @@ The task is shielded: an outer cancellation reaches a child only through its sup
 children one after the other.
 """
 
-import contextlib
 import enum
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -40,15 +39,14 @@ from genesis_trio.events import (
     describe_error,
     emit,
 )
-from genesis_trio.messaging.mailbox import Entry, Mailbox, mailbox_key
-from genesis_trio.messaging.topic import Overflow, Topic
+from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.modes import Criticality, Hold, Mode, ModeScope, admits
 from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._budget import RestartBudget
 from genesis_trio.supervision._control import ChildRecord
 from genesis_trio.supervision._exits import Exit, How, classify, what_follows
-from genesis_trio.supervision._inbox import SavedMailbox, restore_mailbox
+from genesis_trio.supervision._inbox import SavedMailbox
 from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
 from genesis_trio.supervision._poison import Poison
 from genesis_trio.supervision._start_gate import StartGate
@@ -97,7 +95,6 @@ class Child:
         "_is_forgotten",
         "_is_trial",
         "_parked_hold",
-        "_poison",
         "_poked",
         "_ready_at",
         "_start_gate",
@@ -121,6 +118,7 @@ class Child:
         "options",
         "part",
         "path",
+        "poison",
         "raises",
         "restarts",
         "scope",
@@ -187,7 +185,7 @@ class Child:
         #: The generation before its first one in this process.
         self.generation_before = 0
         self._is_forgotten = False
-        self._poison = Poison()
+        self.poison = Poison()
         self._remember()
         self._watchers: dict[object, Callable[[], None]] = {}
         self._unwatch_mode = self.scope.watch(self._mode_changed)
@@ -444,7 +442,7 @@ class Child:
         self.incarnation = None
         self._ready_at = incarnation.ready_at
         if end.how is How.CRASHED:
-            self._poison.crashed(self.mailboxes.values())
+            self.poison.crashed(self.mailboxes.values())
         incarnation.finish(error if end.how is How.CRASHED else None)
         if self._start_gate is not None:
             if end.how is How.CRASHED and end.error is not None:
@@ -603,7 +601,7 @@ class Child:
         # A record is written at each start and each crash; nothing for so long means that it was up.
         in_a_row = record.in_a_row if away < self.supervisor.backoff.max_delay else 0
         self._budget.restore(record.crashes, in_a_row=in_a_row, now=trio.current_time(), away=away)
-        self._poison.counts = record.poison
+        self.poison.counts = record.poison
         if record.parked:
             self._hold_parking()
             if record.unpark_after is not None and self.spec.unpark_after is not None:
@@ -619,7 +617,7 @@ class Child:
                 in_a_row=self._budget.in_a_row,
                 parked=self._parked_hold is not None,
                 unpark_after=self._budget.unpark_after,
-                poison=self._poison.counts,
+                poison=self.poison.counts,
             )
             control.put_child(self.path, record)
 
@@ -704,47 +702,6 @@ class Child:
 
     # ------------------------------------------------------------ mailboxes
 
-    def open_mailbox(self, topics: tuple[Topic[Any], ...], *, capacity: int, overflow: Overflow) -> Mailbox:
-        """The child's mailbox for *topics*: the one it had, what was saved of it, or a new one."""
-        incarnation = self.incarnation
-        assert incarnation is not None
-        for subscription in incarnation.subscriptions():
-            for topic in topics:
-                if topic in subscription._mailbox.topics:
-                    raise ValueError(
-                        f"{self.path!r} has a subscription to topic {topic.name!r} already; one inbox can have several topics: "
-                        f"ctx.subscribe(A, B)"
-                    )
-        if len(set(topics)) < len(topics):
-            raise ValueError(f"subscribe() got a topic twice: {', '.join(topic.name for topic in topics)}")
-        mailbox = self.mailboxes.get(mailbox_key(topics))
-        if mailbox is not None:
-            mailbox.capacity = capacity
-            if mailbox.in_hand:
-                mailbox.give_back(crashed=True)  # its reader failed and came back without a restart
-            self.tree.bus.refresh(mailbox)
-            return mailbox
-        if self.is_saved and overflow.keeps_all:
-            from genesis_trio.persistence import codec
-
-            for topic in topics:
-                codec.check_type(topic.message_type)
-        mailbox = Mailbox(
-            self.path,
-            topics,
-            capacity=capacity,
-            overflow=overflow,
-            keeps_handled=self.is_saved,
-            on_dead=self._message_died,
-        )
-        saved = self.unopened.pop(mailbox.key, None) if mailbox.keeps_handled else None
-        if saved is not None:
-            restore_mailbox(mailbox, saved)
-            self._poison.mark(mailbox)
-        self.tree.bus.open(mailbox, restored=saved is not None)
-        self.mailboxes[mailbox.key] = mailbox
-        return mailbox
-
     def line_up(self, saved: dict[str, SavedMailbox]) -> None:
         """Set the mailboxes to the positions of the state that was just restored."""
         for key, mailbox in self.mailboxes.items():
@@ -758,47 +715,12 @@ class Child:
             mailbox = self.mailboxes.get(key)
             if mailbox is not None:
                 mailbox.covered(position)
-        if self._poison.covered(part.positions):
+        if self.poison.covered(part.positions):
             self._keep()
 
-    def _message_died(self, entry: Entry) -> None:
+    def message_died(self, entry: Entry) -> None:
         if self.tree.hooks:
             emit(self.tree, MessageDead, child=self.path, topic=entry.topic.name, position=entry.position)
-
-    @contextlib.contextmanager
-    def watch_age(self, mailbox: Mailbox, max_age: float | None) -> Iterator[None]:
-        """Count as failing while *mailbox* gets no message for *max_age* seconds."""
-        if max_age is None:
-            yield
-            return
-        incarnation = self.incarnation
-        assert incarnation is not None
-        last_arrival = trio.current_time()
-        arrived = trio.Event()
-
-        def note() -> None:
-            nonlocal last_arrival
-            last_arrival = trio.current_time()
-            arrived.set()
-
-        async def watch() -> None:
-            nonlocal arrived
-            while True:
-                due = last_arrival + max_age
-                if trio.current_time() < due:
-                    await trio.sleep_until(due)
-                    continue
-                arrived = trio.Event()
-                with incarnation.unhealthy(f"no message on {mailbox.key} for {max_age} s"):
-                    await arrived.wait()
-
-        mailbox.on_arrival = note
-        scope = self.supervisor.start_service(watch)
-        try:
-            yield
-        finally:
-            scope.cancel(reason="the subscription ended")
-            mailbox.on_arrival = None
 
 
 class _NoHold:

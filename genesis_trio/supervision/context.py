@@ -21,6 +21,7 @@ from genesis_trio.messaging.topic import Overflow, Topic
 from genesis_trio.modes import ModeScope
 from genesis_trio.policies._outcome import RetryRule
 from genesis_trio.supervision._depth import watch_depth
+from genesis_trio.supervision._subscribing import open_mailbox, watch_age
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -265,11 +266,11 @@ class Context:
             raise ValueError(f"max_depth is at least 1 and below capacity={capacity}, got {max_depth!r}")
         await trio.lowlevel.checkpoint()
         incarnation = self._incarnation
-        mailbox = self._child.open_mailbox(topics, capacity=capacity, overflow=overflow)
+        mailbox = open_mailbox(self._child, topics, capacity=capacity, overflow=overflow)
         subscription: Subscription[Any] = Subscription(mailbox, incarnation, every=every)
         incarnation.open(subscription)
         try:
-            with self._child.watch_age(mailbox, max_age), watch_depth(incarnation, mailbox, max_depth):
+            with watch_age(self._child, mailbox, max_age), watch_depth(incarnation, mailbox, max_depth):
                 yield subscription
             mailbox.settle()  # it left by itself: what it had in hand is done
         finally:

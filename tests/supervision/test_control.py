@@ -271,9 +271,9 @@ async def test_control_poison_is_forgotten_once_a_save_covers_it(url, autojump_c
         child = await desk.start(Once, name="reader")
         child.incarnation.context.publish(NUMBERS, 1)
         await trio.sleep(1)
-        assert child._poison.counts
+        assert child.poison.counts
         await desk.create_checkpoint()
-        assert not child._poison.counts
+        assert not child.poison.counts
         await desk.stop()
 
 

@@ -1,0 +1,94 @@
+"""What a subscription needs of the child that it is for: its mailbox, and somebody who looks at the age of its data."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from genesis_trio.messaging.mailbox import Mailbox, mailbox_key
+from genesis_trio.messaging.topic import Overflow, Topic
+from genesis_trio.supervision._inbox import restore_mailbox
+
+if TYPE_CHECKING:
+    from genesis_trio.supervision.child import Child
+
+__all__ = ["open_mailbox", "watch_age"]
+
+
+def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: int, overflow: Overflow) -> Mailbox:
+    """The child's mailbox for *topics*: the one it had, what was saved of it, or a new one."""
+    incarnation = child.incarnation
+    assert incarnation is not None
+    for subscription in incarnation.subscriptions():
+        for topic in topics:
+            if topic in subscription._mailbox.topics:
+                raise ValueError(
+                    f"{child.path!r} has a subscription to topic {topic.name!r} already; one inbox can have several topics: "
+                    f"ctx.subscribe(A, B)"
+                )
+    if len(set(topics)) < len(topics):
+        raise ValueError(f"subscribe() got a topic twice: {', '.join(topic.name for topic in topics)}")
+    mailbox = child.mailboxes.get(mailbox_key(topics))
+    if mailbox is not None:
+        mailbox.capacity = capacity
+        if mailbox.in_hand:
+            mailbox.give_back(crashed=True)  # its reader failed and came back without a restart
+        child.tree.bus.refresh(mailbox)
+        return mailbox
+    if child.is_saved and overflow.keeps_all:
+        from genesis_trio.persistence import codec
+
+        for topic in topics:
+            codec.check_type(topic.message_type)
+    mailbox = Mailbox(
+        child.path,
+        topics,
+        capacity=capacity,
+        overflow=overflow,
+        keeps_handled=child.is_saved,
+        on_dead=child.message_died,
+    )
+    saved = child.unopened.pop(mailbox.key, None) if mailbox.keeps_handled else None
+    if saved is not None:
+        restore_mailbox(mailbox, saved)
+        child.poison.mark(mailbox)
+    child.tree.bus.open(mailbox, restored=saved is not None)
+    child.mailboxes[mailbox.key] = mailbox
+    return mailbox
+
+
+@contextlib.contextmanager
+def watch_age(child: "Child", mailbox: Mailbox, max_age: float | None) -> Iterator[None]:
+    """Count as failing while *mailbox* gets no message for *max_age* seconds."""
+    if max_age is None:
+        yield
+        return
+    incarnation = child.incarnation
+    assert incarnation is not None
+    last_arrival = trio.current_time()
+    arrived = trio.Event()
+
+    def note() -> None:
+        nonlocal last_arrival
+        last_arrival = trio.current_time()
+        arrived.set()
+
+    async def watch() -> None:
+        nonlocal arrived
+        while True:
+            due = last_arrival + max_age
+            if trio.current_time() < due:
+                await trio.sleep_until(due)
+                continue
+            arrived = trio.Event()
+            with incarnation.unhealthy(f"no message on {mailbox.key} for {max_age} s"):
+                await arrived.wait()
+
+    mailbox.on_arrival = note
+    scope = child.supervisor.start_service(watch)
+    try:
+        yield
+    finally:
+        scope.cancel(reason="the subscription ended")
+        mailbox.on_arrival = None
