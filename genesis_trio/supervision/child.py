@@ -352,6 +352,7 @@ class Child:
     async def live(self) -> None:
         """The child's task."""
         # Shielded all the time, by an incarnation's own scope while there is one: a second around it would be paid by each child.
+        goes_on = False
         try:
             with trio.CancelScope(shield=True):
                 goes_on = await self._wait_for_turn()
