@@ -8,7 +8,7 @@ import trio
 
 from genesis_trio._runtime import current_run, current_tree
 from genesis_trio.modes._scope import _SCOPE, ModeScope
-from genesis_trio.modes._values import Capability, Mode
+from genesis_trio.modes._values import Capability, Mode, text
 
 __all__ = ["allows", "cancel_when", "current_mode", "current_scope", "mode_scope", "require", "root_scope"]
 
@@ -81,7 +81,7 @@ def mode_scope(name: str) -> Iterator[ModeScope]:
 
     Trio checkpoint: never.
     """
-    if not isinstance(name, str) or not name or "/" in name:
+    if not text("name", name) or "/" in name:
         raise ValueError(f"the name of a scope is not empty and has no '/', got {name!r}")
     scope = ModeScope(name, current_scope(), current_tree())
     token = _SCOPE.set(scope)

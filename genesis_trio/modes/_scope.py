@@ -17,7 +17,7 @@ from genesis_trio.events import CauseCleared, CauseHeld, ModeLowered, ModeRaised
 from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, in_words
 from genesis_trio.modes._clearing import clearing_clock
 from genesis_trio.modes._entry import EntryAction, check_entry_action, name_of, spawn_system_task
-from genesis_trio.modes._values import ALL, Capability, Mode, combine, mask_of, names, number
+from genesis_trio.modes._values import ALL, Capability, Mode, combine, mask_of, names, number, text
 from genesis_trio.modes._waiting import Changes, cancelled_when, wait_for
 
 __all__ = ["ModeScope"]
@@ -204,8 +204,14 @@ class ModeScope:
         """
         if not isinstance(mode, Mode):
             raise TypeError(f"mode is a Mode, got {mode!r}")
-        if not isinstance(reason, str) or not reason:
+        if not text("reason", reason):
             raise ValueError(f"reason says in words why the mode is held, got {reason!r}")
+        if owner is not None and not text("owner", owner):
+            raise ValueError(f"owner is a component's path or an operator's name, or None for who calls, got {owner!r}")
+        if capabilities is not None and not isinstance(capabilities, Capability):
+            raise TypeError(f"capabilities is a Capability, or None for what the mode leaves, got {capabilities!r}")
+        if not isinstance(latched, bool):
+            raise TypeError(f"latched is True or False, got {latched!r}")
         if expires is not None and not 0.0 < number("expires", expires) < math.inf:
             raise ValueError(f"expires is in seconds, positive and finite, or None, got {expires!r}")
         if clears_when is not None and (not callable(clears_when) or inspect.iscoroutinefunction(clears_when)):

@@ -14,6 +14,7 @@ __all__ = [
     "mask_of",
     "names",
     "number",
+    "text",
 ]
 
 
@@ -81,4 +82,11 @@ def number(name: str, value: object) -> float:
     """*value* if it is a number; bool is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is a number, got {value!r}")
+    return value
+
+
+def text(name: str, value: object) -> str:
+    """*value* if it is a string, empty or not."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a string, got {value!r}")
     return value

@@ -233,6 +233,11 @@ async def test_tasks_started_before_a_change_see_it(autojump_clock):
     [
         ({"mode": 1, "reason": "r"}, TypeError),
         ({"mode": Mode.SAFE, "reason": ""}, ValueError),
+        ({"mode": Mode.SAFE, "reason": 1}, TypeError),
+        ({"mode": Mode.SAFE, "reason": "r", "owner": ""}, ValueError),
+        ({"mode": Mode.SAFE, "reason": "r", "owner": 1}, TypeError),
+        ({"mode": Mode.SAFE, "reason": "r", "capabilities": 3}, TypeError),
+        ({"mode": Mode.SAFE, "reason": "r", "latched": 1}, TypeError),
         ({"mode": Mode.SAFE, "reason": "r", "expires": 0}, ValueError),
         ({"mode": Mode.SAFE, "reason": "r", "expires": "1"}, TypeError),
         ({"mode": Mode.SAFE, "reason": "r", "clears_when": 1}, TypeError),
@@ -246,6 +251,8 @@ async def test_hold_wrong_arguments_are_refused(arguments, error, autojump_clock
         assert desk.causes == ()
         assert "desk" in repr(desk)
     with pytest.raises(ValueError, match="has no '/'"), mode_scope("a/b"):
+        pass
+    with pytest.raises(TypeError, match="name is a string, got 1"), mode_scope(1):
         pass
 
 
