@@ -237,9 +237,9 @@ class Call:
         hedge = self._guard._hedge
         try:
             await self.wait_for_turn()
+            self.has_won = False  # the attempt before may have, with a result that was not good enough
             if hedge is None:
                 return await self._start(0)
-            self.has_won = False
             return await hedge._call(self._copy, name=self._guard.name)
         finally:
             self.leave()

@@ -726,3 +726,33 @@ async def test_guard_observer_that_raises_changes_no_outcome_and_is_told_once(au
         "retries_exhausted",
         "call_rejected",
     ]
+
+
+# ---------------------------------------------------------------- results that are not good enough, and the breaker
+
+
+async def test_guard_attempts_after_an_unsatisfying_result_count_for_the_breaker(autojump_clock):
+    """Each attempt of a call is told to the breaker, also those that ``retry_result`` asked for."""
+    breaker = breaker_of(failure_threshold=2, success_threshold=1, failure_result=lambda result: result == "busy")
+    guard = Guard("orders", retry=exact(retry_result=lambda result: result == "busy"), breaker=breaker)
+
+    assert await guard.execute(Venue("busy", "ack")) == "ack"
+    assert (breaker.statistics().failures, breaker.statistics().successes) == (1, 1)
+
+    with pytest.raises(OSError, match="down") as caught:
+        await guard.execute(Venue("busy", OSError("down")))
+    assert breaker.state is BreakerState.OPEN
+    assert "BreakerOpenError" in notes(caught.value)
+
+
+async def test_guard_probe_after_an_unsatisfying_result_closes_the_breaker(autojump_clock):
+    """A probe that is the second attempt of its call decides like any other."""
+    breaker = breaker_of(failure_threshold=1, success_threshold=1, recovery_timeout=1.0)
+    guard = Guard("orders", retry=exact(retry_result=lambda result: result == "busy", base_delay=2.0), breaker=breaker)
+
+    async def busy_and_then_down():
+        breaker.trip()
+        return "busy"
+
+    assert await guard.execute(Venue(busy_and_then_down, "ack")) == "ack"
+    assert breaker.state is BreakerState.CLOSED
