@@ -75,6 +75,8 @@ class Groups:
         for child in reversed(members):
             if child.status in (Lifecycle.STARTING, Lifecycle.READY, Lifecycle.STOPPING):
                 await child.stop_for_group()
+            elif child.status is Lifecycle.BACKOFF:
+                child.hold_gate()  # it crashed by itself before, and now has its place in the order
 
     async def _wait_backoff(self, members: "list[Child]") -> None:
         due = max((child.due for child in members if child.status is Lifecycle.BACKOFF), default=-math.inf)

@@ -998,3 +998,27 @@ async def test_restart_without_delay_lets_others_run(autojump_clock):
         await desk.stop()
 
     assert runs < 20
+
+
+async def test_group_crash_during_the_backoff_of_another_restarts_both_once(autojump_clock):
+    """A crash that widens the group while it waits is waited for: all start in the original order."""
+    started = []
+
+    def crashing_once(after):
+        async def component(ctx):
+            started.append(ctx.name)
+            ctx.ready()
+            if ctx.generation == 1 and after is not None:
+                await trio.sleep(after)
+                raise OSError(ctx.name)
+            await ctx.wait_stopping()
+
+        return component
+
+    async with open_supervisor("desk", strategy=Strategy.REST_FOR_ONE, backoff=EXACT) as desk:
+        for name, after in (("a", 1.05), ("b", None), ("c", 1.0)):
+            await desk.start(crashing_once(after), name=name)
+        await trio.sleep(3)
+        assert started == ["a", "b", "c"] * 2
+        assert [child.generation for child in desk.children.values()] == [2, 2, 2]
+        await desk.stop()
