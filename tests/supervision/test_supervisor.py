@@ -1022,3 +1022,14 @@ async def test_group_crash_during_the_backoff_of_another_restarts_both_once(auto
         assert started == ["a", "b", "c"] * 2
         assert [child.generation for child in desk.children.values()] == [2, 2, 2]
         await desk.stop()
+
+
+async def test_breaker_open_crashes_beyond_the_budget_do_not_park(autojump_clock):
+    """What crashes because the venue is down waits for the venue, however often; its own budget is for its own faults."""
+    breaker = venue_breaker("budget.venue")
+    async with open_supervisor("desk", max_restarts=1, within=1000.0, backoff=EXACT) as desk:
+        child = await desk.start(crashing_after(0.1), name="x", breaker=breaker)
+        await trio.sleep(300)
+        assert child.generation > 3
+        assert child.status is not Lifecycle.PARKED
+        await desk.stop()
