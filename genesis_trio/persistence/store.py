@@ -82,6 +82,8 @@ class Store:
         self._ledger = writer.ledger
         self._code_version = code_version
         self._checking = trio.Lock()
+        #: Effects, by component and key, that are being run now; whoever wants the same one waits for its end.
+        self.effects_under_way: dict[tuple[str, str], trio.Event] = {}
         self.on_trouble: list[Callable[[Exception], None]] = writer.on_trouble
 
     def __repr__(self) -> str:
