@@ -62,6 +62,7 @@ class ModeScope:
         "latch_log",
         "mask",
         "name",
+        "owner",
         "parent",
         "path",
         "spawner",
@@ -73,6 +74,8 @@ class ModeScope:
         self.parent = parent
         self.tree = tree
         self.path: str = name if parent is None or parent.parent is None else f"{parent.path}/{name}"
+        #: The path of the component around this scope: who holds, unless a name is given.  None where there is none.
+        self.owner: str | None = parent.owner if parent is not None else None
         self.latch_log: LatchLog | None = parent.latch_log if parent is not None else None
         #: Starts a task beside the children, which the supervisor waits for; None where there is no supervisor.
         self.spawner: Spawner | None = parent.spawner if parent is not None else None
@@ -239,9 +242,11 @@ class ModeScope:
         return self._take(cause, due, clears_when)
 
     def _caller(self) -> str:
-        """Who calls: a component's path, or this scope where there is none."""
+        """Who calls: a component's path, or a scope's where there is no component."""
         caller = _SCOPE.get(None)
-        return caller.path if caller is not None and caller.parent is not None else self.path
+        if caller is None or caller.parent is None:
+            return self.path
+        return caller.owner or caller.path
 
     def _loosen_latched(self, held: Hold, cause: ModeCause, due: float, clears_when: Callable[[], bool] | None) -> Hold:
         """What *cause* tightens takes effect now; what it loosens, once that is on disk."""
@@ -341,10 +346,14 @@ class ModeScope:
 
     @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
     def clear_owned(self, owner: str, by: str) -> None:
-        """Clear what *owner* holds here and below, but for latched causes: it ended well or was stopped by hand."""
-        for scope in list(self.walk()):
+        """Clear what *owner*, and what it supervised, holds here, above and below, but for latched causes.
+
+        It ended well or was stopped by hand.
+        """
+        inside = f"{owner}/"
+        for scope in [*self.walk(), *self._upwards()]:
             for hold in list(scope._holds.values()):
-                if hold.owner == owner and not hold.latched:
+                if not hold.latched and (hold.owner == owner or hold.owner.startswith(inside)):
                     hold.cleared(by)
 
     async def settled(self) -> None:

@@ -139,6 +139,7 @@ class Child:
         self.path = f"{supervisor.path}/{spec.name}"
         self.options = options
         self.scope = ModeScope(spec.name, supervisor.scope, self.tree)
+        self.scope.owner = self.path
         self.seed = f"{supervisor.seed}/{spec.name}"
         self.status = Lifecycle.STARTING
         self.generation = 0

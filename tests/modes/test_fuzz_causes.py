@@ -98,8 +98,11 @@ class Fuzz:
     def clear_owned(self):
         scope, owner = self.rng.choice(self.scopes), self.rng.choice("abc")
         scope.clear_owned(owner, "fuzz")
-        below = set(scope.walk())
-        for key in [key for key in self.model.causes if key[0] in below and key[1] == owner]:
+        reached = set(scope.walk())
+        while scope is not None:
+            reached.add(scope)
+            scope = self.model.parents[scope]
+        for key in [key for key in self.model.causes if key[0] in reached and key[1] == owner]:
             del self.model.causes[key]
 
     def grow(self):
