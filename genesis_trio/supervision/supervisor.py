@@ -113,6 +113,7 @@ class Supervisor:
         self._all_finished.set()
         self._stopping = False
         self._saved_at_stop = False
+        self._last_cut = trio.Lock()
         self._fatal: BaseException | None = None
         self._groups = Groups(self, strategy)
         self._entries = Entries(self)
@@ -344,10 +345,20 @@ class Supervisor:
         is for all together.  A child that has not ended then is named in `ChildUnstopped` and the next one is stopped.
 
         Trio checkpoint: always.
-        Cancellation: passes; the stop goes on in the background when the block is left.
+        Cancellation: passes; the stop goes on.  So a child may ask for it, though it is stopped while it waits.
         """
         await trio.lowlevel.checkpoint()
-        await self._stop(trio.current_time() + self.shutdown_timeout)
+        if self._saved_at_stop and not self._living:
+            return  # the block may have been left already
+        deadline = trio.current_time() + self.shutdown_timeout
+        done = trio.Event()
+
+        async def stop_all() -> None:
+            await self._stop(deadline)
+            done.set()
+
+        self.start_service(stop_all)
+        await done.wait()
 
     async def _stop(self, deadline: float) -> None:
         if self._host is not None:
@@ -356,10 +367,12 @@ class Supervisor:
         for child in reversed(list(self._children.values())):
             if not child.finished.is_set():
                 await self.stop_child(child, deadline)
-        if not self._saved_at_stop:
-            self._saved_at_stop = True
-            if self.tree.saver is not None:
-                await self.tree.saver.save("stop")
+        # Two may stop it, and what is left of the block waits for the last cut, whoever takes it.
+        async with self._last_cut:
+            if not self._saved_at_stop:
+                self._saved_at_stop = True
+                if self.tree.saver is not None:
+                    await self.tree.saver.save("stop")
 
     @trio.lowlevel.enable_ki_protection
     def hurry(self) -> None:
