@@ -296,14 +296,18 @@ class Child:
         """
         await trio.lowlevel.checkpoint()
         if self.finished.is_set():
+            self._close_mailboxes()
             return
         await self.supervisor.stop_child(self, trio.current_time() + self.supervisor.shutdown_timeout)
         if self.finished.is_set():
             self.tree.scope.clear_owned(self.path, "stopped by hand")
             await self._save("stop")
-            for mailbox in self.mailboxes.values():
-                self.tree.bus.close(mailbox)
-            self.mailboxes.clear()
+            self._close_mailboxes()
+
+    def _close_mailboxes(self) -> None:
+        for mailbox in self.mailboxes.values():
+            self.tree.bus.close(mailbox)
+        self.mailboxes.clear()
 
     @trio.lowlevel.enable_ki_protection
     async def restart(self) -> None:
@@ -314,6 +318,7 @@ class Child:
 
         Raises:
             Exception: the error of the new incarnation, if it is not ready before it crashes.
+            RuntimeError: it was stopped meanwhile, or its supervisor is stopping.
 
         Trio checkpoint: always.
         Cancellation: passes; the restart goes on.
@@ -321,6 +326,8 @@ class Child:
         await trio.lowlevel.checkpoint()
         before = self.generation
         self.forget_crashes()
+        if self._asked is Ask.STOP:
+            await self.finished.wait()  # it lives again once it has stopped
         if self.finished.is_set():
             self.supervisor.revive(self)
         else:
@@ -328,6 +335,8 @@ class Child:
             self.ask(Ask.RESTART)
 
         def decided() -> bool:
+            if self.status is Lifecycle.STOPPED and self._asked is Ask.STOP:
+                return True
             if self.status is Lifecycle.READY or self.status is Lifecycle.STOPPED:
                 return self.generation > before
             return self.generation > before and self.status in (
@@ -337,6 +346,10 @@ class Child:
             )
 
         await self.wait_until(decided)
+        if self.generation == before:
+            raise RuntimeError(
+                f"{self.path!r} was stopped before it had restarted; call restart() again to let it live"
+            )
         if self.status in (Lifecycle.BACKOFF, Lifecycle.PARKED) and self.last_error is not None:
             raise self.last_error
 
@@ -492,7 +505,7 @@ class Child:
             await self._save("restart")
             return False
         self.tree.scope.clear_owned(self.path, "its owner ended")
-        self._stopped("done")
+        self._ended("done")
         return True
 
     def _after_crash(self, error: BaseException) -> bool:
@@ -504,7 +517,7 @@ class Child:
             return True
         follows = what_follows(error, self.spec.rules)
         if self.spec.restart is Restart.TEMPORARY or follows is OnCrash.STOP:
-            self._stopped("temporary" if follows is not OnCrash.STOP else f"rule for {type(error).__name__}")
+            self._ended("temporary" if follows is not OnCrash.STOP else f"rule for {type(error).__name__}")
             return True
         if follows is OnCrash.ESCALATE:
             return self._escalate(error, f"its rules say so of {type(error).__name__}")
@@ -541,6 +554,15 @@ class Child:
         if self.tree.hooks:
             emit(self.tree, RestartScheduled, child=self.path, delay=delay, reason=reason)
 
+    def _ended(self, reason: str) -> None:
+        """It ended by itself, and nothing follows: nobody waits for it any more, but what waits for it stays.
+
+        A supervisor that stops holds senders back to the end: what waits then is part of the last saved checkpoint.
+        """
+        self._stopped(reason)
+        for mailbox in self.mailboxes.values():
+            mailbox.set_holds_back(False)
+
     def _stopped(self, reason: str) -> None:
         self._set(Lifecycle.STOPPED)
         if self.tree.hooks:
@@ -571,9 +593,7 @@ class Child:
     def close(self) -> None:
         """Its supervisor is gone, or it never was."""
         self._unwatch_mode()
-        for mailbox in self.mailboxes.values():
-            self.tree.bus.close(mailbox)
-        self.mailboxes.clear()
+        self._close_mailboxes()
         self.scope.detach()
 
     async def stop_for_group(self) -> None:

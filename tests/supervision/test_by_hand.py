@@ -1,9 +1,10 @@
 """What is asked for by hand while something else is under way."""
 
 import attrs
+import pytest
 import trio
 
-from genesis_trio import Component, open_store, open_supervisor
+from genesis_trio import Component, Lifecycle, open_store, open_supervisor
 
 
 @attrs.define
@@ -77,3 +78,53 @@ async def test_stop_saves_once_however_often_it_is_asked_for(autojump_clock):
         restored = await store.restore_latest("desk/counter", Count)
         assert restored is not None
         assert restored.state == Count(1)
+
+
+async def lingering(ctx):
+    ctx.ready()
+    await ctx.wait_stopping()
+    await trio.sleep(2)
+
+
+async def test_restart_of_a_child_that_is_stopping_lets_it_live_again(autojump_clock):
+    """A restart that comes after a stop waits for its end."""
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(lingering, name="x")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child.stop)
+            await trio.sleep(1)
+            with trio.fail_after(60):
+                await child.restart()
+            assert trio.current_time() == 2
+        assert child.status is Lifecycle.READY
+        assert child.generation == 2
+        await desk.stop()
+
+
+async def test_restart_overtaken_by_a_stop_says_so(autojump_clock):
+    """Whoever waits for a restart that will not come is told."""
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(lingering, name="x")
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def restart():
+                with trio.fail_after(60), pytest.raises(RuntimeError, match="stopped"):
+                    await child.restart()
+
+            await trio.sleep(1)
+            await child.stop()
+        assert child.status is Lifecycle.STOPPED
+        assert child.generation == 1
+
+
+async def test_restart_three_at_once_end_with_one_ready(autojump_clock):
+    """Restarts that come together are all answered."""
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(lingering, name="x")
+        await child.stop()
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(child.restart)
+        assert child.status is Lifecycle.READY
+        await desk.stop()
