@@ -278,6 +278,72 @@ async def test_conflate_crash_redelivers_and_later_updates_follow(autojump_clock
         await desk.stop()
 
 
+@pytest.mark.parametrize("error", [None, OSError("down")])
+async def test_reader_that_ended_holds_nobody_back_and_lives_again_with_the_newest(error, autojump_clock):
+    """Only a reader that is READY or between restarts makes a sender wait; one that has ended misses what has no room."""
+    lives = 0
+
+    async def reader(ctx):
+        nonlocal lives
+        lives += 1
+        async with ctx.subscribe(NUMBERS, capacity=2) as inbox:
+            ctx.ready()
+            if lives == 1:
+                await trio.sleep(3)
+                if error is not None:
+                    raise error
+                return
+            async for number in inbox:
+                got.append(number)
+
+    got = []
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(reader, name="reader", restart=Restart.TEMPORARY)
+        ctx = await context_of(desk)
+        for number in range(3):
+            await ctx.send(NUMBERS, number)
+        assert trio.current_time() == 3  # the third one waited for the end
+        assert child.status is Lifecycle.STOPPED
+        for number in range(3, 6):
+            await ctx.send(NUMBERS, number)
+        ctx.publish(NUMBERS, 6)
+        assert trio.current_time() == 3
+
+        await child.restart()
+        await trio.sleep(1)
+        assert got == [5, 6]
+        await desk.stop()
+
+
+async def test_reader_that_ended_and_is_stopped_by_hand_has_no_mailbox_any_more(autojump_clock):
+    """A mailbox lives until ``child.stop()``, also that of a child that had ended before."""
+    lives = 0
+
+    async def reader(ctx):
+        nonlocal lives
+        lives += 1
+        async with ctx.subscribe(NUMBERS) as inbox:
+            ctx.ready()
+            if lives == 1:
+                return
+            async for number in inbox:
+                got.append(number)
+
+    got = []
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(reader, name="reader", restart=Restart.TEMPORARY)
+        ctx = await context_of(desk)
+        await child.wait(Lifecycle.STOPPED)
+        ctx.publish(NUMBERS, 1)
+        await child.stop()
+        ctx.publish(NUMBERS, 2)
+        await child.restart()
+        ctx.publish(NUMBERS, 3)
+        await trio.sleep(1)
+        assert got == [3]
+        await desk.stop()
+
+
 async def test_parked_reader_holds_nobody_back_and_counts_what_it_misses(autojump_clock):
     """Its mailbox keeps the newest of the unhandled."""
 
