@@ -16,6 +16,7 @@ from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestReader
 from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.messaging.topic import Sender
+from genesis_trio.modes import Mode
 from genesis_trio.supervision._exits import first_cut
 from genesis_trio.supervision._inbox import decode_inbox
 from genesis_trio.supervision._waiting import where_it_was_cut
@@ -170,6 +171,13 @@ class Incarnation:
         codec.check_type(state_type)
         loaded = await store.load(child.path, state_type, make=state_type)
         component.state = loaded.state
+        if loaded.lost != 0:
+            lost = "nobody can say how much" if loaded.lost is None else f"{loaded.lost} acknowledged records"
+            child.supervisor.scope.hold(
+                Mode.SAFE,
+                owner="store",
+                reason=f"{child.path} came back older than it was, without {lost}; compare it with the outside, then clear this",
+            )
         self.journal = loaded.journal
         child.line_up(decode_inbox(loaded.inbox))
         self.capture()

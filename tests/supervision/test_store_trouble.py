@@ -5,8 +5,9 @@ import errno
 import pytest
 import trio
 
-from genesis_trio import Mode, PoisonedError, StoreError, observe, open_supervisor
-from persistence.desk import FaultyEngine, Fill, open_faulty
+from genesis_trio import Component, Mode, PoisonedError, StoreError, observe, open_store, open_supervisor
+from persistence.damage import damage_newest
+from persistence.desk import FaultyEngine, Fill, Ledger, Note, open_faulty
 
 ENOSPC = OSError(errno.ENOSPC, "no space left on device")
 EIO = OSError(errno.EIO, "input/output error")
@@ -52,3 +53,66 @@ async def test_poisoned_store_is_told_once_and_holds_safe_for_good(autojump_cloc
             await desk.stop()
 
     assert [event.name for event in events if event.name in TROUBLE] == ["store_poisoned"]
+
+
+class Noted(Component[Note]):
+    async def run(self, ctx):
+        ctx.ready()
+        seen.append(self.state.text)
+        self.state.text += "."
+        await ctx.create_checkpoint()
+        await ctx.wait_stopping()
+
+
+seen = []
+
+
+async def run_once(store, then=lambda desk: None):
+    """Start the component, look, stop; the mode and its causes as they were."""
+    async with open_supervisor("desk", store=store) as desk:
+        await desk.start(Noted, name="noted")
+        mode, why = desk.scope.mode, desk.scope.why()
+        then(desk)
+        await desk.stop()
+    return mode, why
+
+
+async def test_state_that_came_back_older_holds_safe_until_somebody_looked(autojump_clock):
+    """Nobody may add risk on books that lack something; what came back whole holds nothing."""
+    seen.clear()
+    async with open_store("memory:") as store:
+        assert (await run_once(store))[0] is Mode.NORMAL
+        assert (await run_once(store))[0] is Mode.NORMAL
+        damage_newest(store, "desk/noted")
+
+        def clear(desk):
+            (cause,) = desk.scope.causes
+            desk.scope.clear("store", cause.reason, by="ana")
+            assert desk.scope.mode is Mode.NORMAL
+
+        mode, why = await run_once(store, clear)
+
+    assert mode is Mode.SAFE
+    assert "desk/noted came back older than it was" in why
+    assert len(seen) == 3 and seen[2] != seen[1] + "."
+
+
+async def test_state_that_the_journal_makes_whole_holds_nothing(autojump_clock):
+    """Falling back to an older saved checkpoint is no loss where the records behind it are all there."""
+
+    class Books(Component[Ledger]):
+        async def run(self, ctx):
+            ctx.ready()
+            for quantity in (1, 2):
+                await ctx.record(Fill(quantity), key=str(quantity))
+                await ctx.create_checkpoint()
+            await ctx.wait_stopping()
+
+    async with open_store("memory:") as store:
+        for _ in range(2):
+            async with open_supervisor("desk", store=store) as desk:
+                await desk.start(Books, name="books")
+                await trio.sleep(1)
+                assert desk.scope.mode is Mode.NORMAL
+                await desk.stop()
+            damage_newest(store, "desk/books")
