@@ -131,6 +131,9 @@ class Hold(AbstractContextManager["Hold"]):
     def release(self) -> None:
         """Give the cause back; again has no effect, and no other cause is ever touched.
 
+        Raises:
+            RuntimeError: it is called from outside of the scope's ``trio.run``, as from a thread; it is held still.
+
         Trio checkpoint: never.
         """
         self.cleared("released")
@@ -138,6 +141,7 @@ class Hold(AbstractContextManager["Hold"]):
     @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
     def cleared(self, by: str) -> None:
         if self._held:
+            self._scope.own_run()  # before anything changes: a refused release can be made again
             self._held = False
             self._turn += 1
             self._scope._let_go(self, by)

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import trio
 
-from genesis_trio._runtime import Tree, current_run
+from genesis_trio._runtime import Run, Tree, current_run
 from genesis_trio.errors import ModeRefusedError
 from genesis_trio.events import CauseCleared, CauseHeld, ModeLowered, ModeRaised, emit
 from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, in_words
@@ -203,6 +203,9 @@ class ModeScope:
             clears_when: A function asked ten times a second; the cause clears when it returns true.  If it
                 raises, that is logged once and the cause stays.
 
+        Raises:
+            RuntimeError: it is called from outside of the scope's ``trio.run``, as from a thread; nothing is held.
+
         Trio checkpoint: never.
         """
         if not isinstance(mode, Mode):
@@ -219,9 +222,9 @@ class ModeScope:
             raise ValueError(f"expires is in seconds, positive and finite, or None, got {expires!r}")
         if clears_when is not None and (not callable(clears_when) or inspect.iscoroutinefunction(clears_when)):
             raise TypeError(f"clears_when is an ordinary function without arguments, got {clears_when!r}")
+        run = self.own_run()
         if owner is None:
             owner = self._caller()
-        run = current_run()
         now = run.utcnow()
         held = self._holds.get((owner, reason))
         cause = ModeCause(
@@ -240,6 +243,20 @@ class ModeScope:
         if latched and self.latch_log is not None:
             self.latch_log.held(cause)  # before anybody is told, who might release it
         return self._take(cause, due, clears_when)
+
+    def own_run(self) -> Run:
+        """The ``trio.run`` that this scope belongs to, which is the current one.
+
+        Raises:
+            RuntimeError: it is not: whoever is told of a change would be woken from a foreign thread.
+        """
+        *_, root = self._upwards()
+        if not trio.lowlevel.in_trio_run() or current_run().tree is not root.tree:
+            raise RuntimeError(
+                f"{self!r} was to be changed from outside of its trio.run, which may only be done in it; from a thread use "
+                f"trio.from_thread.run_sync(...)"
+            )
+        return current_run()
 
     def _caller(self) -> str:
         """Who calls: a component's path, or a scope's where there is no component."""

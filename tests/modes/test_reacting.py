@@ -387,3 +387,44 @@ async def test_hold_as_a_block_clears_whatever_ends_it(autojump_clock):
         with trio.move_on_after(1), desk.hold(SAFE, reason="r"):
             await trio.sleep_forever()
         assert desk.mode is NORMAL
+
+
+async def test_hold_and_release_from_a_thread_are_refused_and_change_nothing(autojump_clock):
+    """A change wakes tasks, so it belongs into the run; the message says how a thread gets there."""
+    with mode_scope("desk") as desk:
+        hold = desk.hold(SAFE, owner="a", reason="r")
+
+        def in_a_thread():
+            for change in (
+                hold.release,
+                lambda: desk.hold(EMERGENCY, owner="b", reason="r"),
+                lambda: desk.clear("a", "r", by="operator"),
+            ):
+                with pytest.raises(RuntimeError, match=r"'desk' SAFE.*from outside of its trio.run.*from_thread"):
+                    change()
+            trio.from_thread.run_sync(lambda: desk.hold(EMERGENCY, owner="c", reason="r"))
+
+        await trio.to_thread.run_sync(in_a_thread)
+        assert [cause.owner for cause in desk.causes] == ["a", "c"]
+        hold.release()
+        assert [cause.owner for cause in desk.causes] == ["c"]
+
+
+async def test_hold_from_another_run_is_refused(autojump_clock):
+    """A scope belongs to the run that made it, also after that is over."""
+    left = []
+
+    async def hold():
+        with pytest.raises(RuntimeError, match="from outside of its trio.run"):
+            left[-1].hold(SAFE, reason="r")
+
+    async def leave_one():
+        with mode_scope("other") as other:
+            left.append(other)
+
+    with mode_scope("desk") as desk:
+        left.append(desk)
+        await trio.to_thread.run_sync(trio.run, hold)
+        assert desk.causes == ()
+    await trio.to_thread.run_sync(trio.run, leave_one)
+    await hold()
