@@ -43,16 +43,19 @@ class ModeCause:
     capabilities: Capability | None = None
 
 
-def in_words(cause: ModeCause) -> str:
+def in_words(hold: "Hold") -> str:
+    """What is held, whose it is, and everything that clears it."""
+    cause = hold.cause
+    ends = []
     if cause.expires is not None:
-        end = f"it expires at {cause.expires:%Y-%m-%d %H:%M:%S} UTC"
-    elif cause.latched:
-        end = "it is latched: an operator clears it with clear(owner, reason, by=...)"
-    else:
-        end = "it clears when its owner releases it"
+        ends.append(f"it expires at {cause.expires:%Y-%m-%d %H:%M:%S} UTC")
+    if hold.clears_when is not None:
+        ends.append("it clears by itself when its condition is true")
+    if cause.latched:
+        ends.append("it is latched: an operator clears it with clear(owner, reason, by=...)")
     return (
         f"{cause.mode.name} held on {cause.scope!r} by {cause.owner!r} since {cause.since:%Y-%m-%d %H:%M:%S} UTC: "
-        f"{cause.reason}; {end}"
+        f"{cause.reason}; {', or '.join(ends) or 'it clears when its owner releases it'}"
     )
 
 

@@ -141,10 +141,8 @@ class ModeScope:
 
     def _refusal(self, needs: Capability) -> ModeRefusedError:
         refused = Capability(needs.value & ~self.mask)
-        blocking = [
-            hold.cause for scope in self._upwards() for hold in scope._holds.values() if refused.value & ~hold._mask
-        ]
-        words = "; ".join(in_words(cause) for cause in blocking)
+        blocking = [hold for scope in self._upwards() for hold in scope._holds.values() if refused.value & ~hold._mask]
+        words = "; ".join(in_words(hold) for hold in blocking)
         return ModeRefusedError(
             f"{self.path!r} is in mode {self._mode.name}, which does not allow {names(refused)}: {words}",
             mode=self._mode,
@@ -154,7 +152,7 @@ class ModeScope:
     def why(self) -> str:
         """The effective mode in words: every cause here and above, whose it is and how it clears."""
         lines = [f"{self.path!r} is {self._mode.name} and allows {names(self.capabilities)}"]
-        lines += [f"  {in_words(hold.cause)}" for scope in self._upwards() for hold in scope._holds.values()]
+        lines += [f"  {in_words(hold)}" for scope in self._upwards() for hold in scope._holds.values()]
         if len(lines) == 1:
             lines[0] += "; no cause is held"
         return "\n".join(lines)

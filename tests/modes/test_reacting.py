@@ -328,6 +328,7 @@ async def test_clears_when_raises_is_logged_once_and_clears_nothing(autojump_clo
     with mode_scope("desk") as desk:
         desk.hold(EMERGENCY, owner="a", reason="r", clears_when=broken)
         desk.hold(SAFE, owner="b", reason="r", clears_when=lambda: well)
+        assert desk.why().count("it clears by itself when its condition is true") == 2
         with caplog.at_level(logging.ERROR):
             await trio.sleep(5)
         well = True
