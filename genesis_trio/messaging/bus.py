@@ -1,6 +1,7 @@
 """Who gets what is sent: one bus for a tree."""
 
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any, TypeVar
 
 import trio
@@ -17,9 +18,14 @@ T = TypeVar("T")
 
 
 class Bus:
-    """The topics of one tree, their mailboxes and the newest messages of those that keep them."""
+    """The topics of one tree, their mailboxes and the newest messages of those that keep them.
+
+    Attributes:
+        thread: The one that runs its ``trio.run``.
+    """
 
     def __init__(self) -> None:
+        self.thread = get_ident()
         self._topics: dict[str, Topic[Any]] = {}
         self._routes: dict[Topic[Any], list[Lane]] = {}
         self._latest: dict[Topic[Any], dict[Any, tuple[Any, Sender, int]]] = {}

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, S
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -138,10 +139,19 @@ class Context:
 
         Raises:
             MailboxFullError: a BLOCK or REJECT mailbox was full; all others have the message.
+            RuntimeError: it is called from another thread; no mailbox has the message.
 
         Trio checkpoint: never.
         """
-        self._bus.publish(topic, message, self._incarnation.sender)
+        bus = self._bus
+        # Some 70 ns of 400, for what is done by mistake in the callbacks of other libraries: a reader that is woken from
+        # a foreign thread ends the whole run later, by an internal error of Trio's.
+        if get_ident() != bus.thread:
+            raise RuntimeError(
+                f"{self.path!r} called publish() from another thread than that of its trio.run; from there use "
+                f"trio.from_thread.run_sync(ctx.publish, topic, message)"
+            )
+        bus.publish(topic, message, self._incarnation.sender)
 
     @trio.lowlevel.enable_ki_protection
     async def send(self, topic: Topic[T], message: T) -> None:

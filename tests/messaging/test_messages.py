@@ -365,6 +365,24 @@ async def test_parked_reader_holds_nobody_back_and_counts_what_it_misses(autojum
         await desk.stop()
 
 
+async def test_publish_from_a_thread_is_refused_and_says_how_to(autojump_clock):
+    """A reader may only be woken in its run; the message tells the way there."""
+    reader = Reader(NUMBERS)
+
+    def in_a_thread():
+        with pytest.raises(RuntimeError, match=r"'desk/sender'.*another thread.*from_thread.run_sync"):
+            ctx.publish(NUMBERS, 1)
+        trio.from_thread.run_sync(ctx.publish, NUMBERS, 2)
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(reader, name="reader")
+        ctx = await context_of(desk)
+        await trio.to_thread.run_sync(in_a_thread)
+        await trio.sleep(1)
+        assert reader.got == [2]
+        await desk.stop()
+
+
 # ---------------------------------------------------------------- crashes
 
 
