@@ -56,7 +56,9 @@ class Topic(Generic[T]):
         latest: bool = False,
         urgent: bool = False,
     ) -> None:
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a topic is a string, got {name!r}")
+        if not name:
             raise ValueError(f"a topic has a name that is not empty, got {name!r}")
         if not isinstance(message_type, type):
             raise TypeError(f"message_type of topic {name!r} is a class, got {message_type!r}")

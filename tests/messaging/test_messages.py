@@ -93,7 +93,7 @@ async def test_topics_of_one_name_are_refused(autojump_clock):
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
-    [(("", int), ValueError), (("x", 3), TypeError)],
+    [(("", int), ValueError), ((3, int), TypeError), (("x", 3), TypeError)],
 )
 def test_topic_wrong_arguments(arguments, error):
     """A topic has a name and a class."""
