@@ -44,4 +44,6 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
         lines.append(f"  {path:<{width}}  {child['status']:<9}  restarts {child['restarts']}{error}")
     saved = status["checkpoint"]
     lines.append(f"  saved checkpoint: {saved['id']} at {saved['at']}" if saved else "  saved checkpoint: none yet")
+    if status.get("store"):  # a service of an older version does not say
+        lines.append(f"  store: {status['store']}")
     return lines

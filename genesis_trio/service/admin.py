@@ -97,6 +97,7 @@ class Orders:
                 for path, child in supervisor.tree.children.items()
             },
             "checkpoint": None if last is None else {"id": last.id, "at": last.created_at.isoformat()},
+            "store": self._state.promise,
         }
 
     async def why(self, path: str) -> str:

@@ -127,10 +127,12 @@ async def serve(service: Service, signals: StopSignals, *, begun: Callable[[Supe
         if service.admin is not None:
             admin = await stack.enter_async_context(open_admin(service.admin))
         store = await stack.enter_async_context(open_store(service.store))
+        promise = str(await store.read_promise())
         if signals.received:
             return
         async with open_supervisor(service.name, store=store, **service.supervisor) as supervisor:
             running = _Running(supervisor, signals, notifier)
+            running.state.promise = promise
             running.answer(http, admin)
             await running.through(service.children, begun)
 

@@ -32,12 +32,15 @@ class ServiceState:
         phase: How far it is.
         http: The address its probes are bound to, or None.
         admin: The path of its admin socket, or None.
+        promise: What its store survives, in a line, as it was when the service began: asking again would wait for a disk
+            that does not answer, and status must not.
     """
 
     supervisor: Supervisor
     phase: Phase = Phase.STARTING
     http: str | None = None
     admin: str | None = None
+    promise: str | None = None
 
     def readiness(self) -> dict[str, Any]:
         """Whether it does its work, and if not, who does not and why; plain values."""

@@ -174,6 +174,7 @@ async def test_admin_answers_and_obeys(tmp_path):
         status = await ask(socket, "status")
         assert status["mode"] == "NORMAL"
         assert status["children"]["desk/worker"]["status"] == "ready"
+        assert status["store"].startswith("survives: kill -9 no")
         assert "SAFE" in await ask(socket, "hold", path="desk", mode="safe", reason="test")
         assert (await ask(socket, "status"))["causes"][0]["latched"]
         assert "SAFE" in await ask(socket, "why", path="desk/worker")
@@ -276,6 +277,7 @@ def test_cli_run_stops_in_order_on_a_signal(file, tmp_path, capsys, sent, status
         shown = capsys.readouterr().out
         assert "desk: NORMAL" in shown
         assert "desk/worker" in shown
+        assert "  store: survives: kill -9 yes" in shown
         assert main(["why", "--socket", socket, "desk/keeper"]) == 0
         assert main(["status", "--socket", socket, "--json"]) == 0
         assert main(["restart", "--socket", socket, "nowhere"]) == 2
