@@ -184,6 +184,7 @@ class Incarnation:
 
     # ------------------------------------------------------------ stopping
 
+    @trio.lowlevel.enable_ki_protection  # also of Trio's own wait: half a wait is found by whoever sets the event
     async def wait_stopping(self) -> None:
         if self._stop is None:
             self._stop = trio.Event()

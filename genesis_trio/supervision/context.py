@@ -76,6 +76,7 @@ class Context:
         """True once the component is to end.  Subscriptions end by themselves then; other loops look here."""
         return self._incarnation.stopping
 
+    @trio.lowlevel.enable_ki_protection
     async def wait_stopping(self) -> None:
         """Wait until the component is to end.
 
