@@ -42,8 +42,11 @@ class Desk:
                 await trio.sleep(0.05)
 
     async def trade(self, lines, task_status):
-        for client_id in [each for each, status in self.orders.items() if status == "unknown"]:
-            await self.place(lines, client_id)
+        for client_id, status in list(self.orders.items()):
+            if status == "unknown":
+                await self.place(lines, client_id)
+            elif "loses" not in WRONG:
+                tell(event="outcome", client_id=client_id, status=status)  # it may have been killed before it said so
         if not getattr(self, "started", False):
             self.started = True
             task_status.started()
