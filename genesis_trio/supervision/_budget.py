@@ -67,8 +67,12 @@ class RestartBudget:
         self._delay = 0.0
 
     def park(self) -> float:
-        """Seconds until its trial, twice as long each time; infinity for by hand."""
+        """Begin anew with no crash counted; seconds until its trial."""
         self._crashes.clear()
+        return self.next_trial()
+
+    def next_trial(self) -> float:
+        """Seconds until its next trial, twice as long each time; infinity for by hand."""
         if self.unpark_after is None:
             return math.inf
         wait = self.unpark_after * (1.0 + self._rng.uniform(-UNPARK_JITTER, UNPARK_JITTER))

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from genesis_trio.supervision.child import Child
     from genesis_trio.supervision.supervisor import Supervisor
 
-__all__ = ["ModeWatch"]
+__all__ = ["AUTOMATIC_REASON", "ModeWatch"]
 
-REASON = "automatic: children are failing"
+AUTOMATIC_REASON = "automatic: children are failing"
 
 
 class ModeWatch:
@@ -67,16 +67,24 @@ class ModeWatch:
             _note(self._failing, child, not left and child.is_failing())
             _note(self._depending, child, is_here and any(is_open(breaker) for breaker in child.breakers))
 
+    def demanded_above(self, criticality: Criticality) -> Mode:
+        """What failing children that are more critical than *criticality* demand, each by itself."""
+        return max(
+            (self._demanded(child) for child in self._failing if child.spec.criticality > criticality),
+            default=Mode.NORMAL,
+        )
+
+    def _demanded(self, child: "Child") -> Mode:
+        if child.spec.criticality is Criticality.ESSENTIAL:
+            return self._policy.essential_failure
+        return self._policy.critical_failure if child.spec.criticality is Criticality.CRITICAL else Mode.NORMAL
+
     def failing(self) -> dict[str, Mode]:
         """What is bad now, and the mode that each demands."""
         policy, failing = self._policy, self._failing
         bad: dict[str, Mode] = {}
         for child in failing:
-            demanded = Mode.NORMAL
-            if child.spec.criticality is Criticality.ESSENTIAL:
-                demanded = policy.essential_failure
-            elif child.spec.criticality is Criticality.CRITICAL:
-                demanded = policy.critical_failure
+            demanded = self._demanded(child)
             if demanded is not Mode.NORMAL:
                 bad[child.path] = demanded
         # One of two children is half of them and still only one child, which has a rule of its own.
@@ -104,7 +112,7 @@ class ModeWatch:
         scope = self._supervisor.scope
         if mode is not Mode.NORMAL:
             if self._hold is None or not self._hold.is_held or self._hold.mode is not mode:
-                self._hold = scope.hold(mode, owner=self._supervisor.path, reason=REASON)
+                self._hold = scope.hold(mode, owner=self._supervisor.path, reason=AUTOMATIC_REASON)
         elif self._hold is not None:
             self._hold.release()
             self._hold = None

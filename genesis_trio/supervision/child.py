@@ -98,6 +98,7 @@ class Child:
         "_poked",
         "_ready_at",
         "_start_gate",
+        "_trial_at",
         "_unwatch_mode",
         "_watchers",
         "breakers",
@@ -165,6 +166,7 @@ class Child:
         self._asked: Ask | None = None
         self._due = -math.inf  # not before this time
         self._gate: trio.Event | None = None  # its group opens it
+        self._trial_at = math.inf  # when it is tried, though the mode does not admit it
         self._poked: trio.Event | None = None  # while it waits for its turn
         self._budget = RestartBudget(
             max_restarts=supervisor.max_restarts,
@@ -402,15 +404,33 @@ class Child:
                 wake_at = self._due
             elif self._gate is not None and not self._gate.is_set():
                 pass
-            elif not admits(self.scope.mode, self.spec.criticality):
+            elif not admits(self.scope.mode, self.spec.criticality) and not self._may_try():
                 if self.status not in (Lifecycle.SUSPENDED, Lifecycle.PARKED):
                     self._suspend()
+                wake_at = self._trial_at
             else:
                 wake_at = self._ask_gate()
                 if wake_at == -math.inf:
                     return True
             with trio.move_on_at(wake_at):
                 await poked.wait()
+
+    def _may_try(self) -> bool:
+        """True if it gets its trial though the mode does not admit it.
+
+        Children that failed together have led to this mode together.  If each waited until the others were well, none would
+        ever come back: so what it has failed into does not count against it.
+        """
+        if self._parked_hold is None and not self.failed_when_suspended:
+            self._trial_at = math.inf
+            return False
+        now = trio.current_time()
+        if self.status is Lifecycle.SUSPENDED and now < self._trial_at and not self._by_hand:
+            return False
+        if admits(self.supervisor.mode_for_trial(self), self.spec.criticality):
+            return True
+        self._trial_at = now + self.supervisor.recover_after
+        return False
 
     def _ask_gate(self) -> float:
         """-inf if the breaker over it lets it start; otherwise when to ask again."""
@@ -424,6 +444,8 @@ class Child:
     def _suspend(self) -> None:
         if self.status is Lifecycle.BACKOFF:
             self.failed_when_suspended = True
+        is_tried = self.failed_when_suspended or self._parked_hold is not None
+        self._trial_at = trio.current_time() + self._budget.next_trial() if is_tried else math.inf
         self._set(Lifecycle.SUSPENDED)
         if self.tree.hooks:
             emit(self.tree, ChildSuspended, child=self.path, mode=self.scope.mode.name)
@@ -695,15 +717,20 @@ class Child:
     async def _prove(self, incarnation: Incarnation) -> None:
         """A trial that stays ready for long enough is no longer parked."""
         await trio.sleep(self.supervisor.recover_after)
-        if self.incarnation is incarnation and self.status is Lifecycle.READY:
-            self._forget_parking()
+        if self.incarnation is not incarnation or self.status is not Lifecycle.READY:
+            return
+        if self.is_failing() and not admits(self.scope.mode, self.spec.criticality):
+            self.failed_when_suspended = True  # ready, and not well: that was the trial
+            self.ask(Ask.SUSPEND)
+            return
+        self._forget_parking()
 
     # ------------------------------------------------------------ news from the incarnation
 
     def became_ready(self, incarnation: Incarnation) -> None:
         """It called ``ctx.ready()``."""
         self.was_ready = True
-        self.failed_when_suspended = False
+        comes_back, self.failed_when_suspended = self.failed_when_suspended, False
         self._set(Lifecycle.READY)
         if self.tree.hooks:
             emit(self.tree, ChildReady, child=self.path, generation=self.generation)
@@ -715,6 +742,8 @@ class Child:
                 self._forget_parking()
             else:
                 self.supervisor.start_service(lambda: self._prove(incarnation))
+        elif comes_back:
+            self.supervisor.start_service(lambda: self._prove(incarnation))
 
     def forget_crashes(self) -> None:
         """The restart delay starts anew."""

@@ -31,14 +31,14 @@ from genesis_trio.modes import _SCOPE, Mode, ModePolicy, ModeScope, current_scop
 from genesis_trio.supervision._entries import Entries
 from genesis_trio.supervision._groups import Groups
 from genesis_trio.supervision._incarnation import Incarnation, current_host
-from genesis_trio.supervision._mode_watch import ModeWatch
+from genesis_trio.supervision._mode_watch import AUTOMATIC_REASON, ModeWatch
 from genesis_trio.supervision._order import check_requirements, levels
 from genesis_trio.supervision._settings import check_settings
 from genesis_trio.supervision._tree import ServiceTree
 from genesis_trio.supervision._use_store import use_store
 from genesis_trio.supervision._watchdog import Watchdog
 from genesis_trio.supervision.backoff import Backoff, check_reachable
-from genesis_trio.supervision.child import Ask, Child
+from genesis_trio.supervision.child import PARKED_REASON, Ask, Child
 from genesis_trio.supervision.component import ChildSpec, ComponentLike, Lifecycle, Strategy
 
 if TYPE_CHECKING:
@@ -295,6 +295,20 @@ class Supervisor:
 
     def messages_limit(self, child: Child) -> int | None:
         return self.tree.saver.messages_limit(child) if self.tree.saver is not None else None
+
+    def mode_for_trial(self, child: Child) -> Mode:
+        """The mode without the parking of *child*, and without what it and others that are no more critical have led to."""
+        own = {(child.path, PARKED_REASON), (self.path, AUTOMATIC_REASON)}
+        mode = Mode.NORMAL
+        scope: ModeScope | None = child.scope
+        while scope is not None:
+            for cause in scope.causes:
+                if scope is not self.scope or (cause.owner, cause.reason) not in own:
+                    mode = max(mode, cause.mode)
+            scope = scope.parent
+        if self._mode_watch is not None:
+            mode = max(mode, self._mode_watch.demanded_above(child.spec.criticality))
+        return mode
 
     # ------------------------------------------------------------ services
 
