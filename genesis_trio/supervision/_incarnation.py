@@ -69,6 +69,7 @@ class Incarnation:
         "_silent",
         "_stop",
         "_untouched",
+        "apply_error",
         "child",
         "component",
         "context",
@@ -103,6 +104,7 @@ class Incarnation:
         self.stopping = False
         self._stop: trio.Event | None = None  # made for whoever waits for it
         self._silent = False
+        self.apply_error: BaseException | None = None  # since then its state is half changed, and is not captured
         self._cut_at = ""  # where it waited when its start took too long
         # Which of its subscriptions wait for their next message, and which work on one.
         self._resting: dict[object, None] = {}
@@ -141,9 +143,13 @@ class Incarnation:
                 if self.scope.cancel_called and not self.is_ready:
                     self._cut_at = where_it_was_cut(first_cut(error).__traceback__)
                 raise
+            if self.apply_error is not None:
+                raise self.apply_error
             self.returned = True
             if self.component is not None and self.child.is_saved:
                 self.capture()
+        if self.scope.cancelled_caught and self.apply_error is not None:
+            raise self.apply_error
         if self.scope.cancelled_caught and not self.stopping:
             if self._silent:
                 raise TimeoutError(
@@ -310,6 +316,20 @@ class Incarnation:
         """True where its state may be captured: it returned, or everything in it waits for a message."""
         return self.returned or (bool(self._resting) and not self._busy)
 
+    def apply(self, sequence: int, event: object) -> None:
+        """Apply record number *sequence* to the state.  An error ends the run, also where the component catches it."""
+        if self.apply_error is not None:
+            raise self.apply_error
+        assert self.component is not None
+        try:
+            self.component.state.apply(event)
+        except BaseException as error:
+            self.apply_error = error
+            self.scope.cancel(reason="an event could not be applied")
+            raise
+        self.journal = sequence
+        self.touch()
+
     def touch(self) -> None:
         """Its state changed."""
         self._untouched = False
@@ -328,6 +348,8 @@ class Incarnation:
         Raises:
             SchemaError: it holds something that could not be read back; the part captured before stays.
         """
+        if self.apply_error is not None:
+            return  # so does it here
         from genesis_trio.persistence import codec
 
         component, child = self.component, self.child

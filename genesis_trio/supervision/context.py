@@ -394,7 +394,7 @@ class Context:
 
         Raises:
             StoreError: it is not durable; OutcomeUnknownError: it may be.
-            Exception: what ``apply`` raised; the event stays recorded.
+            Exception: what ``apply`` raised; the event stays recorded, and the component crashes, also if it catches this.
 
         Trio checkpoint: always.
         Cancellation: before it begins; then it is shielded until the outcome is known.
@@ -406,9 +406,7 @@ class Context:
             raise TypeError(f"{self.path!r} cannot record: its state has no method `apply(self, event)`")
 
         def apply(sequence: int) -> None:
-            incarnation.journal = sequence
-            incarnation.touch()
-            component.state.apply(event)
+            incarnation.apply(sequence, event)
 
         sequence = await store.record(self.path, event, key=incarnation.record_key(key), apply=apply)
         if self._child.tree.saver is not None:

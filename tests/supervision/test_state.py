@@ -541,3 +541,56 @@ async def test_checkpoint_policy_saves_by_bytes_of_journal(autojump_clock):
             await trio.sleep(1)
             assert {event.reason for event in log.named("checkpoint_saved")} == {"bytes"}
             await desk.stop()
+
+
+@schema("state.number")
+@attrs.frozen
+class Number:
+    value: int
+
+
+@schema("state.numbers")
+@attrs.define
+class Numbers:
+    values: list[int] = attrs.field(factory=list)
+
+    def apply(self, number: Number) -> None:
+        if number.value < 0 and refusing:
+            raise ValueError(f"{number.value} cannot be booked")
+        self.values.append(number.value)
+
+
+refusing = []
+
+
+async def test_apply_error_that_the_component_catches_crashes_it_and_loses_nothing(autojump_clock):
+    """Who catches the error goes on no longer; no cut claims the event, and it is applied once it can be."""
+    refusing[:] = [True]
+    later = []
+
+    class Careless(Component[Numbers]):
+        async def run(self, ctx):
+            ctx.ready()
+            if ctx.generation == 1:
+                await ctx.record(Number(1))
+                try:
+                    await ctx.record(Number(-2))
+                except ValueError:
+                    later.append("caught")
+                await ctx.create_checkpoint()
+                later.append("went on")
+            await ctx.wait_stopping()
+
+    async with open_store("memory:") as store:
+        async with open_supervisor("desk", store=store, backoff=EXACT) as desk:
+            child = await desk.start(Careless, name="books")
+            await trio.sleep(0.5)
+            assert (child.status, type(child.last_error)) == (Lifecycle.BACKOFF, ValueError)
+            await desk.create_checkpoint()
+            refusing.clear()
+            await child.wait(Lifecycle.READY)
+            await desk.stop()
+        restored = await store.restore_latest("desk/books", Numbers)
+
+    assert later == ["caught"]
+    assert restored.state.values == [1, -2]
