@@ -145,6 +145,9 @@ class Writer:
     async def read(self, fn: Callable[..., T], *args: Any) -> T:
         """Run a blocking function that reads, between two commits.
 
+        Raises:
+            StoreError: the store is closed, or could not be read.
+
         Trio checkpoint: always.
         Cancellation: seen while waiting for its turn, and once the function is back.
         """
@@ -152,6 +155,9 @@ class Writer:
             raise PoisonedError(
                 f"{self.url}: a commit has not come back, so nothing can be read either"
             ) from self.trouble
+        if self.finished.is_set():
+            await trio.lowlevel.checkpoint()
+            raise StoreError(f"the store {self.url} is closed; read inside its open_store() block")
         async with self._turn:
             try:
                 return await self._blocking(fn, *args)

@@ -524,6 +524,7 @@ class Child:
         self._forget_parking()
         if self.spec.restart is Restart.PERMANENT and end.how is How.RETURNED:
             self._wait_backoff("it returned")
+            self.supervisor.restart_group(self)
             await self._save("restart")
             return False
         self.tree.scope.clear_owned(self.path, "its owner ended")

@@ -391,3 +391,13 @@ async def test_store_wall_time_is_that_of_the_run(autojump_clock, url):
 
     assert (second.created_at - first.created_at).total_seconds() == pytest.approx(3600, abs=1e-5)
     assert first.created_at < datetime(2200, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("scheme", ["memory:", "sqlite:"])
+async def test_store_read_after_its_block_is_refused(scheme, tmp_path):
+    """What is closed is neither written nor read."""
+    url = scheme if scheme == "memory:" else f"sqlite:{tmp_path / 'a.db'}"
+    async with open_store(url) as store:
+        assert await store.list_checkpoints() == []
+    with pytest.raises(StoreError, match="is closed; read inside its open_store"):
+        await store.list_checkpoints()
