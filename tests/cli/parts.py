@@ -1,5 +1,6 @@
 """Components of the services that the tests of the command line run: each phase takes long enough to be hit by a signal."""
 
+import sys
 import time
 
 import attrs
@@ -39,6 +40,7 @@ async def stubborn(ctx):
 async def blocking(ctx):
     ctx.ready()
     await trio.sleep(0.2)
+    print("blocking from here on", file=sys.stderr, flush=True)
     while True:
         time.sleep(0.01)  # the loop stands still for ever
 

@@ -68,7 +68,7 @@ def end(process, timeout=30):
             os.killpg(process.pid, 0)
         except ProcessLookupError:
             return process.returncode, out.decode(), errors.decode()
-        time.sleep(0.02)
+        time.sleep(0.02)  # polling: another process tells nobody of its end
     raise AssertionError("it left a process behind")
 
 

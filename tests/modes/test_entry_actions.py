@@ -567,7 +567,7 @@ def test_on_enter_killed_at_many_points_latch_is_kept_and_flatten_runs_once(tmp_
                     said = read_line(process)
                     if delay is None:
                         read_line(process)
-                    time.sleep(delay or 0.03)
+                    time.sleep(delay or 0.03)  # the kill comes at a moment of its own, whatever the other does
                 finally:
                     process.kill()
             if was_acknowledged:

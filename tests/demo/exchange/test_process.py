@@ -155,7 +155,7 @@ def test_process_link_refused_is_really_refused(start):
             break
         except httpx2.TransportError:
             assert now() < deadline
-            time.sleep(0.01)  # the listeners are opened right after the event
+            time.sleep(0.01)  # polling: nobody tells when the listeners are open again, up to the deadline
     with venue.listen("/market") as market:
         assert json.loads(market.recv(timeout=PATIENCE))["type"] == "snapshot"
 
@@ -175,7 +175,7 @@ def test_process_client_that_never_reads_is_cut_off(start, tmp_path):
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         venue.say(op="open", at=now())
-        time.sleep(2.5)  # lazily
+        time.sleep(2.5)  # does not read while more is sent than its backlog holds: that is the test
         received = bytearray()
         with contextlib.suppress(ConnectionResetError):
             while chunk := lazy.recv(65536):

@@ -255,6 +255,6 @@ def test_main_killed_takes_its_processes_with_it(tmp_path: Path) -> None:
         harness.wait()
         limit = time.monotonic() + 10
         while processes_with(mark) and time.monotonic() < limit:
-            time.sleep(0.05)
+            time.sleep(0.05)  # polling: they are not our children
 
         assert processes_with(mark) == []

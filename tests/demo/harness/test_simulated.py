@@ -99,5 +99,5 @@ def test_simulate_ctrl_c_leaves_nothing(tmp_path: Path, arguments: list[str]) ->
             os.killpg(process.pid, 0)
         except ProcessLookupError:
             return
-        time.sleep(0.05)
+        time.sleep(0.05)  # polling: a group of processes, most of them not our children
     raise AssertionError("a worker is left")

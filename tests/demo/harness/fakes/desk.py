@@ -60,7 +60,7 @@ class Desk:
                     await trio.sleep(0.8)
                 case {"sabotage": "block", "seconds": seconds}:
                     self.sabotage = {}
-                    time.sleep(seconds)
+                    time.sleep(seconds)  # to block the loop is the sabotage
             await lines.send({"alive": number, "age": 2.0 if "stale" in WRONG else 0.0})
             if number % 4 == 0:
                 client_id = f"{os.getpid()}-{len(self.orders)}"
