@@ -18,6 +18,7 @@ import trio
 from genesis_trio.demo.capture import CaptureError, find_capture
 from genesis_trio.demo.faults import DEFAULT_PLAN, Entry, Fault, PlanError, draw_plan, read_plan
 from genesis_trio.demo.harness.live import View, make_view
+from genesis_trio.demo.harness.measure import format_share
 from genesis_trio.demo.harness.page import as_html, as_picture
 from genesis_trio.demo.harness.recorder import Recorder
 from genesis_trio.demo.harness.recording import Recording
@@ -189,7 +190,8 @@ def _simulate(options: argparse.Namespace, market: Market, entries: Sequence[Ent
         if not options.json:
             run = results[-1].runs["protected"]
             said = f"{len(run.invariants) - len(run.broken)} of {len(run.invariants)} invariants held"
-            print(f"seed {seed}: {run.figures.availability or 0.0:.2%} available, {said}", file=sys.stderr, flush=True)
+            available = format_share(run.figures.availability or 0.0)
+            print(f"seed {seed}: {available} available, {said}", file=sys.stderr, flush=True)
     broken = [result for result in results if result.broken]
     if options.json:
         print(json.dumps([as_json(result) for result in results], indent=2))

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import attrs
 
-from genesis_trio.demo.harness.measure import Figures, Recovery
+from genesis_trio.demo.harness.measure import Figures, Recovery, format_share
 from genesis_trio.demo.harness.recording import Recording
 
 __all__ = ["Invariant", "judge"]
@@ -59,7 +59,7 @@ def judge(recording: Recording, figures: Figures, *, availability: float | None 
             Invariant(
                 f"the desk is available {availability:.0%} of the time",
                 reached is not None and reached >= availability,
-                "there was nothing to measure" if reached is None else f"{reached:.2%}",
+                "there was nothing to measure" if reached is None else format_share(reached),
             )
         )
     return tuple(rules)

@@ -17,7 +17,18 @@ import attrs
 from genesis_trio.demo.faults import KINDS
 from genesis_trio.demo.harness.recording import Alive, Injection, Intent, Ledger, Recording, Span
 
-__all__ = ["SAMPLE", "SILENCE", "Figures", "Recovery", "State", "Stretch", "look", "measure", "percentile"]
+__all__ = [
+    "SAMPLE",
+    "SILENCE",
+    "Figures",
+    "Recovery",
+    "State",
+    "Stretch",
+    "format_share",
+    "look",
+    "measure",
+    "percentile",
+]
 
 SAMPLE = 0.1  # seconds between two samples
 SILENCE = 0.5  # seconds without a sign of life
@@ -125,6 +136,11 @@ def percentile(values: Iterable[float], share: float) -> float | None:
     """The smallest of *values* that at least *share* of them do not exceed; None of nothing."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+def format_share(share: float) -> str:
+    """In hundredths of a per cent, cut and not rounded: what is not whole never looks it."""
+    return f"{math.floor(share * 10_000) / 100:.2f} %"
 
 
 # ---------------------------------------------------------------- availability

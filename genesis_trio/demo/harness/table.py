@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from genesis_trio.demo.faults import KINDS
-from genesis_trio.demo.harness.measure import Figures, Recovery, percentile
+from genesis_trio.demo.harness.measure import Figures, Recovery, format_share, percentile
 from genesis_trio.demo.harness.result import Result, Run
 
 __all__ = ["as_text", "recovery_rows", "summary_rows"]
@@ -65,8 +65,7 @@ def _is_late(recovery: Recovery) -> bool:
 
 
 def _share(value: float | None) -> str:
-    # Cut, not rounded: what is not whole never looks it.
-    return NOTHING if value is None else f"{math.floor(value * 10_000) / 100:.2f} %"
+    return NOTHING if value is None else format_share(value)
 
 
 def _known(figures: Figures) -> str:

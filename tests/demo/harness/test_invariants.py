@@ -125,7 +125,7 @@ def test_judge_run_of_which_nothing_was_heard_is_broken() -> None:
 
 def test_judge_availability_below_the_goal_is_broken() -> None:
     """Where a share is asked for it is judged, to the hundredth of a percent."""
-    assert broken(GOOD, availability=0.96) == ["the desk is available 96% of the time: 94.87%"]
+    assert broken(GOOD, availability=0.96) == ["the desk is available 96% of the time: 94.87 %"]
 
 
 def test_judge_many_findings_are_counted_not_listed() -> None:
