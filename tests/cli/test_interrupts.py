@@ -40,6 +40,7 @@ def interrupt(folder, moment, second):
     return moment, status, "Traceback" in errors, (folder / "desk.sock").exists(), errors
 
 
+@pytest.mark.untraced
 @pytest.mark.slow  # twenty processes of up to two seconds each
 def test_run_interrupted_at_any_moment_ends_with_130_and_leaves_all_well(tmp_path):
     """No traceback, no socket, no process, and a store that verifies, whenever Ctrl-C comes and however often."""

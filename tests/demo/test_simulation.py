@@ -74,6 +74,7 @@ def test_simulation_each_fault_alone_is_overcome(kind, tmp_path):
 PLAN = parse_plan("\n".join(f'[[fault]]\nkind = "{kind}"' for kind in KINDS), "all kinds")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(20))
 def test_simulation_twenty_seeds_keep_every_invariant(seed, tmp_path):
     """Three faults of any kinds within seconds of each other, twenty times over."""
@@ -83,6 +84,7 @@ def test_simulation_twenty_seeds_keep_every_invariant(seed, tmp_path):
     assert broken(recording) == []
 
 
+@pytest.mark.untraced
 def test_simulation_same_seed_is_the_same_run(tmp_path):
     """What a seed shows once, it shows again: every sign of life, every intent, every fill at the same time."""
     plan = (Fault(4.0, KINDS["desk.kill"], 0.0), Fault(8.0, KINDS["link.dropped"], 0.0))

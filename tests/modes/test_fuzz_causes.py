@@ -162,6 +162,7 @@ async def fuzz(seed, steps):
         run.check()
 
 
+@pytest.mark.untraced
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(STEPS // PER_RUN))
 async def test_causes_random_steps_agree_with_the_model(seed, autojump_clock):

@@ -4,6 +4,7 @@ import math
 from collections import deque
 
 import attrs
+import pytest
 import trio
 import trio.testing
 from hypothesis import settings
@@ -281,6 +282,7 @@ class BreakerMachine(RuleBasedStateMachine):
         trio.from_thread.run(end)
 
 
+@pytest.mark.untraced
 def test_breaker_agrees_with_the_model_whatever_is_done_to_it():
     """Any order of calls, ends, cancellations, waits and hands on the switch: state, times and numbers are the model's."""
 

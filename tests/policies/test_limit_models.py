@@ -6,6 +6,7 @@ All times are multiples of a quarter of a second, so that the models need no tol
 from collections import deque
 from fractions import Fraction
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import settings
@@ -325,16 +326,19 @@ def run_machine(machine: type[Machine], *, examples: int, steps: int) -> None:
     trio.run(main, clock=trio.testing.MockClock())
 
 
+@pytest.mark.untraced
 def test_bulkhead_agrees_with_the_model_whatever_is_done_to_it():
     """Any order of calls, ends and cancellations: who runs, who waits and who is refused is the model's."""
     run_machine(BulkheadMachine, examples=60, steps=30)
 
 
+@pytest.mark.untraced
 def test_rate_limit_agrees_with_the_model_whatever_is_done_to_it():
     """Any order of calls, cancellations and waits: who begins when, and who is refused for how long, is the model's."""
     run_machine(RateLimitMachine, examples=60, steps=25)
 
 
+@pytest.mark.untraced
 def test_budget_agrees_with_the_model_whatever_is_done_to_it():
     """Any order of calls, retries and waits: what is there and what is refused is the model's."""
     run_machine(BudgetMachine, examples=60, steps=25)

@@ -251,6 +251,7 @@ def test_guard_written_wrapper_equals_the_general_path_for_each_outcome(retry, b
         compare(Program(retry=retry, breaker=breaker, timeout=timeout, script=tuple(script)))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("needs", NEEDS)
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("retry", ["no retry", "retry", "retry refusals"])
@@ -265,6 +266,7 @@ def test_guard_written_wrapper_equals_the_general_path_in_each_state(retry, befo
             compare(Program(retry, breaker, "no timeout", needs, before, tuple(SCRIPTS[script]), safe=safe))
 
 
+@pytest.mark.untraced
 @given(
     st.builds(
         Program,

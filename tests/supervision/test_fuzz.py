@@ -7,6 +7,7 @@ from supervision.fuzz import World, run_tree
 TREES_EACH = 40
 
 
+@pytest.mark.untraced
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", range(5))
 def test_fuzz_random_trees_keep_the_rules(chunk):

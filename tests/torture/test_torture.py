@@ -17,6 +17,7 @@ WITHOUT_COMPILER = {"flips", "torn"}
 
 
 @pytest.mark.slow
+@pytest.mark.untraced
 @pytest.mark.parametrize("script", SHORT)
 def test_torture_short_form_holds_and_its_controls_do_not(script):
     """Nothing acknowledged is lost or done twice, and the script sees it when something is broken on purpose."""

@@ -16,7 +16,7 @@ from genesis_trio.demo.harness.cli import main
 from genesis_trio.demo.harness.run import Market
 from genesis_trio.demo.harness.simulated import play_seeds
 
-pytestmark = pytest.mark.slow  # a second or two of processor a seed
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]  # a second of processor a seed
 
 PLAN = '[[fault]]\nkind = "link.dropped"\n[[fault]]\nkind = "desk.kill"\n'
 WINDOW = ["--start-minute", "1", "--minutes", "4", "--speed", "20"]

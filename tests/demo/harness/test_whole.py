@@ -8,7 +8,7 @@ import pytest
 from demo.harness.wave import write_wave
 from genesis_trio.demo.harness.cli import main
 
-pytestmark = pytest.mark.slow  # four processes and real time
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]  # four processes and real time
 
 PLAN = """
 [[fault]]
