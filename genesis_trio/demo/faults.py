@@ -48,6 +48,7 @@ class FaultKind:
         limit: Seconds within which a desk should notice it, or its end; one second more is the bound of its recovery.
         by: Who carries it out: the venue (asked on its standard input), the harness (a signal), or the desk itself.
         venue_down: The venue cannot be reached while it lasts.
+        needs_order: It happens to the next order, whenever that comes.
     """
 
     name: str
@@ -56,6 +57,7 @@ class FaultKind:
     seconds: float | None = None
     by: str = "venue"
     venue_down: bool = False
+    needs_order: bool = False
 
     @property
     def bound(self) -> float:
@@ -74,7 +76,7 @@ KINDS: dict[str, FaultKind] = {
         FaultKind("orders.error", "503 to every request", 1.0, 1.5),
         FaultKind("orders.busy", "429 to every request, Retry-After 1 s", 1.0, 1.5),
         FaultKind("orders.slow", "replies take 3 s", 1.0, 1.5),
-        FaultKind("orders.lost_reply", "an order is accepted, its reply is lost", 1.0),
+        FaultKind("orders.lost_reply", "an order is accepted, its reply is lost", 1.0, needs_order=True),
         FaultKind("orders.repeated", "acknowledgements and fills come twice, and late", 0.5, 2.0),
         FaultKind("venue.kill", "the venue is killed, and started again", 1.0, 1.0, by="harness", venue_down=True),
         FaultKind("desk.kill", "the desk is killed with SIGKILL", 1.0, by="harness"),

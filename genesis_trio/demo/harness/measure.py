@@ -118,7 +118,7 @@ def measure(recording: Recording) -> Figures:
         stretches=stretches,
         recoveries=recoveries,
         unexplained=unexplained,
-        not_injected=tuple(each for each in recording.injections if each.began is None),
+        not_injected=_find_not_injected(recording),
         intents=len(recording.intents),
         unknown=tuple(intent.client_id for intent in recording.intents if not intent.known),
         latencies=tuple(intent.told - intent.at for intent in recording.intents if intent.told is not None),
@@ -129,6 +129,16 @@ def measure(recording: Recording) -> Figures:
         desk_fills=position.fills if position else None,
         venue_fills=len(ledger.fills) if ledger else None,
         mode_seconds=_add_modes(recording),
+    )
+
+
+def _find_not_injected(recording: Recording) -> tuple[Injection, ...]:
+    """Faults that had their chance and did not take effect."""
+    last_order = max((intent.at for intent in recording.intents), default=-math.inf)
+    return tuple(
+        each
+        for each in recording.injections
+        if each.began is None and not (KINDS[each.kind].needs_order and last_order < each.planned)
     )
 
 

@@ -163,12 +163,27 @@ def test_measure_fault_that_is_late_already_is_not_excused_by_the_next() -> None
 
 def test_measure_fault_that_never_took_effect_is_named_and_has_no_recovery() -> None:
     """A fault that was planned and did not happen proves nothing."""
-    recording = Recording("protected", 10.0, signs_of_life(10.0), injections=(Injection("orders.lost_reply", 4.0),))
+    recording = Recording("protected", 10.0, signs_of_life(10.0), injections=(Injection("feed.gap", 4.0),))
 
     figures = measure(recording)
 
     assert figures.recoveries == ()
-    assert figures.not_injected == (Injection("orders.lost_reply", 4.0),)
+    assert figures.not_injected == (Injection("feed.gap", 4.0),)
+
+
+@pytest.mark.parametrize(("last_order", "is_named"), [(3.9, False), (4.0, True), (9.0, True)])
+def test_measure_lost_reply_without_an_order_after_it_had_no_chance(last_order: float, is_named: bool) -> None:
+    """A fault that happens to the next order is not missed when none came; when one did, it has to have happened."""
+    planned = Injection("orders.lost_reply", 4.0)
+    recording = Recording(
+        "protected",
+        10.0,
+        signs_of_life(10.0),
+        injections=(planned,),
+        intents=(Intent("a", 1.0, 1.1), Intent("b", last_order, last_order + 0.1)),
+    )
+
+    assert measure(recording).not_injected == ((planned,) if is_named else ())
 
 
 # ------------------------------------------------------------------ orders
