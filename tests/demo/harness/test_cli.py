@@ -28,6 +28,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sides = {name: attrs.evolve(side, desk=desk, exchange=venue) for name, side in cli.SIDES.items()}
     monkeypatch.setattr(cli, "SIDES", sides)
     monkeypatch.setattr(run_module, "SETTLE", 0.1)
+    monkeypatch.setattr(run_module, "BEFORE_OPENING", 0.2)
     # No sample: whether a fake is quick enough depends on who else uses the machine, and is not what is tested here.
     monkeypatch.setattr(measure_module, "SILENCE", 60.0)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow  # processes take real time
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fakes are quick, so what waits for them need not wait long."""
     monkeypatch.setattr(run_module, "SETTLE", 0.2)
+    monkeypatch.setattr(run_module, "BEFORE_OPENING", 0.3)
 
 
 def children_of_ours() -> set[int]:
