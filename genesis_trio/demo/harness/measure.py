@@ -134,7 +134,8 @@ def measure(recording: Recording) -> Figures:
 
 def _find_not_injected(recording: Recording) -> tuple[Injection, ...]:
     """Faults that had their chance and did not take effect."""
-    last_order = max((intent.at for intent in recording.intents), default=-math.inf)
+    sent = (intent.at for intent in recording.intents if intent.status != "refused")  # as after the close
+    last_order = max(sent, default=-math.inf)
     return tuple(
         each
         for each in recording.injections

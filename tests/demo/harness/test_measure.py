@@ -173,14 +173,18 @@ def test_measure_fault_that_never_took_effect_is_named_and_has_no_recovery() -> 
 
 @pytest.mark.parametrize(("last_order", "is_named"), [(3.9, False), (4.0, True), (9.0, True)])
 def test_measure_lost_reply_without_an_order_after_it_had_no_chance(last_order: float, is_named: bool) -> None:
-    """A fault that happens to the next order is not missed when none came; when one did, it has to have happened."""
+    """A fault that happens to the next order is not missed when none came that was accepted; when one did, it has to have happened."""
     planned = Injection("orders.lost_reply", 4.0)
     recording = Recording(
         "protected",
         10.0,
         signs_of_life(10.0),
         injections=(planned,),
-        intents=(Intent("a", 1.0, 1.1), Intent("b", last_order, last_order + 0.1)),
+        intents=(
+            Intent("a", 1.0, 1.1),
+            Intent("b", last_order, last_order + 0.1, "filled"),
+            Intent("c", 9.9, 9.9, "refused"),
+        ),
     )
 
     assert measure(recording).not_injected == ((planned,) if is_named else ())
