@@ -134,13 +134,16 @@ def measure(recording: Recording) -> Figures:
 
 def _find_not_injected(recording: Recording) -> tuple[Injection, ...]:
     """Faults that had their chance and did not take effect."""
-    sent = (intent.at for intent in recording.intents if intent.status != "refused")  # as after the close
-    last_order = max(sent, default=-math.inf)
-    return tuple(
-        each
-        for each in recording.injections
-        if each.began is None and not (KINDS[each.kind].needs_order and last_order < each.planned)
-    )
+    return tuple(each for each in recording.injections if each.began is None and _had_its_chance(each, recording))
+
+
+def _had_its_chance(fault: Injection, recording: Recording) -> bool:
+    """What happens to the next order has none without one that the venue of that time accepted."""
+    if not KINDS[fault.kind].needs_order:
+        return True
+    began = (each.began for each in recording.injections if each.kind == "venue.kill" and each.began is not None)
+    killed = min((at for at in began if at > fault.planned), default=math.inf)
+    return any(fault.planned <= intent.at < killed and intent.status != "refused" for intent in recording.intents)
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:

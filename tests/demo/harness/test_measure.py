@@ -171,19 +171,27 @@ def test_measure_fault_that_never_took_effect_is_named_and_has_no_recovery() -> 
     assert figures.not_injected == (Injection("feed.gap", 4.0),)
 
 
-@pytest.mark.parametrize(("last_order", "is_named"), [(3.9, False), (4.0, True), (9.0, True)])
-def test_measure_lost_reply_without_an_order_after_it_had_no_chance(last_order: float, is_named: bool) -> None:
-    """A fault that happens to the next order is not missed when none came that was accepted; when one did, it has to have happened."""
+@pytest.mark.parametrize(
+    ("order", "is_named"),
+    [
+        (3.9, False),
+        (4.0, True),
+        (6.9, True),
+        (7.0, False),
+    ],  # before it, at once, just before its venue is killed, after
+)
+def test_measure_lost_reply_without_an_order_had_no_chance(order: float, is_named: bool) -> None:
+    """A fault that happens to the next order is missed only if its venue accepted one."""
     planned = Injection("orders.lost_reply", 4.0)
     recording = Recording(
         "protected",
         10.0,
         signs_of_life(10.0),
-        injections=(planned,),
+        injections=(Injection("venue.kill", 2.0, 2.0, 3.0), planned, Injection("venue.kill", 7.0, 7.0, 8.0)),
         intents=(
             Intent("a", 1.0, 1.1),
-            Intent("b", last_order, last_order + 0.1, "filled"),
-            Intent("c", 9.9, 9.9, "refused"),
+            Intent("b", order, order + 0.1, "filled"),
+            Intent("c", 6.0, 6.0, "refused"),
         ),
     )
 
