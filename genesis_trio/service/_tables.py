@@ -53,6 +53,8 @@ class SupervisorTable:
     within: Seconds | None = None
     escalate_after: Count | None = None
     shutdown_timeout: Seconds | None = None
+    stall_limit: Seconds | None = None
+    hold_on_stall: bool | None = None
     backoff: Backoff | None = None
     mode_policy: ModePolicy | None = None
     checkpoint: CheckpointPolicy | None = None

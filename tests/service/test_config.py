@@ -1,6 +1,7 @@
 """A service's file: everything wrong with it is told at once, by file, key path, value and what is allowed."""
 
 import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -9,8 +10,18 @@ from pathlib import Path
 import attrs
 import pytest
 
-from genesis_trio import CheckpointPolicy, Component, ConfigError, OnCrash, PluginError, Service
+from genesis_trio import (
+    CheckpointPolicy,
+    ChildSpec,
+    Component,
+    ConfigError,
+    OnCrash,
+    PluginError,
+    Service,
+    open_supervisor,
+)
 from genesis_trio.cli import main
+from genesis_trio.service._tables import ChildTable, SupervisorTable
 from genesis_trio.service.plugins import load_component
 
 MANY = """
@@ -68,7 +79,7 @@ def test_from_toml_tells_every_error_at_once(tmp_path):
             "supervisor.max_restarts is -1, but must be a whole number that is not negative",
             "supervisor.within is True, but must be a number of seconds, more than 0",
             "unknown key supervisor.strateg (did you mean 'strategy'?); allowed are: strategy, max_restarts, within, escalate_after, "
-            "shutdown_timeout, backoff, mode_policy, checkpoint",
+            "shutdown_timeout, stall_limit, hold_on_stall, backoff, mode_policy, checkpoint",
             "supervisor.backoff.multiplier is 'two', but must be a number",
             "children[0].name is 'a/b', but must be a text that is not empty, without '/' and without outer space",
             "children[0].component: component 'service.parts:wrker' cannot be loaded: 'service.parts' has no 'wrker' (did you "
@@ -133,6 +144,31 @@ def test_from_toml_errors_between_children_are_told_together(tmp_path):
         "children[0].requires",
         "children[2].name is 'a', which another child has already",
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "callable_", "only_in_python"),
+    [
+        # Objects, and what is said once, when a service is restored by hand; its name and store stand at the top.
+        (SupervisorTable, open_supervisor, {"name", "store", "restore", "only", "rng"}),
+        (ChildTable, ChildSpec, {"breaker"}),
+    ],
+)
+def test_from_toml_has_a_key_for_each_setting(table, callable_, only_in_python):
+    """What can be set in Python can be set in the file, by the same name."""
+    settings = set(inspect.signature(callable_).parameters) - only_in_python
+
+    assert {field.name for field in attrs.fields(table)} == settings
+
+
+def test_from_toml_stall_limit_reaches_the_supervisor(tmp_path):
+    """A service has its loop watched, and holds SAFE after a stall, when its file says so."""
+    file = tmp_path / "service.toml"
+    file.write_text('name = "desk"\n[supervisor]\nstall_limit = 0.25\nhold_on_stall = true\n')
+
+    settings = Service.from_toml(str(file)).supervisor
+
+    assert (settings["stall_limit"], settings["hold_on_stall"]) == (0.25, True)
 
 
 def test_from_toml_cycle_is_shown(tmp_path):
