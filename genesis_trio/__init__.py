@@ -18,8 +18,8 @@ import importlib
 _ROOMS = {
     "genesis_trio.errors": """
         AttemptTimeoutError BreakerOpenError BulkheadFullError ConfigError CorruptError EffectFailedError FencedError
-        GenesisError MailboxFullError ModeRefusedError OutcomeUnknownError PluginError PoisonedError RateLimitedError
-        RetryBudgetExhaustedError SchemaError StartTimeoutError StoreError TotalTimeoutError
+        GenesisError MailboxFullError ModeRefusedError NoResponderError OutcomeUnknownError PluginError PoisonedError
+        RateLimitedError RetryBudgetExhaustedError SchemaError StartTimeoutError StoreError TotalTimeoutError
     """,
     "genesis_trio.events": "Event Severity observe",
     "genesis_trio.modes": """

@@ -12,6 +12,7 @@
     ├── ModeRefusedError           the operating mode does not allow it
     ├── StartTimeoutError          a child did not become ready in time
     ├── MailboxFullError           a mailbox had no room, and the sender may not wait
+    ├── NoResponderError           a request that nobody answers, or not any more
     ├── EffectFailedError          `once` replays a failure that was recorded
     ├── ConfigError                a setting, a file or a tree that cannot work
     ├── PluginError                a plugin that cannot be loaded
@@ -147,6 +148,23 @@ class StartTimeoutError(GenesisError):
 
 class MailboxFullError(GenesisError):
     """At least one mailbox of a topic had no room; the message names topic and mailboxes."""
+
+
+class NoResponderError(GenesisError):
+    """Nobody answers requests on that topic: no component ever did, or the last one was stopped for good.
+
+    A request whose responder crashed, restarts, is suspended or parked waits instead.  Whether the request had been begun is
+    in the message: who asked may then have to look before asking again.
+
+    Attributes:
+        topic: The topic's name.
+        begun: True if a responder had taken the request before it ended.
+    """
+
+    def __init__(self, message: str, *, topic: str, begun: bool) -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.begun = begun
 
 
 class StoreError(GenesisError):

@@ -10,7 +10,7 @@ from genesis_trio.errors import ConfigError, MailboxFullError
 from genesis_trio.messaging._lanes import Batch, Lane
 from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestQueue
-from genesis_trio.messaging.topic import Overflow, Sender, Topic
+from genesis_trio.messaging.topic import Overflow, Sender, Topic, check_topic
 
 __all__ = ["Bus"]
 
@@ -32,10 +32,8 @@ class Bus:
         self._requests: dict[Topic[Any], RequestQueue] = {}
 
     def _route(self, topic: Topic[Any]) -> list[Lane]:
-        route = self._routes.get(topic)
+        route = self._routes.get(check_topic(topic))
         if route is None:
-            if not isinstance(topic, Topic):
-                raise TypeError(f"a message is sent to a Topic, got {topic!r}")
             known = self._topics.setdefault(topic.name, topic)
             if known is not topic:
                 raise ConfigError(
@@ -93,7 +91,10 @@ class Bus:
         Raises:
             MailboxFullError: some mailboxes refused it; all the others have it.
         """
-        route = self._routes.get(topic)
+        try:
+            route = self._routes.get(topic)
+        except TypeError:  # it has no hash, so it is no topic
+            route = None
         if route is None:
             route = self._route(topic)
         if not isinstance(message, topic.message_type):
@@ -165,6 +166,11 @@ class Bus:
         if queue is None:
             queue = self._requests[topic] = RequestQueue(topic)
         return queue
+
+    def stop_answering(self, path: str, *, for_good: bool) -> None:
+        """The child at *path* has ended; see `RequestQueue.stop_answering`."""
+        for queue in self._requests.values():
+            queue.stop_answering(path, for_good=for_good)
 
 
 def _first_full(route: list[Lane]) -> Lane | None:

@@ -4,13 +4,14 @@ A request goes to one responder of its topic.  It is never part of a saved check
 when the process is.
 """
 
+import math
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
 import trio
 
-from genesis_trio.errors import GenesisError, MailboxFullError, TotalTimeoutError
+from genesis_trio.errors import GenesisError, MailboxFullError, NoResponderError, TotalTimeoutError
 from genesis_trio.messaging.mailbox import POISON_LIMIT
 from genesis_trio.messaging.subscription import Reader
 from genesis_trio.messaging.topic import Topic
@@ -18,6 +19,9 @@ from genesis_trio.messaging.topic import Topic
 __all__ = ["Request", "RequestQueue", "RequestReader"]
 
 T = TypeVar("T")
+
+#: Seconds that a request without a timeout waits while nobody answers: as long as a child may take to start by default.
+PATIENCE = 30.0
 
 
 class Request(Generic[T]):
@@ -29,6 +33,7 @@ class Request(Generic[T]):
         self._value: Any = None
         self._error: Exception | None = None
         self._abandoned = False
+        self._is_begun = False
         self._crashes = 0
 
     @property
@@ -59,12 +64,20 @@ class Request(Generic[T]):
 
 
 class RequestQueue:
-    """The requests on one topic that wait for a responder."""
+    """The requests on one topic that wait for a responder.
+
+    Attributes:
+        capacity: How many may wait for a responder.
+    """
 
     def __init__(self, topic: Topic[Any]) -> None:
         self.topic = topic
         self.capacity = 1024
         self._waiting: deque[Request[Any]] = deque()
+        #: Everything that waits for an answer, with how long it waits while nobody answers; None: it has a timeout of its own.
+        self._asked: dict[Request[Any], trio.CancelScope | None] = {}
+        #: Paths of children, each True while it answers or is between restarts, False once it left its block and lives on.
+        self._responders: dict[str, bool] = {}
         self._readers = trio.lowlevel.ParkingLot()
 
     async def ask(self, message: Any, timeout: float | None) -> Any:
@@ -76,27 +89,89 @@ class RequestQueue:
                 f"{len(self._waiting)} requests on topic {self.topic.name!r} wait for an answer, which is its capacity"
             )
         request: Request[Any] = Request(message)
+        scope = trio.CancelScope()
+        if timeout is not None:
+            scope.deadline = trio.current_time() + timeout
+        elif not self._is_answered():
+            scope.deadline = trio.current_time() + PATIENCE
+        self._asked[request] = scope if timeout is None else None
         self._waiting.append(request)
         self.wake()
         try:
-            if timeout is None:
+            with scope:
                 await request._done.wait()
-            else:
-                with trio.CancelScope(relative_deadline=timeout):
-                    await request._done.wait()
         finally:
+            del self._asked[request]
             if not request._done.is_set():
                 request._abandoned = True
                 if request in self._waiting:
                     self._waiting.remove(request)
         if request._abandoned:
-            raise TotalTimeoutError(
-                f"no answer to a request on topic {self.topic.name!r} within {timeout} s; is a component in "
-                f"`ctx.requests({self.topic.name!r})`?"
-            )
+            raise self._nobody_answered(request, timeout)
         if request._error is not None:
             raise request._error
         return request._value
+
+    def _nobody_answered(self, request: Request[Any], timeout: float | None) -> GenesisError:
+        name = self.topic.name
+        if timeout is None:
+            return NoResponderError(
+                f"nobody has answered requests on topic {name!r} for {PATIENCE:g} s; start a component that is in "
+                f"`ctx.requests(...)` of that topic, or give `timeout=` to wait for one longer",
+                topic=name,
+                begun=request._is_begun,
+            )
+        return TotalTimeoutError(
+            f"no answer to a request on topic {name!r} within {timeout} s; is a component in `ctx.requests({name!r})`?"
+        )
+
+    # ------------------------------------------------------------ who answers
+
+    def begin_to_answer(self, path: str) -> None:
+        """The child at *path* answers from now on, also while it restarts, is parked or suspended."""
+        self._responders[path] = True
+        for patience in self._asked.values():
+            if patience is not None:
+                patience.deadline = math.inf
+
+    def pause_answering(self, path: str) -> None:
+        """The child at *path* left its block and lives on."""
+        self._responders[path] = False
+        self._lose_patience()
+
+    def stop_answering(self, path: str, *, for_good: bool) -> None:
+        """The child at *path* has ended; if that is *for_good* and it was the last one, everything that waits fails."""
+        if self._responders.pop(path, None) is None:
+            return
+        if self._responders or not for_good:
+            self._lose_patience()
+            return
+        self._waiting.clear()
+        for request in self._asked:
+            if request.is_open:
+                request.fail(self._stopped(request, path))
+
+    def _lose_patience(self) -> None:
+        """If nobody answers, wait for somebody from now on, but not for ever."""
+        if not self._is_answered():
+            for patience in self._asked.values():
+                if patience is not None and patience.deadline == math.inf:
+                    patience.deadline = trio.current_time() + PATIENCE
+
+    def _is_answered(self) -> bool:
+        return any(self._responders.values())
+
+    def _stopped(self, request: "Request[Any]", path: str) -> NoResponderError:
+        begun = (
+            "it had begun with this request, so look at what was done before you ask again"
+            if request._is_begun
+            else "it had not begun with this request"
+        )
+        return NoResponderError(
+            f"{path!r}, the last one to answer requests on topic {self.topic.name!r}, was stopped; {begun}",
+            topic=self.topic.name,
+            begun=request._is_begun,
+        )
 
     def wake(self) -> None:
         self._readers.unpark_all()
@@ -105,7 +180,11 @@ class RequestQueue:
         await self._readers.park()
 
     def take(self) -> Request[Any] | None:
-        return self._waiting.popleft() if self._waiting else None
+        if not self._waiting:
+            return None
+        request = self._waiting.popleft()
+        request._is_begun = True
+        return request
 
     def give_back(self, requests: list[Request[Any]], *, error: BaseException | None) -> None:
         """A responder is gone: what it took and did not answer comes again, unless it crashed it three times."""
@@ -132,6 +211,8 @@ class RequestReader(AsyncIterator[Request[T]]):
         self.queue = queue
         self._reader = reader
         self._taken: list[Request[T]] = []
+        #: What ended its block, while the supervisor is still to say whether that was a crash.
+        self.left_by: BaseException | None = None
 
     def __aiter__(self) -> "RequestReader[T]":
         return self

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-__all__ = ["MailboxStatistics", "Overflow", "Sender", "Timer", "Topic"]
+__all__ = ["MailboxStatistics", "Overflow", "Sender", "Timer", "Topic", "check_topic"]
 
 T = TypeVar("T")
 
@@ -72,6 +72,20 @@ class Topic(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r}, {self.message_type.__name__})"
+
+
+def check_topic(topic: object) -> Topic[Any]:
+    """*topic*, if it is one; its name alone is none.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(topic, Topic):
+        return topic
+    name = topic if isinstance(topic, str) and topic else "ticks"
+    raise TypeError(
+        f"messages go by a Topic, got {topic!r}; define one at module level, as in TICKS = Topic({name!r}, Tick), and give that"
+    )
 
 
 @attrs.frozen

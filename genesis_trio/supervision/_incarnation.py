@@ -13,7 +13,7 @@ from genesis_trio._interrupts import run_interruptibly
 from genesis_trio.errors import StartTimeoutError
 from genesis_trio.events import HealthChanged, emit
 from genesis_trio.messaging.mailbox import Mailbox
-from genesis_trio.messaging.requests import RequestReader
+from genesis_trio.messaging.requests import RequestQueue, RequestReader
 from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.messaging.topic import Sender
 from genesis_trio.modes import Mode
@@ -285,6 +285,23 @@ class Incarnation:
         self._open.pop(subscription, None)
         self._busy.pop(subscription, None)
         self._resting.pop(subscription, None)
+
+    def leave(self, reader: RequestReader[Any], error: BaseException) -> None:
+        """Its block ended by *error*: what it took stays with it until `finish` knows what that was, or it is opened again."""
+        reader.left_by = error
+        self._busy.pop(reader, None)
+        self._resting.pop(reader, None)
+
+    def check_no_reader_of(self, queue: RequestQueue) -> None:
+        """Refuse a second reader of *queue*; one that was left by an error which the component handled gives back what it took."""
+        for reader in [each for each in self._open if isinstance(each, RequestReader) and each.queue is queue]:
+            if reader.left_by is None:
+                raise ValueError(
+                    f"{self.child.path!r} is in ctx.requests() of topic {queue.topic.name!r} already; open it once, and hand "
+                    f"its requests to several tasks"
+                )
+            reader.close(reader.left_by if isinstance(reader.left_by, Exception) else None)
+            self.close(reader)
 
     def subscriptions(self) -> list[Subscription[Any]]:
         return [subscription for subscription in self._open if isinstance(subscription, Subscription)]

@@ -13,7 +13,15 @@ from genesis_trio.supervision._inbox import restore_mailbox
 if TYPE_CHECKING:
     from genesis_trio.supervision.child import Child
 
-__all__ = ["open_mailbox", "watch_age"]
+__all__ = ["check_capacity", "open_mailbox", "watch_age"]
+
+
+def check_capacity(capacity: object, what: str) -> None:
+    """Refuse what is no number of *what*, messages or requests, that may wait."""
+    if isinstance(capacity, bool) or not isinstance(capacity, int):
+        raise TypeError(f"capacity is a number of {what}, got {capacity!r}")
+    if capacity < 1:
+        raise ValueError(f"capacity is at least 1, got {capacity!r}")
 
 
 def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: int, overflow: Overflow) -> Mailbox:

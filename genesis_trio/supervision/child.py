@@ -265,6 +265,9 @@ class Child:
         for mailbox in self.mailboxes.values():
             if mailbox.holds_back is not holds_back:
                 mailbox.set_holds_back(holds_back)
+        if status is Lifecycle.STOPPED:
+            # Where all stop, who asked is stopped as well, in its turn.
+            self.tree.bus.stop_answering(self.path, for_good=not self.supervisor.is_stopping)
         for judge in list(self._watchers.values()):
             judge()
         self.supervisor.health_changed(self)

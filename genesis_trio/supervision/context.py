@@ -18,11 +18,11 @@ from genesis_trio.errors import StoreError
 from genesis_trio.messaging.pump import ItemSink, ItemSource, pump_stream, receiver_of, sender_of
 from genesis_trio.messaging.requests import Request, RequestReader
 from genesis_trio.messaging.subscription import Subscription
-from genesis_trio.messaging.topic import Overflow, Topic
+from genesis_trio.messaging.topic import Overflow, Topic, check_topic
 from genesis_trio.modes import ModeScope
 from genesis_trio.policies._outcome import RetryRule
 from genesis_trio.supervision._depth import watch_depth
-from genesis_trio.supervision._subscribing import open_mailbox, watch_age
+from genesis_trio.supervision._subscribing import check_capacity, open_mailbox, watch_age
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -262,10 +262,9 @@ class Context:
         """
         if not topics:
             raise ValueError("subscribe() wants at least one topic")
-        if isinstance(capacity, bool) or not isinstance(capacity, int):
-            raise TypeError(f"capacity is a number of messages, got {capacity!r}")
-        if capacity < 1:
-            raise ValueError(f"capacity is at least 1, got {capacity!r}")
+        for topic in topics:
+            check_topic(topic)
+        check_capacity(capacity, "messages")
         if not isinstance(overflow, Overflow):
             raise TypeError(f"overflow is an Overflow, got {overflow!r}")
         for what, seconds in (("every", every), ("max_age", max_age)):
@@ -292,11 +291,15 @@ class Context:
     async def request(self, topic: Topic[T], message: T, *, timeout: float | None = None) -> Any:
         """Ask *message* on *topic* and return the answer.
 
+        It waits as long as somebody may answer: a responder that crashed, restarts, is suspended or parked gets it again.
+
         Args:
-            timeout: Seconds to wait for it; None: for ever.
+            timeout: Seconds to wait for it; None: as long as there is a responder, and 30 s for a first one to come.
 
         Raises:
-            TotalTimeoutError: no answer in time.
+            TotalTimeoutError: no answer within *timeout*.
+            NoResponderError: the last responder was stopped for good, or no other one came; says whether it had begun.
+            MailboxFullError: as many requests wait as the responder has *capacity* for.
             Exception: what the responder gave to ``fail``.
 
         Trio checkpoint: always.
@@ -312,22 +315,36 @@ class Context:
     async def requests(self, topic: Topic[T], *, capacity: int = 1024) -> AsyncIterator[AsyncIterator[Request[T]]]:
         """The requests on *topic*, to be answered with ``reply`` or ``fail``.
 
+        What was taken and is not answered when the block is left goes back to the topic.
+
         Args:
             capacity: How many may wait.
 
+        Raises:
+            ValueError: the component answers requests on that topic already.
+
         Trio checkpoint: always, on entering.
         """
-        if capacity < 1:
-            raise ValueError(f"capacity is at least 1, got {capacity!r}")
+        check_capacity(capacity, "requests")
+        check_topic(topic)
         await trio.lowlevel.checkpoint()
+        incarnation = self._incarnation
         queue = self._child.tree.bus.requests(topic)
+        incarnation.check_no_reader_of(queue)
         queue.capacity = capacity
-        reader: RequestReader[T] = RequestReader(queue, self._incarnation)
-        self._incarnation.open(reader)
-        yield reader
-        # Not after an error: the supervisor knows whether that was a crash, and gives back what was taken.
+        queue.begin_to_answer(self.path)
+        reader: RequestReader[T] = RequestReader(queue, incarnation)
+        incarnation.open(reader)
+        try:
+            yield reader
+        except BaseException as error:
+            # What was taken is not given back yet: the supervisor knows whether this is a crash.
+            incarnation.leave(reader, error)
+            raise
         reader.close(None)
-        self._incarnation.close(reader)
+        incarnation.close(reader)
+        if not incarnation.stopping:
+            queue.pause_answering(self.path)
 
     # ------------------------------------------------------------ state
 

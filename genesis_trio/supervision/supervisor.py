@@ -111,7 +111,7 @@ class Supervisor:
         self._living = 0
         self._all_finished = trio.Event()
         self._all_finished.set()
-        self._stopping = False
+        self.is_stopping = False
         self._saved_at_stop = False
         self._last_cut = trio.Lock()
         self._fatal: BaseException | None = None
@@ -208,7 +208,7 @@ class Supervisor:
 
     def _check(self, specs: Sequence[ChildSpec]) -> None:
         """Refuse what cannot be started; nothing has happened yet."""
-        if self._stopping:
+        if self.is_stopping:
             raise RuntimeError(f"supervisor {self.path!r} is stopping and starts no more children")
         taken = set(self._children)
         for spec in specs:
@@ -244,7 +244,7 @@ class Supervisor:
 
     def revive(self, child: Child) -> None:
         """Let a stopped child live again."""
-        if self._stopping:
+        if self.is_stopping:
             raise RuntimeError(f"supervisor {self.path!r} is stopping and restarts no more children")
         child.begin_anew()
         self._launch(child)
@@ -286,7 +286,7 @@ class Supervisor:
         return f"more than escalate_after={self.escalate_after} crashes of all children within {self.within:g} s"
 
     def restart_group(self, child: Child) -> None:
-        if not self._stopping:
+        if not self.is_stopping:
             self._groups.crashed(child)
 
     def health_changed(self, child: Child) -> None:
@@ -377,7 +377,7 @@ class Supervisor:
     async def _stop(self, deadline: float) -> None:
         if self._host is not None:
             deadline = min(deadline, self._host.stop_deadline)
-        self._stopping = True
+        self.is_stopping = True
         for child in reversed(list(self._children.values())):
             if not child.finished.is_set():
                 await self.stop_child(child, deadline)
@@ -391,7 +391,7 @@ class Supervisor:
     @trio.lowlevel.enable_ki_protection
     def hurry(self) -> None:
         """Cancel every child that is still running: somebody asked a second time."""
-        self._stopping = True
+        self.is_stopping = True
         for child in reversed(list(self._children.values())):
             child.cut_short("hurried")
 

@@ -1,60 +1,16 @@
-"""Topics, overflow, redelivery, batches, timers and requests, as components see them."""
+"""Topics, overflow, redelivery, batches and timers, as components see them."""
 
-import attrs
 import pytest
 import trio
 import trio.testing
 
-from genesis_trio.errors import ConfigError, MailboxFullError, TotalTimeoutError
+from genesis_trio.errors import ConfigError, MailboxFullError
 from genesis_trio.events import observe
 from genesis_trio.messaging.topic import MailboxStatistics, Overflow, Timer, Topic
 from genesis_trio.supervision.component import Lifecycle, Restart
 from genesis_trio.supervision.supervisor import open_supervisor
+from messaging.parts import LATEST, LETTERS, NUMBERS, TICKS, Reader, Tick, context_of
 from supervision.desk import EXACT, Log
-
-
-@attrs.frozen
-class Tick:
-    symbol: str
-    price: int
-
-
-NUMBERS = Topic("numbers", int)
-LETTERS = Topic("letters", str)
-TICKS = Topic("ticks", Tick, key=lambda tick: tick.symbol)
-LATEST = Topic("latest", Tick, key=lambda tick: tick.symbol, latest=True)
-
-
-class Reader:
-    """A component that remembers what it got; *work* is awaited for each item."""
-
-    def __init__(self, *topics, work=None, **options):
-        self.topics = topics
-        self.options = options
-        self.work = work
-        self.got = []
-        self.subscription = None
-
-    async def __call__(self, ctx):
-        async with ctx.subscribe(*self.topics, **self.options) as inbox:
-            self.subscription = inbox
-            ctx.ready()
-            async for item in inbox:
-                self.got.append(item)
-                if self.work is not None:
-                    await self.work(ctx, item)
-
-
-async def sender(ctx):
-    """A component whose context the test uses to send."""
-    ctx.ready()
-    await ctx.wait_stopping()
-
-
-async def context_of(desk, name="sender"):
-    child = await desk.start(sender, name=name)
-    return child.incarnation.context
-
 
 # ---------------------------------------------------------------- delivery
 
@@ -631,104 +587,4 @@ async def test_two_tasks_on_one_subscription_are_refused(autojump_clock):
             with pytest.raises(trio.BusyResourceError):
                 await inbox.__anext__()
             nursery.cancel_scope.cancel()
-        await desk.stop()
-
-
-# ---------------------------------------------------------------- requests
-
-
-ASK = Topic("ask", int)
-
-
-async def responder(ctx):
-    async with ctx.requests(ASK) as requests:
-        ctx.ready()
-        async for request in requests:
-            if request.message < 0:
-                request.fail(ValueError("negative"))
-            elif request.message == 99 or (request.message == 7 and ctx.generation == 1):
-                raise OSError("responder")
-            elif request.message != 0:
-                request.reply(request.message * 2)
-
-
-async def test_request_gets_its_answer_or_its_error(autojump_clock):
-    """reply() returns, fail() raises, in the task that asked."""
-    async with open_supervisor("desk") as desk:
-        await desk.start(responder, name="responder")
-        ctx = await context_of(desk)
-        assert await ctx.request(ASK, 21) == 42
-        with pytest.raises(ValueError, match="negative"):
-            await ctx.request(ASK, -1)
-        with pytest.raises(TypeError):
-            await ctx.request(ASK, "x")
-        with pytest.raises(ValueError, match="timeout"):
-            await ctx.request(ASK, 1, timeout=0)
-        await desk.stop()
-
-
-async def test_request_without_answer_times_out(autojump_clock):
-    """The timeout is ours, exact, and says what to look at."""
-    async with open_supervisor("desk") as desk:
-        ctx = await context_of(desk)
-        with pytest.raises(TotalTimeoutError, match=r"within 3 s"):
-            await ctx.request(ASK, 1, timeout=3)
-        assert trio.current_time() == 3
-        await desk.stop()
-
-
-async def test_request_survives_a_crash_of_the_responder(autojump_clock):
-    """What it had begun is asked again of the next incarnation."""
-    async with open_supervisor("desk", backoff=EXACT) as desk:
-        await desk.start(responder, name="responder")
-        ctx = await context_of(desk)
-        assert await ctx.request(ASK, 7, timeout=10) == 14
-        await desk.stop()
-
-
-async def test_request_that_crashes_its_responder_three_times_fails(autojump_clock):
-    """The task that asked learns it, and the responder lives on."""
-    async with open_supervisor("desk", backoff=EXACT) as desk:
-        child = await desk.start(responder, name="responder")
-        ctx = await context_of(desk)
-        with pytest.raises(Exception, match="crashed its responder 3 times") as caught:
-            await ctx.request(ASK, 99, timeout=10)
-        assert isinstance(caught.value.__cause__, OSError)
-        await child.wait(Lifecycle.READY)
-        assert await ctx.request(ASK, 1) == 2
-        await desk.stop()
-
-
-async def test_request_answered_twice_is_an_error(autojump_clock):
-    """A request has one answer, and wants an exception to fail with."""
-    seen = []
-
-    async def twice(ctx):
-        async with ctx.requests(ASK, capacity=1) as requests:
-            ctx.ready()
-            async for request in requests:
-                with pytest.raises(TypeError):
-                    request.fail("text")
-                request.reply(1)
-                with pytest.raises(RuntimeError, match="one answer"):
-                    request.reply(2)
-                seen.append(request.is_open)
-                return
-
-    async with open_supervisor("desk") as desk:
-        await desk.start(twice, name="responder", restart=Restart.TEMPORARY)
-        ctx = await context_of(desk)
-        assert await ctx.request(ASK, 1) == 1
-        await trio.testing.wait_all_tasks_blocked()
-        assert seen == [False]
-
-        async def ask():
-            with trio.move_on_after(1):
-                await ctx.request(ASK, 1)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask)
-            await trio.testing.wait_all_tasks_blocked()
-            with pytest.raises(MailboxFullError):
-                await ctx.request(ASK, 2)
         await desk.stop()

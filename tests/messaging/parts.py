@@ -1,0 +1,48 @@
+"""Topics, and components that read and send, for the tests of messages."""
+
+import attrs
+
+from genesis_trio.messaging.topic import Topic
+
+
+@attrs.frozen
+class Tick:
+    symbol: str
+    price: int
+
+
+NUMBERS = Topic("numbers", int)
+LETTERS = Topic("letters", str)
+TICKS = Topic("ticks", Tick, key=lambda tick: tick.symbol)
+LATEST = Topic("latest", Tick, key=lambda tick: tick.symbol, latest=True)
+
+
+class Reader:
+    """A component that remembers what it got; *work* is awaited for each item."""
+
+    def __init__(self, *topics, work=None, **options):
+        self.topics = topics
+        self.options = options
+        self.work = work
+        self.got = []
+        self.subscription = None
+
+    async def __call__(self, ctx):
+        async with ctx.subscribe(*self.topics, **self.options) as inbox:
+            self.subscription = inbox
+            ctx.ready()
+            async for item in inbox:
+                self.got.append(item)
+                if self.work is not None:
+                    await self.work(ctx, item)
+
+
+async def sender(ctx):
+    """A component whose context the test uses to send."""
+    ctx.ready()
+    await ctx.wait_stopping()
+
+
+async def context_of(desk, name="sender"):
+    child = await desk.start(sender, name=name)
+    return child.incarnation.context

@@ -1,0 +1,359 @@
+"""Requests: one answer for each, who gives it, and what is told when nobody does."""
+
+import copy
+import pickle
+
+import pytest
+import trio
+import trio.testing
+
+from genesis_trio.errors import MailboxFullError, NoResponderError, TotalTimeoutError
+from genesis_trio.messaging.topic import Topic
+from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart
+from genesis_trio.supervision.supervisor import open_supervisor
+from messaging.parts import context_of
+from supervision.desk import EXACT
+
+ASK = Topic("ask", int)
+
+
+async def responder(ctx):
+    async with ctx.requests(ASK) as requests:
+        ctx.ready()
+        async for request in requests:
+            if request.message < 0:
+                request.fail(ValueError("negative"))
+            elif request.message == 99 or (request.message == 7 and ctx.generation == 1):
+                raise OSError("responder")
+            elif request.message != 0:
+                request.reply(request.message * 2)
+
+
+async def test_request_gets_its_answer_or_its_error(autojump_clock):
+    """reply() returns, fail() raises, in the task that asked."""
+    async with open_supervisor("desk") as desk:
+        await desk.start(responder, name="responder")
+        ctx = await context_of(desk)
+        assert await ctx.request(ASK, 21) == 42
+        with pytest.raises(ValueError, match="negative"):
+            await ctx.request(ASK, -1)
+        with pytest.raises(TypeError):
+            await ctx.request(ASK, "x")
+        with pytest.raises(ValueError, match="timeout"):
+            await ctx.request(ASK, 1, timeout=0)
+        await desk.stop()
+
+
+async def test_request_without_answer_times_out(autojump_clock):
+    """The timeout is ours, exact, and says what to look at."""
+    async with open_supervisor("desk") as desk:
+        ctx = await context_of(desk)
+        with pytest.raises(TotalTimeoutError, match=r"within 3 s"):
+            await ctx.request(ASK, 1, timeout=3)
+        assert trio.current_time() == 3
+        await desk.stop()
+
+
+async def test_request_survives_a_crash_of_the_responder(autojump_clock):
+    """What it had begun is asked again of the next incarnation."""
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        await desk.start(responder, name="responder")
+        ctx = await context_of(desk)
+        assert await ctx.request(ASK, 7, timeout=10) == 14
+        await desk.stop()
+
+
+async def test_request_that_crashes_its_responder_three_times_fails(autojump_clock):
+    """The task that asked learns it, and the responder lives on."""
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        child = await desk.start(responder, name="responder")
+        ctx = await context_of(desk)
+        with pytest.raises(Exception, match="crashed its responder 3 times") as caught:
+            await ctx.request(ASK, 99, timeout=10)
+        assert isinstance(caught.value.__cause__, OSError)
+        await child.wait(Lifecycle.READY)
+        assert await ctx.request(ASK, 1) == 2
+        await desk.stop()
+
+
+async def test_request_answered_twice_is_an_error(autojump_clock):
+    """A request has one answer, and wants an exception to fail with."""
+    seen = []
+
+    async def twice(ctx):
+        async with ctx.requests(ASK, capacity=1) as requests:
+            ctx.ready()
+            async for request in requests:
+                with pytest.raises(TypeError):
+                    request.fail("text")
+                request.reply(1)
+                with pytest.raises(RuntimeError, match="one answer"):
+                    request.reply(2)
+                seen.append(request.is_open)
+                return
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(twice, name="responder", restart=Restart.TEMPORARY)
+        ctx = await context_of(desk)
+        assert await ctx.request(ASK, 1) == 1
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == [False]
+
+        async def ask():
+            with trio.move_on_after(1):
+                await ctx.request(ASK, 1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(MailboxFullError):
+                await ctx.request(ASK, 2)
+        await desk.stop()
+
+
+# ---------------------------------------------------------------- nobody answers
+
+
+async def mute(ctx):
+    """It takes every request, and answers none."""
+    async with ctx.requests(ASK) as requests:
+        ctx.ready()
+        async for _ in requests:
+            pass
+
+
+async def test_request_nobody_answers_fails_after_the_patience(autojump_clock):
+    """Without a timeout it waits as long as a responder may take to start, and then says what is missing."""
+    async with open_supervisor("desk") as desk:
+        ctx = await context_of(desk)
+        with pytest.raises(NoResponderError, match=r"nobody has answered requests on topic 'ask' for 30 s") as caught:
+            await ctx.request(ASK, 1)
+        assert trio.current_time() == 30
+        assert (caught.value.topic, caught.value.begun) == ("ask", False)
+        await desk.stop()
+
+
+async def test_request_before_its_responder_starts_waits_for_it(autojump_clock):
+    """The order of starts does not matter: who comes within the patience answers, however long that takes then."""
+
+    async def slow(ctx):
+        async with ctx.requests(ASK) as requests:
+            ctx.ready()
+            async for request in requests:
+                await trio.sleep(100)
+                request.reply("late")
+
+    async with open_supervisor("desk") as desk, trio.open_nursery() as nursery:
+        ctx = await context_of(desk)
+
+        async def ask():
+            assert await ctx.request(ASK, 1) == "late"
+            assert trio.current_time() == 129
+            await desk.stop()
+
+        nursery.start_soon(ask)
+        await trio.sleep(29)
+        await desk.start(slow, name="slow")
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
+async def test_request_fails_when_its_last_responder_is_stopped(timeout, autojump_clock):
+    """Who asked learns it at once, and whether the request had been begun."""
+    told = []
+
+    async with open_supervisor("desk") as desk, trio.open_nursery() as nursery:
+        child = await desk.start(mute, name="mute")
+        second = await desk.start(mute, name="second")
+        ctx = await context_of(desk)
+
+        async def ask():
+            with pytest.raises(NoResponderError) as caught:
+                await ctx.request(ASK, 1, timeout=timeout)
+            told.append((trio.current_time(), caught.value.begun, str(caught.value)))
+
+        nursery.start_soon(ask)
+        await trio.sleep(1)
+        await child.stop()
+        await trio.sleep(1)
+        assert told == []
+        await second.stop()
+        await trio.testing.wait_all_tasks_blocked()
+        assert told == [
+            (
+                2,
+                True,
+                "'desk/second', the last one to answer requests on topic 'ask', was stopped; it had begun with this request, "
+                "so look at what was done before you ask again",
+            )
+        ]
+        await desk.stop()
+
+
+async def test_request_that_was_not_begun_says_so(autojump_clock):
+    """Nothing of it was done, so it may be asked again."""
+
+    async def deaf(ctx):
+        async with ctx.requests(ASK):
+            ctx.ready()
+            await ctx.wait_stopping()
+
+    async with open_supervisor("desk") as desk, trio.open_nursery() as nursery:
+        child = await desk.start(deaf, name="deaf")
+        ctx = await context_of(desk)
+        nursery.start_soon(child.stop)
+        with pytest.raises(NoResponderError, match="had not begun with this request") as caught:
+            await ctx.request(ASK, 1)
+        assert not caught.value.begun
+        await desk.stop()
+
+
+async def test_request_waits_through_parking_of_its_responder(autojump_clock):
+    """A parked responder comes back: it gets its trial, and the request with it."""
+
+    async def ill(ctx):
+        async with ctx.requests(ASK) as requests:
+            if ctx.generation <= 4:
+                raise OSError("ill")
+            ctx.ready()
+            async for request in requests:
+                request.reply("well")
+
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=3, within=60) as desk:
+        await desk.start_all([ChildSpec(ill, name="ill", unpark_after=300.0)])
+        child = desk.children["ill"]
+        ctx = await context_of(desk)
+        await child.wait(Lifecycle.PARKED)
+        assert await ctx.request(ASK, 1) == "well"
+        assert trio.current_time() > 200  # far longer than it waits for a responder to come
+        await desk.stop()
+
+
+async def test_request_of_who_stops_with_its_responder_is_cancelled_in_its_turn(autojump_clock):
+    """Where the whole tree stops, a responder that stops first is no failure of those that wait for it."""
+    ended = []
+
+    async def asker(ctx):
+        ctx.ready()
+        try:
+            await ctx.request(ASK, 1)
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(asker, name="asker", stop_grace=2.0)
+        await desk.start(mute, name="mute")
+        await trio.testing.wait_all_tasks_blocked()
+        await desk.stop()
+    assert ended == [trio.Cancelled]
+    assert child.last_error is None
+
+
+async def test_requests_left_by_the_last_one_wait_for_the_next_block(autojump_clock):
+    """Leaving the block is no stop: the next one, soon enough, answers; else it is said that nobody does."""
+
+    async def in_turns(ctx):
+        ctx.ready()
+        async with ctx.requests(ASK):
+            await trio.sleep(10)
+        await trio.sleep(29)
+        async with ctx.requests(ASK) as requests:
+            (await anext(requests)).reply("second block")
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(in_turns, name="in_turns")
+        ctx = await context_of(desk)
+        assert await ctx.request(ASK, 1) == "second block"
+        assert trio.current_time() == 39
+        with pytest.raises(NoResponderError, match="nobody has answered"):
+            await ctx.request(ASK, 1)
+        assert trio.current_time() == 69
+        await desk.stop()
+
+
+async def test_no_responder_error_survives_pickle_and_copy():
+    """Its facts are attributes."""
+    error = NoResponderError("nobody", topic="ask", begun=True)
+    for each in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (str(each), each.topic, each.begun) == ("nobody", "ask", True)
+
+
+# ---------------------------------------------------------------- one block a component
+
+
+async def test_second_block_of_requests_on_a_topic_is_refused(autojump_clock):
+    """As with subscriptions: what the first block took cannot be told from what the second one took."""
+
+    async def twice(ctx):
+        async with ctx.requests(ASK):
+            with pytest.raises(ValueError, match=r"'desk/twice' is in ctx.requests\(\) of topic 'ask' already"):
+                async with ctx.requests(ASK):
+                    pass
+        async with ctx.requests(ASK):  # one after the other is fine
+            ctx.ready()
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(twice, name="twice", restart=Restart.TEMPORARY)
+        assert desk.children["twice"].last_error is None
+        await desk.stop()
+
+
+async def test_requests_block_left_by_an_error_that_is_handled_asks_again(autojump_clock):
+    """What was in hand comes again in the next block; three errors on one request end it, as three crashes do."""
+    seen = []
+
+    async def stubborn(ctx):
+        while True:
+            try:
+                async with ctx.requests(ASK) as requests:
+                    ctx.ready()
+                    async for request in requests:
+                        seen.append(request.message)
+                        raise OSError("handled here")
+                    return
+            except OSError:
+                continue
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(stubborn, name="stubborn")
+        ctx = await context_of(desk)
+        with pytest.raises(Exception, match="crashed its responder 3 times"):
+            await ctx.request(ASK, 5, timeout=1.0)
+        assert seen == [5, 5, 5]
+        await desk.stop()
+
+
+@pytest.mark.parametrize(
+    ("capacity", "error"), [(0, ValueError), (True, TypeError), (1.5, TypeError), ("1", TypeError)]
+)
+async def test_requests_wrong_capacity_is_refused(capacity, error, autojump_clock):
+    """The value is in the message."""
+
+    async def wrong(ctx):
+        async with ctx.requests(ASK, capacity=capacity):
+            pass
+
+    async with open_supervisor("desk") as desk:
+        with pytest.raises(error, match=f"got {capacity!r}"):
+            await desk.start(wrong, name="wrong")
+
+
+# ---------------------------------------------------------------- what is no topic
+
+
+@pytest.mark.parametrize("what", ["ask", None, int, ["ask"], {}])
+async def test_what_is_no_topic_is_refused_everywhere(what, autojump_clock):
+    """Each way in says what it wants, with the value."""
+    async with open_supervisor("desk") as desk:
+        ctx = await context_of(desk)
+        for block in (ctx.subscribe(what), ctx.requests(what)):
+            with pytest.raises(TypeError, match="messages go by a Topic, got"):
+                async with block:
+                    pass
+        with pytest.raises(TypeError, match="messages go by a Topic, got"):
+            ctx.publish(what, 1)
+        for call in (ctx.send(what, 1), ctx.send_all(what, [1]), ctx.request(what, 1)):
+            with pytest.raises(TypeError, match="messages go by a Topic, got"):
+                await call
+        await desk.stop()
