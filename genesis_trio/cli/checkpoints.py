@@ -33,6 +33,9 @@ def add_checkpoints(parser: argparse.ArgumentParser) -> None:
     restore.add_argument(
         "--only", action="append", default=[], metavar="PATH", help="these components, and those below"
     )
+    release = order("release", "let a restart take a state again that was put into quarantine")
+    _add_checkpoint(release)
+    release.add_argument("--component", help="of this component only")
     prune = order("prune", "remove old saved checkpoints")
     prune.add_argument("--keep", type=_count, default=10, help="how many to keep for each component (default: 10)")
     prune.add_argument(
@@ -115,6 +118,7 @@ async def _list(inspector: "Inspector", arguments: argparse.Namespace) -> Answer
         what = f"{len(info.components)} components, {info.size} bytes"
         lines.append(f"{info.id}  {when}  {info.reason:<8}  {info.mode.name:<9}  {what}{label}")
         lines += [f"  {component} violates an invariant: {why}" for component, why in sorted(info.violations.items())]
+        lines += [f"  {component} is in quarantine: {why}" for component, why in sorted(info.quarantined.items())]
     if not infos:
         lines.append("nothing is saved")
     return 0, {"promise": str(promise), "checkpoints": [describe(info) for info in infos]}, lines
@@ -173,6 +177,14 @@ async def _restore(inspector: "Inspector", arguments: argparse.Namespace) -> Ans
     return 0, {"from": before.id, "checkpoint": describe(info)}, lines
 
 
+async def _release(inspector: "Inspector", arguments: argparse.Namespace) -> Answer:
+    info, components = await inspector.release(arguments.checkpoint, component=arguments.component)
+    lines = [f"{', '.join(components)} in {info.id} may be taken by a restart again"]
+    if not components:
+        lines = [f"nothing in {info.id} is in quarantine"]
+    return 0, {"checkpoint": info.id, "released": list(components)}, lines
+
+
 async def _prune(inspector: "Inspector", arguments: argparse.Namespace) -> Answer:
     removed = await inspector.store.prune(keep=arguments.keep)
     records = await inspector.store.shorten_journal() if arguments.journal else 0
@@ -229,6 +241,7 @@ _ORDERS = {
     ("checkpoints", "diff"): _diff,
     ("checkpoints", "verify"): _verify,
     ("checkpoints", "restore"): _restore,
+    ("checkpoints", "release"): _release,
     ("checkpoints", "prune"): _prune,
     ("checkpoints", "export"): _export,
     ("journal", "tail"): _tail,

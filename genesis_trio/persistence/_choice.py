@@ -25,7 +25,8 @@ def find_cut(ledger: Ledger, to: str | datetime, *, by_label: bool = True) -> Cu
         if to.tzinfo is None:
             raise ValueError(f"a point in time needs its time zone, got {to!r}")
         # Who names a time has not looked at the checkpoint that it finds.
-        found = next((cut for cut in newest_first if cut.created_at <= to and not cut.violations), None)
+        fit = (cut for cut in newest_first if not cut.violations and not ledger.quarantined(cut))
+        found = next((cut for cut in fit if cut.created_at <= to), None)
     elif isinstance(to, str):
         found = next((cut for cut in newest_first if cut.id == to), None)
         if found is None and by_label:

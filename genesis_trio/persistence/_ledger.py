@@ -24,6 +24,8 @@ from genesis_trio.persistence._envelope import (
     seal_digest,
     unseal,
 )
+from genesis_trio.persistence._quarantine import verdict_on
+from genesis_trio.persistence.checkpoints import CheckpointInfo
 from genesis_trio.persistence.engine import Row, StoreEngine
 
 __all__ = ["CONTROL", "CUT", "EFFECT", "HEAD", "INCIDENT", "KEY", "SCHEMA", "Incident", "Ledger"]
@@ -296,10 +298,10 @@ class Ledger:
             if incident.concerns(component) and incident.commit >= since and incident.records != 0
         ]
 
-    def usable_cuts(self, component: str, *, violated: bool = False) -> Iterator[Cut]:
+    def usable_cuts(self, component: str, *, unfit: bool = False) -> Iterator[Cut]:
         """Saved checkpoints with a part of *component*, newest first, without those that a rewind made void.
 
-        With *violated* also those in which it violates an invariant.
+        With *unfit* also those in which it violates an invariant, or is in quarantine.
         """
         head = self.heads.get(component)
         lineage = head.lineage if head is not None else ()
@@ -307,8 +309,25 @@ class Ledger:
             cut = self.cuts[number]
             if component not in cut.parts or any(void.voids_cut(number) for void in lineage):
                 continue
-            if violated or component not in cut.violations:
+            if unfit or self.unfitness(cut, component) is None:
                 yield cut
+
+    def unfitness(self, cut: Cut, component: str) -> str | None:
+        """Why no restore takes *component* from *cut* unless it names it; None where it may be taken."""
+        violation = cut.violations.get(component)
+        if violation is not None:
+            return f"it violates an invariant: {violation}"
+        verdict = verdict_on(self.control, cut, component)
+        return f"it is in quarantine: {verdict.why}" if verdict is not None else None
+
+    def quarantined(self, cut: Cut) -> dict[str, str]:
+        """The components whose state in *cut* is in quarantine, with the reason."""
+        verdicts = ((component, verdict_on(self.control, cut, component)) for component in sorted(cut.parts))
+        return {component: verdict.why for component, verdict in verdicts if verdict is not None}
+
+    def info(self, cut: Cut) -> CheckpointInfo:
+        """The public view of *cut*, with what is known about it now."""
+        return attrs.evolve(cut.info(), quarantined=self.quarantined(cut))
 
     # -- keys and effects
 

@@ -21,6 +21,7 @@ from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._envelope import Lineage
 from genesis_trio.persistence._keys import keys_in_past, keys_upto, readable_keys, repair_keys
 from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA
+from genesis_trio.persistence._quarantine import Verdict, name_entry, pack_verdicts, verdicts_in
 from genesis_trio.persistence.effects import Effect, EffectStatus
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "GiveUp",
     "Operation",
     "PutControl",
+    "Quarantine",
+    "Release",
     "Remove",
     "Rewind",
     "SaveCut",
@@ -334,6 +337,7 @@ class Rewind(Operation):
         keys = {component: keys_in_past(draft, component, part) for component, part in plans}
         saved: dict[str, CutPart] = {}
         for component, part in plans:
+            release(draft, target, component)  # who names it wants it
             head = draft.head_to_change(component)
             head.lineage = (*part.lineage, Lineage(part.journal, head.last, target.number, number, head.chain))
             chain, start = draft.chain_at(component, head.last)
@@ -352,6 +356,54 @@ class Rewind(Operation):
             parts=saved,
         )
         draft.add_cut(self.outcome)
+
+
+# ---------------------------------------------------------------- quarantine
+
+
+@attrs.define(eq=False)
+class Quarantine(Operation):
+    """States of one component are passed over from now on."""
+
+    component: str
+    verdicts: Sequence[Verdict]
+    uses_reserve = True
+
+    def plan(self, draft: Draft) -> None:
+        before = _verdicts(draft, self.component)
+        new = [verdict for verdict in self.verdicts if verdict not in before]
+        draft.set_control(name_entry(self.component), pack_verdicts([*before, *new]))
+
+
+@attrs.define(eq=False)
+class Release(Operation):
+    """Somebody has looked at a state in quarantine; ``outcome``: the components that were released."""
+
+    number: int
+    components: Sequence[str]
+    uses_reserve = True
+    outcome: Any = ()
+
+    def plan(self, draft: Draft) -> None:
+        cut = draft.ledger.cuts.get(self.number)
+        if cut is None:
+            raise StoreError(f"the saved checkpoint {name_cut(self.number)} was pruned meanwhile; choose another one")
+        self.outcome = [component for component in self.components if release(draft, cut, component)]
+
+
+def _verdicts(draft: Draft, component: str) -> Sequence[Verdict]:
+    name = name_entry(component)
+    return verdicts_in(draft.control[name] if name in draft.control else draft.ledger.control.get(name))
+
+
+def release(draft: Draft, cut: Cut, component: str) -> bool:
+    """Take back every verdict on the state of *component* in *cut*; False if there was none."""
+    before = _verdicts(draft, component)
+    left = [verdict for verdict in before if not verdict.concerns(cut, component)]
+    if len(left) == len(before):
+        return False
+    draft.set_control(name_entry(component), pack_verdicts(left))
+    return True
 
 
 # ---------------------------------------------------------------- housekeeping

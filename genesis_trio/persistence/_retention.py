@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._ledger import Ledger
+from genesis_trio.persistence._quarantine import verdicts_on
 
 __all__ = ["find_covered_records", "find_old_cuts"]
 
@@ -12,9 +13,12 @@ __all__ = ["find_covered_records", "find_old_cuts"]
 def find_old_cuts(ledger: Ledger, keep: int) -> Sequence[int]:
     """Numbers of the saved checkpoints to remove, oldest first."""
     kept = {number for number, cut in ledger.cuts.items() if cut.label is not None}
+    quarantined = {number: ledger.quarantined(cut) for number, cut in ledger.cuts.items()}
     for component in sorted({name for cut in ledger.cuts.values() for name in cut.parts}):
         numbers = sorted((number for number, cut in ledger.cuts.items() if component in cut.parts), reverse=True)
-        kept.update(numbers[:keep])
+        kept.update([number for number in numbers if component not in quarantined[number]][:keep])
+        # Evidence, and by hand it can be released; what merely holds the same bytes again is not needed for that.
+        kept.update(number for verdict in verdicts_on(ledger.control, component) for number in verdict.cuts)
         good = next((cut for cut in ledger.usable_cuts(component) if _is_good(ledger, cut, component)), None)
         if good is not None:
             kept.add(good.number)

@@ -33,6 +33,8 @@ class CheckpointInfo:
         stall: Seconds for which the event loop stood still for the cut.
         violations: Component to what its ``check_invariants()`` said of the state.  Such a state is kept to be looked at,
             and is restored only by somebody who names this very checkpoint.
+        quarantined: Component to how its state kept killing it.  It is never pruned, and is passed over like the former
+            until somebody releases it.
     """
 
     id: str
@@ -49,6 +51,7 @@ class CheckpointInfo:
     code_version: str
     stall: float
     violations: Mapping[str, str] = attrs.Factory(dict)
+    quarantined: Mapping[str, str] = attrs.Factory(dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +63,7 @@ class Restored(Generic[StateT]):
     Attributes:
         state: The state, of the class that was asked for.
         info: Where it comes from.
-        fell_back_from: Ids of newer saved checkpoints that were damaged or violate an invariant, newest first.
+        fell_back_from: Ids of newer saved checkpoints that were damaged, violate an invariant or are in quarantine, newest first.
         lost: Acknowledged records that neither this state nor the journal after it holds; None when that
             cannot be known.
     """
@@ -81,7 +84,7 @@ class Loaded(Generic[StateT]):
         inbox: The mailboxes of the part.
         journal: The last sequence that the state includes.
         replayed: How many records were applied.
-        fell_back_from: Ids of newer saved checkpoints that were damaged or violate an invariant, newest first.
+        fell_back_from: Ids of newer saved checkpoints that were damaged, violate an invariant or are in quarantine, newest first.
         lost: Acknowledged records that could not be recovered; None when that cannot be known.
     """
 

@@ -20,6 +20,7 @@ from genesis_trio.persistence._choice import check_component, find_cut
 from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._envelope import Entry, unseal
 from genesis_trio.persistence._ledger import SCHEMA, Ledger
+from genesis_trio.persistence._operations import Release
 from genesis_trio.persistence.checkpoints import CheckpointInfo
 from genesis_trio.persistence.opening import open_store
 from genesis_trio.persistence.recovery import Tail
@@ -127,7 +128,7 @@ class Inspector:
 
         def read() -> tuple[CheckpointInfo, list[SavedState]]:
             cut = _find(self._ledger, checkpoint)
-            return cut.info(), [_state(self._ledger, cut, component) for component in sorted(cut.parts)]
+            return self._ledger.info(cut), [_state(self._ledger, cut, component) for component in sorted(cut.parts)]
 
         return await self._writer.read(read)
 
@@ -170,6 +171,31 @@ class Inspector:
         for name in sorted(heads) if component is None else [component]:
             found += await self._writer.read(_last_events, self._ledger, name, count)
         return found
+
+    async def release(self, checkpoint: str, *, component: str | None = None) -> tuple[CheckpointInfo, Sequence[str]]:
+        """Let a restart take states again that were put into quarantine: those in *checkpoint*, of one *component* or of all.
+
+        Returns:
+            What is known of the checkpoint now, and the components that were in quarantine.
+
+        Raises:
+            StoreError: there is no such checkpoint or component; lists what there is.
+
+        Trio checkpoint: always.
+        Cancellation: seen before it is queued; then the true outcome is returned or raised.
+        """
+
+        def find() -> Cut:
+            cut = _find(self._ledger, checkpoint)
+            if component is not None:
+                check_component(cut, component)
+            return cut
+
+        cut = await self._writer.read(find)
+        released: Sequence[str] = await self._writer.write(
+            Release(cut.number, [component] if component is not None else sorted(cut.parts))
+        )
+        return await self._writer.read(self._ledger.info, cut), released
 
     async def export(self, checkpoint: str) -> Mapping[str, Any]:
         """*checkpoint* as one JSON document: metadata, and for each component schema, state, mailboxes and journal position.

@@ -51,9 +51,10 @@ def find_newest(ledger: Ledger, component: str, decode: Decode) -> Found | None:
     if head is None:
         return None
     failures: list[tuple[int, str]] = []
-    for cut in ledger.usable_cuts(component, violated=True):
-        if component in cut.violations:
-            failures.append((cut.number, f"it violates an invariant: {cut.violations[component]}"))
+    for cut in ledger.usable_cuts(component, unfit=True):
+        unfitness = ledger.unfitness(cut, component)
+        if unfitness is not None:
+            failures.append((cut.number, unfitness))
             continue
         try:
             state, inbox = read_cut(ledger, cut, component, decode)

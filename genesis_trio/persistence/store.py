@@ -258,7 +258,7 @@ class Store:
 
         def find() -> list[CheckpointInfo]:
             cuts = (self._ledger.cuts[number] for number in sorted(self._ledger.cuts, reverse=True))
-            return [cut.info() for cut in cuts if component is None or component in cut.parts]
+            return [self._ledger.info(cut) for cut in cuts if component is None or component in cut.parts]
 
         return await self._writer.read(find)
 

@@ -8,6 +8,7 @@ import trio
 
 from genesis_trio import open_store
 from genesis_trio.cli import main
+from genesis_trio.persistence import rungs
 from persistence.damage import damage_newest, rewrite_record
 from persistence.desk import Ledger, book
 
@@ -193,3 +194,21 @@ def test_checkpoints_wrong_use_ends_with_status_2(capsys, arguments):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
+
+
+def test_checkpoints_release_ends_a_quarantine(url, capsys):
+    """The list says what is in quarantine and why; released, a restart takes it again."""
+
+    async def convict():
+        async with open_store(url) as store:
+            await rungs.put_verdicts(store, A, [rungs.Verdict((), (3,), "it crashed 3 times")]).wait()
+
+    trio.run(convict)
+    assert main(["checkpoints", "list", url]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == f"  {A} is in quarantine: it crashed 3 times"
+    assert main(["checkpoints", "release", url, "cp-000003", "--component", A]) == 0
+    assert capsys.readouterr().out == f"{A} in cp-000003 may be taken by a restart again\n"
+    assert main(["checkpoints", "release", url, "newest", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"checkpoint": "cp-000003", "released": []}
+    assert main(["checkpoints", "release", url, "newest"]) == 0
+    assert capsys.readouterr().out == "nothing in cp-000003 is in quarantine\n"

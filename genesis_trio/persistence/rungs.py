@@ -1,0 +1,94 @@
+"""Starting from an older state than the newest one: which there are, what each of them costs, and the verdict on those that kill.
+
+For supervisors.  Nothing here writes anything, or tells anybody, but the verdict.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from genesis_trio.errors import CorruptError
+from genesis_trio.persistence._coding import decode_part
+from genesis_trio.persistence._envelope import Head
+from genesis_trio.persistence._operations import Quarantine
+from genesis_trio.persistence._quarantine import Verdict
+from genesis_trio.persistence.checkpoints import Loaded
+from genesis_trio.persistence.recovery import Tail, read_cut
+
+if TYPE_CHECKING:
+    from genesis_trio.persistence._cut import Cut
+    from genesis_trio.persistence.store import Receipt, Store
+
+__all__ = ["Verdict", "list_states", "load_first", "load_from", "put_verdicts"]
+
+StateT = TypeVar("StateT")
+
+
+async def list_states(store: "Store", component: str) -> Mapping[str, str]:
+    """The saved checkpoints that a restore of *component* may take, newest first: id to the digest of its state."""
+
+    def find() -> dict[str, str]:
+        return {cut.id: cut.parts[component].digest.hex() for cut in store._ledger.usable_cuts(component)}
+
+    return await store._writer.read(find)
+
+
+async def load_from(
+    store: "Store", component: str, state_type: type[StateT], checkpoint: str, *, make: Callable[[], StateT]
+) -> Loaded[StateT]:
+    """The state in that very *checkpoint*, or for ``""`` a first one, with all of the journal behind it applied.
+
+    Raises:
+        CorruptError: it is damaged.
+        SchemaError: state or event does not fit its class.
+        Exception: what ``apply`` raised.
+
+    Trio checkpoint: always.
+    Cancellation: passes through; nothing was changed.
+    """
+    ledger = store._ledger
+
+    def find() -> "tuple[Cut | None, StateT | None, bytes | None]":
+        if not checkpoint:
+            return None, None, None
+        cut = next(cut for cut in ledger.usable_cuts(component) if cut.id == checkpoint)
+        return cut, *read_cut(ledger, cut, component, partial(decode_part, ledger, state_type))
+
+    cut, found, inbox = await store._writer.read(find)
+    state = found if found is not None else make()
+    tail = Tail(ledger, component, cut.parts[component] if cut is not None else None)
+    replayed = await store._apply_tail(component, tail, state, state_type)
+    newer = [each.id for each in ledger.usable_cuts(component, unfit=True) if cut is None or each.number > cut.number]
+    lost = await store._writer.read(tail.lost, cut, newer)
+    info = cut.info() if cut is not None else None
+    return Loaded(state=state, info=info, inbox=inbox, journal=tail.reached, replayed=replayed, lost=lost)
+
+
+async def load_first(store: "Store", component: str, *, make: Callable[[], StateT]) -> Loaded[StateT]:
+    """A first state, behind all that was ever recorded, with the newest mailboxes that can be read: nothing is applied.
+
+    Its ``lost`` is the number of records; None if there are none, since nobody counts what was saved without them.
+
+    Trio checkpoint: always.
+    Cancellation: passes through; nothing was changed.
+    """
+    ledger = store._ledger
+
+    def find() -> Loaded[StateT]:
+        head = ledger.heads.get(component, Head())
+        inbox = None
+        for cut in ledger.usable_cuts(component):
+            digest = cut.parts[component].inbox
+            with contextlib.suppress(CorruptError):
+                inbox = ledger.read_part(digest) if digest is not None else None
+                break
+        lost = Tail(ledger, component).lost(None) or None
+        return Loaded(state=make(), info=None, inbox=inbox, journal=head.last, replayed=0, lost=lost)
+
+    return await store._writer.read(find)
+
+
+def put_verdicts(store: "Store", component: str, verdicts: Sequence[Verdict]) -> "Receipt":
+    """Queue that these states of *component* are passed over from now on; as `Store.put_control`."""
+    return store._writer.submit(Quarantine(component, verdicts))
