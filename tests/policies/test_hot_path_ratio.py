@@ -13,14 +13,14 @@ from genesis_trio.policies.guard import Guard
 from genesis_trio.policies.retry import Retry
 
 HARNESS = Path(__file__).parents[2] / "benchmarks" / "_harness.py"
-# The aims of the first three are 3.0, 3.4 and 4.0, and what is measured stands in docs/decisions/0004; a machine that does
-# other things at the same time needs room.
+# The aims are 3.0, 3.4, 4.0 and 2.8, and what is measured stands in docs/decisions/0004; a machine that does other things
+# at the same time needs a little room.
 LIMITS = {
-    "@guard": ("bare", 3.5),
-    "@guard with a mode": ("bare", 4.0),
-    "guard.execute": ("bare", 4.7),
+    "@guard": ("bare", 3.2),
+    "@guard with a mode": ("bare", 3.6),
+    "guard.execute": ("bare", 4.2),
     "rejected": ("raised", 2.8),
-    "one failure and one retry": ("by hand", 3.5),
+    "one failure and one retry": ("by hand", 3.0),
 }
 # One bad moment is no regression: measured again, and only what is too slow every time is.
 MEASUREMENTS = 8
@@ -83,9 +83,9 @@ async def measure() -> dict[str, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="open: the ratio of a rejection is beyond its limit on a busy machine")
+@pytest.mark.untraced  # coverage would be called for our lines and not for those that they are compared with
 def test_guard_stays_within_its_limits() -> None:
-    """Breaker, retry and counters cost at most 3.5 times a bare await, and trouble little more than by hand."""
+    """Breaker, retry and counters cost at most 3.2 times a bare await, and trouble little more than by hand."""
     best = dict.fromkeys(LIMITS, float("inf"))
     for _ in range(MEASUREMENTS):
         found = trio.run(measure)
