@@ -1,5 +1,6 @@
 """Causes: what is held, the handle on it, and where latched ones are written."""
 
+import inspect
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
-from genesis_trio.modes._values import Capability, Mode, mask_of
+from genesis_trio.modes._values import Capability, Mode, mask_of, number, text
 
 if TYPE_CHECKING:
     from genesis_trio.modes._scope import ModeScope
 
-__all__ = ["Hold", "LatchLog", "ModeCause", "in_words"]
+__all__ = ["Hold", "LatchLog", "ModeCause", "check_cause", "in_words"]
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +42,33 @@ class ModeCause:
     latched: bool = False
     expires: datetime | None = None
     capabilities: Capability | None = None
+
+
+def check_cause(
+    mode: object,
+    owner: object,
+    reason: object,
+    capabilities: object,
+    *,
+    latched: object,
+    expires: object,
+    clears_when: object,
+) -> None:
+    """Refuse what cannot be held, with the value and what is allowed."""
+    if not isinstance(mode, Mode):
+        raise TypeError(f"mode is a Mode, got {mode!r}")
+    if not text("reason", reason):
+        raise ValueError(f"reason says in words why the mode is held, got {reason!r}")
+    if owner is not None and not text("owner", owner):
+        raise ValueError(f"owner is a component's path or an operator's name, or None for who calls, got {owner!r}")
+    if capabilities is not None and not isinstance(capabilities, Capability):
+        raise TypeError(f"capabilities is a Capability, or None for what the mode leaves, got {capabilities!r}")
+    if not isinstance(latched, bool):
+        raise TypeError(f"latched is True or False, got {latched!r}")
+    if expires is not None and not 0.0 < number("expires", expires) < math.inf:
+        raise ValueError(f"expires is in seconds, positive and finite, or None, got {expires!r}")
+    if clears_when is not None and (not callable(clears_when) or inspect.iscoroutinefunction(clears_when)):
+        raise TypeError(f"clears_when is an ordinary function without arguments, got {clears_when!r}")
 
 
 def in_words(hold: "Hold") -> str:

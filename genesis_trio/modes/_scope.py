@@ -1,9 +1,7 @@
 """The tree of scopes: where causes are held, and what is in effect."""
 
 import contextvars
-import inspect
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,37 +12,16 @@ import trio
 from genesis_trio._runtime import Run, Tree, current_run
 from genesis_trio.errors import ModeRefusedError
 from genesis_trio.events import CauseCleared, CauseHeld, ModeLowered, ModeRaised, emit
-from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, in_words
+from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, check_cause, in_words
 from genesis_trio.modes._clearing import clearing_clock
 from genesis_trio.modes._entry import EntryAction, check_entry_action, name_of, spawn_system_task
-from genesis_trio.modes._values import ALL, Capability, Mode, combine, mask_of, names, number, text
+from genesis_trio.modes._news import News
+from genesis_trio.modes._values import ALL, Capability, Mode, combine, mask_of, names
 from genesis_trio.modes._waiting import Changes, cancelled_when, wait_for
 
 __all__ = ["ModeScope"]
 
 Spawner = Callable[[Callable[[], Awaitable[None]], "ModeScope", str], None]
-
-
-class _News:
-    """Changes that are in effect and not yet told: a watcher may change modes itself, and all see all, in order."""
-
-    __slots__ = ("_is_telling", "untold")
-
-    def __init__(self) -> None:
-        self.untold: deque[tuple[ModeScope, Mode, Mode]] = deque()
-        self._is_telling = False
-
-    def tell(self) -> None:
-        """Tell everything, unless that is being done further up."""
-        if self._is_telling:
-            return
-        self._is_telling = True
-        try:
-            while self.untold:
-                scope, before, mode = self.untold.popleft()
-                scope._tell(before, mode)
-        finally:
-            self._is_telling = False
 
 
 class ModeScope:
@@ -85,7 +62,7 @@ class ModeScope:
         self._below: list[ModeScope] = []
         self._watchers: dict[object, Callable[[Mode], None]] = {}
         self._epoch = 0
-        self._news: _News = parent._news if parent is not None else _News()
+        self._news: News = parent._news if parent is not None else News()
         self._mode: Mode = parent._mode if parent is not None else Mode.NORMAL
         #: The effective capabilities as plain bits; hot paths test ``needs & ~scope.mask``.
         self.mask: int = parent.mask if parent is not None else ALL.value
@@ -206,20 +183,7 @@ class ModeScope:
 
         Trio checkpoint: never.
         """
-        if not isinstance(mode, Mode):
-            raise TypeError(f"mode is a Mode, got {mode!r}")
-        if not text("reason", reason):
-            raise ValueError(f"reason says in words why the mode is held, got {reason!r}")
-        if owner is not None and not text("owner", owner):
-            raise ValueError(f"owner is a component's path or an operator's name, or None for who calls, got {owner!r}")
-        if capabilities is not None and not isinstance(capabilities, Capability):
-            raise TypeError(f"capabilities is a Capability, or None for what the mode leaves, got {capabilities!r}")
-        if not isinstance(latched, bool):
-            raise TypeError(f"latched is True or False, got {latched!r}")
-        if expires is not None and not 0.0 < number("expires", expires) < math.inf:
-            raise ValueError(f"expires is in seconds, positive and finite, or None, got {expires!r}")
-        if clears_when is not None and (not callable(clears_when) or inspect.iscoroutinefunction(clears_when)):
-            raise TypeError(f"clears_when is an ordinary function without arguments, got {clears_when!r}")
+        check_cause(mode, owner, reason, capabilities, latched=latched, expires=expires, clears_when=clears_when)
         run = self.own_run()
         if owner is None:
             owner = self._caller()

@@ -38,7 +38,7 @@ class Entries:
                 if not self._running:
                     self._ended.set()
 
-        self._supervisor._spawn(run, scope, name)
+        self._supervisor.services.spawn(run, scope, name)
 
     async def finished(self) -> None:
         """Wait until none runs."""

@@ -10,7 +10,7 @@ from genesis_trio.supervision._hysteresis import ModeMeter
 from genesis_trio.supervision.component import Lifecycle
 
 if TYPE_CHECKING:
-    from genesis_trio.supervision.child import Child
+    from genesis_trio.supervision._child_state import ChildState
     from genesis_trio.supervision.supervisor import Supervisor
 
 __all__ = ["AUTOMATIC_REASON", "ModeWatch"]
@@ -31,16 +31,16 @@ class ModeWatch:
         self._meter = ModeMeter(policy)
         self._hold: Hold | None = None
         self._changed = trio.Event()
-        self._to_look_at: dict[Child, None] = {}
+        self._to_look_at: dict[ChildState, None] = {}
         # What was seen of the children, by what is true of them.
-        self._present: set[Child] = set()
-        self._failing: dict[Child, None] = {}
+        self._present: set[ChildState] = set()
+        self._failing: dict[ChildState, None] = {}
         self._starting: dict[
-            Child, None
+            ChildState, None
         ] = {}  # for the first time: after its timeout it counts, though nothing changes
-        self._depending: dict[Child, None] = {}  # on a breaker that is open: time alone changes that
+        self._depending: dict[ChildState, None] = {}  # on a breaker that is open: time alone changes that
 
-    def changed(self, child: "Child") -> None:
+    def changed(self, child: "ChildState") -> None:
         """The status or the health of *child* changed."""
         self._to_look_at[child] = None
         self._changed.set()
@@ -74,7 +74,7 @@ class ModeWatch:
             default=Mode.NORMAL,
         )
 
-    def _demanded(self, child: "Child") -> Mode:
+    def _demanded(self, child: "ChildState") -> Mode:
         if child.spec.criticality is Criticality.ESSENTIAL:
             return self._policy.essential_failure
         return self._policy.critical_failure if child.spec.criticality is Criticality.CRITICAL else Mode.NORMAL
@@ -118,7 +118,7 @@ class ModeWatch:
             self._hold = None
 
 
-def _note(those: "dict[Child, None]", child: "Child", is_so: bool) -> None:
+def _note(those: "dict[ChildState, None]", child: "ChildState", is_so: bool) -> None:
     if is_so:
         those[child] = None
     else:

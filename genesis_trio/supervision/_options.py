@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from genesis_trio.errors import ConfigError, SchemaError
+from genesis_trio.supervision.component import ChildSpec
 
-__all__ = ["structure_options"]
+__all__ = ["options_of", "structure_options"]
 
 
 def structure_options(options: Mapping[str, Any], options_type: Any, *, where: str) -> Any:
@@ -26,3 +27,11 @@ def structure_options(options: Mapping[str, Any], options_type: Any, *, where: s
         return codec.decode(body, options_type)
     except SchemaError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def options_of(spec: ChildSpec) -> Any:
+    """What stands at ``ctx.options`` of the child that *spec* makes; as they were given where there is no ``options_type``."""
+    options_type = getattr(spec.component, "options_type", None)
+    if options_type is None:
+        return spec.options
+    return structure_options(spec.options or {}, options_type, where=f"options of child {spec.name!r}")

@@ -17,6 +17,7 @@ from genesis_trio.supervision._inbox import encode_inbox
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
     from genesis_trio.persistence.store import Part, Store
+    from genesis_trio.supervision._child_state import ChildState
     from genesis_trio.supervision._incarnation import CapturedPart
     from genesis_trio.supervision._tree import ServiceTree
     from genesis_trio.supervision.child import Child
@@ -40,7 +41,7 @@ class Saver:
         self._woken = trio.Event()
         self._bytes_at_last = 0
 
-    def messages_limit(self, child: "Child") -> int | None:
+    def messages_limit(self, child: "ChildState") -> int | None:
         own = child.spec.checkpoint
         limits = [
             policy.messages for policy in (self.policy, own) if policy is not None and policy.messages is not None

@@ -2,9 +2,10 @@
 
 import math
 
+from genesis_trio.errors import ConfigError
 from genesis_trio.supervision.component import Strategy, is_name
 
-__all__ = ["check_settings"]
+__all__ = ["check_place", "check_settings"]
 
 
 def check_settings(
@@ -40,3 +41,20 @@ def check_settings(
             raise TypeError(f"stall_limit is a number of seconds, or None, got {stall_limit!r}")
         if not 0 < stall_limit < math.inf:
             raise ValueError(f"stall_limit is in seconds, positive and finite, got {stall_limit!r}")
+
+
+def check_place(
+    name: str, host: str | None, store: object, checkpoint: object, restore: object, stall_limit: object
+) -> None:
+    """Refuse what only the topmost supervisor has, or what only a store makes possible; *host* is the path of the child around it."""
+    if stall_limit is not None and host is not None:
+        raise ConfigError(
+            f"supervisor {name!r} is opened inside {host!r}, and there is one event loop; give stall_limit= to the topmost supervisor"
+        )
+    if host is not None and (store is not None or checkpoint is not None or restore is not None):
+        raise ConfigError(
+            f"supervisor {name!r} is opened inside {host!r} and shares its tree's store; give store=, checkpoint= and restore= to "
+            f"the topmost supervisor"
+        )
+    if store is None and (checkpoint is not None or restore is not None):
+        raise ConfigError(f"supervisor {name!r} has no store=, so there is nothing to save to or restore from")

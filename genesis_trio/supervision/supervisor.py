@@ -11,34 +11,36 @@ outer cancellation reaches it only from here.
 """
 
 import contextlib
-import contextvars
 import random
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
-from genesis_trio._interrupts import undisturbed, uninterrupted
+from genesis_trio._interrupts import uninterrupted
 from genesis_trio._runtime import _TREE, current_tree
 from genesis_trio.errors import ConfigError, StoreError
-from genesis_trio.events import ChildUnstopped, describe_error, emit
-from genesis_trio.modes import _SCOPE, Mode, ModePolicy, ModeScope, current_scope
+from genesis_trio.events import describe_error
+from genesis_trio.modes import _SCOPE, ModePolicy, ModeScope, current_scope
+from genesis_trio.supervision._child_state import ChildState
+from genesis_trio.supervision._crash_limit import CrashLimit
 from genesis_trio.supervision._entries import Entries
 from genesis_trio.supervision._groups import Groups
 from genesis_trio.supervision._incarnation import Incarnation, current_host
-from genesis_trio.supervision._mode_watch import AUTOMATIC_REASON, ModeWatch
+from genesis_trio.supervision._mode_watch import ModeWatch
+from genesis_trio.supervision._options import options_of
 from genesis_trio.supervision._order import check_requirements, levels
-from genesis_trio.supervision._settings import check_settings
+from genesis_trio.supervision._services import Services
+from genesis_trio.supervision._settings import check_place, check_settings
+from genesis_trio.supervision._stopping import Stopping
 from genesis_trio.supervision._tree import ServiceTree
 from genesis_trio.supervision._use_store import use_store
 from genesis_trio.supervision._watchdog import Watchdog
 from genesis_trio.supervision.backoff import Backoff, check_reachable
-from genesis_trio.supervision.child import PARKED_REASON, Ask, Child
+from genesis_trio.supervision.child import Child
 from genesis_trio.supervision.component import ChildSpec, ComponentLike, Lifecycle, Strategy
 
 if TYPE_CHECKING:
@@ -47,9 +49,6 @@ if TYPE_CHECKING:
     from genesis_trio.persistence.store import Store
 
 __all__ = ["Supervisor", "SupervisorStatistics", "open_supervisor"]
-
-#: What a child may take to end once its stop is hopelessly late: so that one that hangs does not spoil it for the rest.
-LAST_GRACE = 0.1
 
 
 @attrs.frozen
@@ -95,30 +94,28 @@ class Supervisor:
         self.within = within
         self.backoff = backoff
         self.shutdown_timeout = shutdown_timeout
-        self.escalate_after = escalate_after
         #: The names that some child requires.
         self.required: set[str] = set()
         self.watchdog: Watchdog | None = None
-        self._crashes: deque[float] = deque()  # of all children; counted only where that has a limit
+        self.crash_limit = CrashLimit(escalate_after, within)
         self.recover_after = (mode_policy or ModePolicy()).recover_after
         self.rng = rng
         self.seed = f"{rng.getrandbits(64):016x}"
-        self._nursery = nursery
-        self._host = host
+        #: The incarnation that it was opened in, or None.
+        self.host = host
         self._children: dict[str, Child] = {}
-        self._services: dict[trio.CancelScope, None] = {}
-        self._service_ended = trio.Event()
         self._living = 0
         self._all_finished = trio.Event()
         self._all_finished.set()
+        #: Nothing is started, and nobody restarted, any more.
         self.is_stopping = False
-        self._saved_at_stop = False
-        self._last_cut = trio.Lock()
+        self._stopping = Stopping(self)
         self._fatal: BaseException | None = None
         self._groups = Groups(self, strategy)
-        self._entries = Entries(self)
-        scope.spawner = self._entries.spawn
-        self._mode_watch = ModeWatch(self, mode_policy) if mode_policy is not None else None
+        self.services = Services(self, nursery)
+        self.entries = Entries(self)
+        scope.spawner = self.entries.spawn
+        self.mode_watch = ModeWatch(self, mode_policy) if mode_policy is not None else None
         self.children: Mapping[str, Child] = MappingProxyType(self._children)
 
     def __repr__(self) -> str:
@@ -225,7 +222,7 @@ class Supervisor:
         )
 
     def _make(self, specs: Sequence[ChildSpec], *, raises: bool) -> list[Child]:
-        options = [_structure_options(spec) for spec in specs]
+        options = [options_of(spec) for spec in specs]
         children = [
             Child(self, spec, options=option, raises=raises) for spec, option in zip(specs, options, strict=True)
         ]
@@ -240,7 +237,7 @@ class Supervisor:
         if self._all_finished.is_set():
             self._all_finished = trio.Event()
         child.first_started_at = trio.current_time()
-        self._spawn(child.live, child.scope, child.path)
+        self.services.spawn(child.live, child.scope, child.path)
 
     def revive(self, child: Child) -> None:
         """Let a stopped child live again."""
@@ -268,88 +265,30 @@ class Supervisor:
         """Ctrl-C or the like came out of a child, or its crash was escalated: stop everything, then raise it."""
         if self._fatal is None:
             self._fatal = error
-        # The children are shielded; this reaches the body of the block.
-        self._nursery.cancel_scope.cancel(reason=f"{describe_error(error)} in a child of {self.path!r}")
+        self.services.cancel_body(f"{describe_error(error)} in a child of {self.path!r}")
 
     def is_over_limit(self) -> bool:
         """Count a crash against the limit of all children together; True if it is one too many."""
-        if self.escalate_after is None or self._fatal is not None:
-            return False  # it ends already
-        now = trio.current_time()
-        crashes = self._crashes
-        while crashes and crashes[0] <= now - self.within:
-            crashes.popleft()
-        crashes.append(now)
-        return len(crashes) > self.escalate_after
+        return self._fatal is None and self.crash_limit.is_passed(trio.current_time())
 
-    def limit_in_words(self) -> str:
-        return f"more than escalate_after={self.escalate_after} crashes of all children within {self.within:g} s"
-
-    def restart_group(self, child: Child) -> None:
+    def restart_group(self, child: ChildState) -> None:
         if not self.is_stopping:
-            self._groups.crashed(child)
+            self._groups.crashed(self._children[child.name])
 
-    def health_changed(self, child: Child) -> None:
-        if self._mode_watch is not None:
-            self._mode_watch.changed(child)
-
-    def messages_limit(self, child: Child) -> int | None:
-        return self.tree.saver.messages_limit(child) if self.tree.saver is not None else None
-
-    def mode_for_trial(self, child: Child) -> Mode:
-        """The mode without the parking of *child*, and without what it and others that are no more critical have led to."""
-        own = {(child.path, PARKED_REASON), (self.path, AUTOMATIC_REASON)}
-        mode = Mode.NORMAL
-        scope: ModeScope | None = child.scope
-        while scope is not None:
-            for cause in scope.causes:
-                if scope is not self.scope or (cause.owner, cause.reason) not in own:
-                    mode = max(mode, cause.mode)
-            scope = scope.parent
-        if self._mode_watch is not None:
-            mode = max(mode, self._mode_watch.demanded_above(child.spec.criticality))
-        return mode
-
-    # ------------------------------------------------------------ services
+    def health_changed(self, child: ChildState) -> None:
+        if self.mode_watch is not None:
+            self.mode_watch.changed(child)
 
     @trio.lowlevel.enable_ki_protection
     def start_service(self, fn: Callable[[], Awaitable[None]]) -> trio.CancelScope:
         """Run *fn* beside the children until it ends, its scope is cancelled, or the block is left."""
-        scope = trio.CancelScope(shield=True)
-        self._services[scope] = None
-        serve = partial(self._serve, scope, fn)
-        self._spawn(serve, self.scope, f"{self.path} {getattr(fn, '__qualname__', fn)}")
-        return scope
-
-    @trio.lowlevel.enable_ki_protection
-    async def _serve(self, scope: trio.CancelScope, fn: Callable[[], Awaitable[None]]) -> None:
-        try:
-            with scope:
-                await fn()
-        finally:
-            self._services.pop(scope, None)
-            self._service_ended.set()
-
-    def _spawn(self, fn: Callable[[], Awaitable[None]], scope: ModeScope, name: str) -> None:
-        """Start a task in the context of *scope*: Trio gives a task its spawner's, which may be another tree's."""
-        context = contextvars.copy_context()
-        context.run(_SCOPE.set, scope)
-        context.run(_TREE.set, self.tree)
-        context.run(lambda: self._nursery.start_soon(fn, name=name))
+        return self.services.start(fn)
 
     # ------------------------------------------------------------ stopping
 
     async def stop_child(self, child: Child, deadline: float) -> None:
         """Ask *child* to stop and wait until it has, at most until *deadline*, which is reported."""
-        began = trio.current_time()
-        child.ask(Ask.STOP, deadline=deadline)
-        with trio.move_on_at(max(deadline, began + LAST_GRACE)):
-            await child.finished.wait()
-        if not child.finished.is_set():
-            waited = trio.current_time() - began
-            if self.tree.hooks:
-                emit(self.tree, ChildUnstopped, child=child.path, waited=waited)
-            self.scope.hold(Mode.SAFE, owner=child.path, reason="it did not stop in time")
+        await self._stopping.stop_child(child, deadline)
 
     @trio.lowlevel.enable_ki_protection
     async def stop(self) -> None:
@@ -362,52 +301,26 @@ class Supervisor:
         Cancellation: passes; the stop goes on.  So a child may ask for it, though it is stopped while it waits.
         """
         await trio.lowlevel.checkpoint()
-        if self._saved_at_stop and not self._living:
+        if self._stopping.is_saved and not self._living:
             return  # the block may have been left already
         deadline = trio.current_time() + self.shutdown_timeout
         done = trio.Event()
 
         async def stop_all() -> None:
-            await self._stop(deadline)
+            await self._stopping.stop(deadline)
             done.set()
 
         self.start_service(stop_all)
         await done.wait()
 
-    async def _stop(self, deadline: float) -> None:
-        if self._host is not None:
-            deadline = min(deadline, self._host.stop_deadline)
-        self.is_stopping = True
-        for child in reversed(list(self._children.values())):
-            if not child.finished.is_set():
-                await self.stop_child(child, deadline)
-        # Two may stop it, and what is left of the block waits for the last cut, whoever takes it.
-        async with self._last_cut:
-            if not self._saved_at_stop:
-                self._saved_at_stop = True
-                if self.tree.saver is not None:
-                    await self.tree.saver.save("stop")
-
     @trio.lowlevel.enable_ki_protection
     def hurry(self) -> None:
         """Cancel every child that is still running: somebody asked a second time."""
-        self.is_stopping = True
-        for child in reversed(list(self._children.values())):
-            child.cut_short("hurried")
-
-    async def stop_with_host(self) -> None:
-        """A nested supervisor begins to stop when the child that it lives in is asked to."""
-        assert self._host is not None
-        await self._host.wait_stopping()
-        await self._stop(trio.current_time() + self.shutdown_timeout)
+        self._stopping.hurry()
 
     async def wait_finished(self) -> None:
         while not self._all_finished.is_set():
             await self._all_finished.wait()
-
-    async def close(self) -> None:
-        """Stop what still runs, with the last cut saved, and end the services; Ctrl-C meanwhile is raised when all is done."""
-        await undisturbed(self._close, self.interrupted)
 
     def interrupted(self, interrupt: KeyboardInterrupt) -> None:
         """Ctrl-C reached the block itself: the first one is raised at its end, another one hurries."""
@@ -415,24 +328,6 @@ class Supervisor:
             self._fatal = interrupt
         else:
             self.hurry()
-
-    async def _close(self) -> None:
-        """Runs shielded, bounded by the times it keeps."""
-        await self._stop(trio.current_time() + self.shutdown_timeout)
-        await self.wait_finished()
-        await self._entries.finished()
-        if self.tree.latches is not None and self._host is None:
-            await self.tree.latches.finished()
-        for scope in list(self._services):
-            scope.cancel(reason=f"supervisor {self.path!r} is closed")
-        # Here and not in the nursery, which would hand out a Ctrl-C in a group.
-        while self._services:
-            self._service_ended = trio.Event()
-            await self._service_ended.wait()
-        for child in self._children.values():
-            self.tree.children.pop(child.path, None)
-            child.close()
-        self.scope.detach()
 
     # ------------------------------------------------------------ knowing
 
@@ -488,15 +383,6 @@ def _has_begun(child: Child) -> bool:
         Lifecycle.PARKED,
         Lifecycle.STOPPED,
     )
-
-
-def _structure_options(spec: ChildSpec) -> Any:
-    options_type = getattr(spec.component, "options_type", None)
-    if options_type is None:
-        return spec.options
-    from genesis_trio.supervision._options import structure_options
-
-    return structure_options(spec.options or {}, options_type, where=f"options of child {spec.name!r}")
 
 
 @uninterrupted
@@ -556,18 +442,7 @@ async def open_supervisor(
     check_reachable(backoff, max_restarts=max_restarts, within=within)
     host = current_host()
     outer = current_tree()
-    if stall_limit is not None and host is not None:
-        raise ConfigError(
-            f"supervisor {name!r} is opened inside {host.child.path!r}, and there is one event loop; give stall_limit= to the "
-            f"topmost supervisor"
-        )
-    if host is not None and (store is not None or checkpoint is not None or restore is not None):
-        raise ConfigError(
-            f"supervisor {name!r} is opened inside {host.child.path!r} and shares its tree's store; give store=, checkpoint= "
-            f"and restore= to the topmost supervisor"
-        )
-    if store is None and (checkpoint is not None or restore is not None):
-        raise ConfigError(f"supervisor {name!r} has no store=, so there is nothing to save to or restore from")
+    check_place(name, host.child.path if host is not None else None, store, checkpoint, restore, stall_limit)
     tree = host.child.tree if host is not None else ServiceTree(name, parent=outer, rng=rng, store=store)
     scope = ModeScope(name, current_scope(), tree)
     error: BaseException | None = None
@@ -595,13 +470,13 @@ async def open_supervisor(
                 if store is not None:
                     await use_store(supervisor, store, checkpoint, restore, only)
             else:
-                supervisor.start_service(supervisor.stop_with_host)
+                supervisor.start_service(supervisor._stopping.stop_with_host)
             if stall_limit is not None:
                 supervisor.watchdog = Watchdog(supervisor, stall_limit, holds=hold_on_stall)
                 supervisor.start_service(supervisor.watchdog.serve)
-            if supervisor._mode_watch is not None:
+            if supervisor.mode_watch is not None:
                 tree.watch_breakers()
-                supervisor.start_service(supervisor._mode_watch.serve)
+                supervisor.start_service(supervisor.mode_watch.serve)
             yield supervisor
             await supervisor.wait_finished()
             await trio.lowlevel.checkpoint()
@@ -613,7 +488,7 @@ async def open_supervisor(
         finally:
             _SCOPE.reset(scope_token)
             _TREE.reset(tree_token)
-        await supervisor.close()
+        await supervisor._stopping.close()
         fatal = supervisor._fatal
     if fatal is not None:
         if error is not fatal and fatal.__context__ is None and not isinstance(error, trio.Cancelled):

@@ -1,4 +1,6 @@
-"""What the tests of supervision share: a log of events, and backoffs without jitter."""
+"""What the tests of supervision share: a log of events, plain components, and backoffs without jitter."""
+
+import trio
 
 from genesis_trio.events import Event
 from genesis_trio.supervision.backoff import Backoff
@@ -20,3 +22,17 @@ class Log:
 
     def times(self, name: str) -> list[float]:
         return [event.time for event in self.events if event.name == name]
+
+
+async def forever(ctx):
+    ctx.ready()
+    await trio.sleep_forever()
+
+
+def crashing_after(seconds, error=OSError):
+    async def component(ctx):
+        ctx.ready()
+        await trio.sleep(seconds)
+        raise error(f"boom {ctx.generation}")
+
+    return component

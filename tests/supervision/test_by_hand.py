@@ -4,7 +4,8 @@ import attrs
 import pytest
 import trio
 
-from genesis_trio import Component, Lifecycle, open_store, open_supervisor
+from genesis_trio import Component, Lifecycle, Mode, open_store, open_supervisor
+from supervision.desk import EXACT, forever
 
 
 @attrs.define
@@ -127,4 +128,54 @@ async def test_restart_three_at_once_end_with_one_ready(autojump_clock):
             for _ in range(3):
                 nursery.start_soon(child.restart)
         assert child.status is Lifecycle.READY
+        await desk.stop()
+
+
+async def test_restart_by_hand_unparks_at_once_and_costs_no_budget(autojump_clock):
+    """child.restart() returns once READY; the parking cause is gone."""
+    healed = False
+
+    async def component(ctx):
+        ctx.ready()
+        if not healed:
+            raise OSError
+        await trio.sleep_forever()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        child = await desk.start(component, name="x", unpark_after=None)
+        await child.wait(Lifecycle.PARKED)
+        healed = True
+        await child.restart()
+        assert child.status is Lifecycle.READY
+        assert desk.scope.mode is Mode.NORMAL
+        before = child.generation
+        await child.restart()
+        assert (child.status, child.generation) == (Lifecycle.READY, before + 1)
+        await desk.stop()
+
+
+async def test_restart_by_hand_of_a_stopped_child_lets_it_live_again(autojump_clock):
+    """A child stopped by hand stays stopped until somebody restarts it."""
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(forever, name="x", stop_grace=0)
+        await child.stop()
+        assert child.status is Lifecycle.STOPPED
+        await child.restart()
+        assert child.status is Lifecycle.READY
+        await desk.stop()
+
+
+async def test_restart_by_hand_that_crashes_raises_its_error(autojump_clock):
+    """What keeps the new incarnation from being ready reaches whoever asked."""
+
+    async def component(ctx):
+        if ctx.generation > 1:
+            raise OSError("second")
+        ctx.ready()
+        await trio.sleep_forever()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        child = await desk.start(component, name="x", stop_grace=0)
+        with pytest.raises(OSError, match="second"):
+            await child.restart()
         await desk.stop()

@@ -129,3 +129,12 @@ async def test_where_it_waits_ends_with_the_reader_of_an_async_generator(autojum
         (task,) = nursery.child_tasks
         assert where_it_waits(task).endswith(f"reader (test_why.py:{line(reader)})")
         nursery.cancel_scope.cancel()
+
+
+async def test_why_unknown_child_lists_those_that_are_there(autojump_clock):
+    """A typing error is answered with what exists."""
+    async with open_supervisor("desk") as desk:
+        await desk.start(forever, name="feed", stop_grace=0)
+        with pytest.raises(LookupError, match="there are: feed"):
+            desk.why("fed")
+        await desk.stop()

@@ -1,0 +1,33 @@
+"""Changes of the mode on their way to whoever watches it."""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from genesis_trio.modes._values import Mode
+
+if TYPE_CHECKING:
+    from genesis_trio.modes._scope import ModeScope
+
+__all__ = ["News"]
+
+
+class News:
+    """Changes that are in effect and not yet told: a watcher may change modes itself, and all see all, in order."""
+
+    __slots__ = ("_is_telling", "untold")
+
+    def __init__(self) -> None:
+        self.untold: deque[tuple[ModeScope, Mode, Mode]] = deque()
+        self._is_telling = False
+
+    def tell(self) -> None:
+        """Tell everything, unless that is being done further up."""
+        if self._is_telling:
+            return
+        self._is_telling = True
+        try:
+            while self.untold:
+                scope, before, mode = self.untold.popleft()
+                scope._tell(before, mode)
+        finally:
+            self._is_telling = False

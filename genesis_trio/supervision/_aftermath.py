@@ -1,0 +1,127 @@
+"""What follows when a run has ended: nothing, a restart after a while, parking, or the end of the supervisor."""
+
+import trio
+
+from genesis_trio.errors import CorruptError, SchemaError
+from genesis_trio.events import (
+    ChildCrashed,
+    ChildEscalated,
+    ChildStopped,
+    CrashWhileStopping,
+    RestartScheduled,
+    describe_error,
+    emit,
+)
+from genesis_trio.supervision._child_state import Ask
+from genesis_trio.supervision._exits import Exit, How, what_follows
+from genesis_trio.supervision._parking import Parking
+from genesis_trio.supervision.component import Lifecycle, OnCrash, Restart
+
+__all__ = ["Aftermath"]
+
+
+class Aftermath(Parking):
+    """How a child goes on after a run."""
+
+    __slots__ = ()
+
+    async def _is_over(self, end: Exit) -> bool:
+        """Decide what follows the *end* of a run: True if nothing does."""
+        if end.how is How.FATAL:
+            assert end.error is not None
+            self.supervisor.fatal(end.error)
+            self._stopped("stopped")
+            return True
+        if end.how is How.STOPPED:
+            return await self._after_stop(end)
+        if end.how is How.DONE or end.how is How.RETURNED:
+            return await self._after_return(end)
+        assert end.error is not None
+        return self._after_crash(end.error)
+
+    async def _after_stop(self, end: Exit) -> bool:
+        if end.error is not None and self.tree.hooks:
+            emit(self.tree, CrashWhileStopping, child=self.path, error=end.error)
+        if self._asked is Ask.STOP or self._asked is None:
+            self._stopped("stopped")
+            return True
+        if self._asked is Ask.SUSPEND:
+            self._asked = None
+            self._suspend()
+        elif self._asked is Ask.GROUP:
+            self._asked = None
+            self._gate = trio.Event() if self._gate is None else self._gate
+            self._set(Lifecycle.BACKOFF)
+        await self._save("suspend" if self.status is Lifecycle.SUSPENDED else "restart")
+        return False
+
+    async def _after_return(self, end: Exit) -> bool:
+        self._forget_parking()
+        if self.spec.restart is Restart.PERMANENT and end.how is How.RETURNED:
+            self._wait_backoff("it returned")
+            self.supervisor.restart_group(self)
+            await self._save("restart")
+            return False
+        self.tree.scope.clear_owned(self.path, "its owner ended")
+        self._ended("done")
+        return True
+
+    def _after_crash(self, error: BaseException) -> bool:
+        if self.tree.hooks:
+            emit(self.tree, ChildCrashed, child=self.path, generation=self.generation, error=error)
+        if self.raises and not self.was_ready:
+            self.first_error = error
+            self._stopped("stopped")
+            return True
+        follows = what_follows(error, self.spec.rules)
+        if self.spec.restart is Restart.TEMPORARY or follows is OnCrash.STOP:
+            self._ended("temporary" if follows is not OnCrash.STOP else f"rule for {type(error).__name__}")
+            return True
+        if follows is OnCrash.ESCALATE:
+            return self._escalate(error, f"its rules say so of {type(error).__name__}")
+        charged = self._start_gate is None or not self._start_gate.is_open()
+        if isinstance(error, (SchemaError, CorruptError)) or follows is OnCrash.PARK:
+            self._park(error)  # another run would meet the same
+        elif charged and self.supervisor.is_over_limit():
+            return self._escalate(error, self.supervisor.crash_limit.in_words())
+        elif self._is_trial or (charged and not self._budget.charge(trio.current_time())):
+            if self.spec.escalate:
+                return self._escalate(error, "it used up its restarts")
+            self._park(error)
+        else:
+            self._wait_backoff(describe_error(error))
+            self.supervisor.restart_group(self)
+        return False
+
+    def _escalate(self, error: BaseException, reason: str) -> bool:
+        """End the supervisor with *error*."""
+        error.add_note(f"child {self.path!r} escalated it: {reason}")
+        if self.tree.hooks:
+            emit(self.tree, ChildEscalated, child=self.path, reason=reason, error=error)
+        self.supervisor.fatal(error)
+        self._stopped("escalated")
+        return True
+
+    def _wait_backoff(self, reason: str) -> None:
+        if trio.current_time() - self._ready_at >= self.supervisor.backoff.max_delay:
+            self._budget.forget_row()  # it was up for so long; looked at now, since a task that waits for it costs more
+        delay = self._budget.next_delay()
+        self._due = trio.current_time() + delay
+        self._set(Lifecycle.BACKOFF)
+        self._keep()
+        if self.tree.hooks:
+            emit(self.tree, RestartScheduled, child=self.path, delay=delay, reason=reason)
+
+    def _ended(self, reason: str) -> None:
+        """It ended by itself, and nothing follows: nobody waits for it any more, but what waits for it stays.
+
+        A supervisor that stops holds senders back to the end: what waits then is part of the last saved checkpoint.
+        """
+        self._stopped(reason)
+        for mailbox in self.mailboxes.values():
+            mailbox.set_holds_back(False)
+
+    def _stopped(self, reason: str) -> None:
+        self._set(Lifecycle.STOPPED)
+        if self.tree.hooks:
+            emit(self.tree, ChildStopped, child=self.path, reason=reason)

@@ -1,0 +1,293 @@
+"""What a child is made of, how it is, and what is asked of it; `Child` does the rest.
+
+A child is one object, since there may be thousands, and its behaviour stands in layers, each of which knows those before it:
+`ChildState` here, `Parking` in ``_parking``, `Aftermath` in ``_aftermath``, and `Child` in ``child``, with the task itself.
+"""
+
+import enum
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from genesis_trio.events import MessageDead, emit
+from genesis_trio.messaging.mailbox import Entry, Mailbox
+from genesis_trio.modes import Hold, ModeScope
+from genesis_trio.policies.breaker import CircuitBreaker
+from genesis_trio.supervision._breaker_watch import is_open
+from genesis_trio.supervision._budget import RestartBudget
+from genesis_trio.supervision._control import ChildRecord
+from genesis_trio.supervision._inbox import SavedMailbox
+from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
+from genesis_trio.supervision._poison import Poison
+from genesis_trio.supervision._start_gate import StartGate
+from genesis_trio.supervision.component import ChildSpec, Lifecycle
+
+if TYPE_CHECKING:
+    from genesis_trio.supervision._tree import ServiceTree
+    from genesis_trio.supervision.supervisor import Supervisor
+
+__all__ = ["Ask", "ChildState"]
+
+
+class Ask(enum.IntEnum):
+    """What somebody wants of a child; the greater one wins."""
+
+    SUSPEND = 1  # the mode does not admit it
+    GROUP = 2  # its group restarts
+    RESTART = 3  # by hand
+    STOP = 4
+
+
+class ChildState:
+    """The fields of a child, its health, its mailboxes, and what is kept of it for a later process."""
+
+    __slots__ = (
+        "__weakref__",
+        "_asked",
+        "_budget",
+        "_by_hand",
+        "_due",
+        "_gate",
+        "_is_forgotten",
+        "_is_trial",
+        "_parked_hold",
+        "_poked",
+        "_ready_at",
+        "_start_gate",
+        "_trial_at",
+        "_unwatch_mode",
+        "_watchers",
+        "breakers",
+        "capture_wanted",
+        "complaints",
+        "counters",
+        "failed_when_suspended",
+        "finished",
+        "first_error",
+        "first_started_at",
+        "gauges",
+        "generation",
+        "generation_before",
+        "incarnation",
+        "last_error",
+        "mailboxes",
+        "name",
+        "options",
+        "part",
+        "path",
+        "poison",
+        "raises",
+        "restarts",
+        "scope",
+        "seed",
+        "spec",
+        "status",
+        "supervisor",
+        "tree",
+        "unopened",
+        "was_ready",
+    )
+
+    def __init__(self, supervisor: "Supervisor", spec: ChildSpec, *, options: Any, raises: bool) -> None:
+        self.supervisor = supervisor
+        self.tree: ServiceTree = supervisor.tree
+        self.spec = spec
+        self.name = spec.name
+        self.path = f"{supervisor.path}/{spec.name}"
+        self.options = options
+        self.scope = ModeScope(spec.name, supervisor.scope, self.tree)
+        self.scope.owner = self.path
+        self.seed = f"{supervisor.seed}/{spec.name}"
+        self.status = Lifecycle.STARTING
+        self.generation = 0
+        self.restarts = 0
+        self.last_error: BaseException | None = None
+        self.incarnation: Incarnation | None = None
+        #: Set when its task has ended.
+        self.finished = trio.Event()
+        self.complaints: dict[object, str] = {}
+        self.counters: dict[str, int] = {}
+        self.gauges: dict[str, float] = {}
+        # Messages and state
+        self.mailboxes: dict[str, Mailbox] = {}
+        self.unopened: dict[str, SavedMailbox] = {}  # saved mailboxes that nobody has subscribed to yet
+        self.part: CapturedPart | None = None
+        self.capture_wanted = False
+        # Its first start: start() wants an error, start_all() does not
+        self.raises = raises
+        self.first_error: BaseException | None = None
+        self.was_ready = False
+        self.first_started_at = trio.current_time()
+        # Restarts
+        self._asked: Ask | None = None
+        self._due = -math.inf  # not before this time
+        self._gate: trio.Event | None = None  # its group opens it
+        self._trial_at = math.inf  # when it is tried, though the mode does not admit it
+        self._poked: trio.Event | None = None  # while it waits for its turn
+        self._budget = RestartBudget(
+            max_restarts=supervisor.max_restarts,
+            within=supervisor.within,
+            backoff=supervisor.backoff,
+            unpark_after=spec.unpark_after,
+            rng=supervisor.rng,
+        )
+        self._ready_at = math.inf  # of the last run
+        # Parking
+        self._parked_hold: Hold | None = None
+        self._is_trial = False
+        self._by_hand = False
+        #: Suspended while it was failing: that counts until it was ready again.
+        self.failed_when_suspended = False
+        self._start_gate = StartGate(spec.breaker) if spec.breaker is not None else None
+        #: What it depends on, in the order in which that was learned.
+        self.breakers: dict[CircuitBreaker, None] = {} if spec.breaker is None else {spec.breaker: None}
+        #: The generation before its first one in this process.
+        self.generation_before = 0
+        self._is_forgotten = False
+        self.poison = Poison()
+        self._watchers: dict[object, Callable[[], None]] = {}
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def is_saved(self) -> bool:
+        """True if its state is part of saved checkpoints."""
+        return self.tree.store is not None and self.spec.state_type is not None
+
+    @property
+    def messages_limit(self) -> int | None:
+        """How many handled messages may wait for a save."""
+        saver = self.tree.saver
+        return saver.messages_limit(self) if saver is not None and self.is_saved else None
+
+    def ask_for_save(self, reason: str) -> None:
+        if self.tree.saver is not None:
+            self.tree.saver.request(reason)
+
+    def is_failing(self) -> bool:
+        """True if it counts as failing for the mode of its supervisor."""
+        if self.status is Lifecycle.READY:
+            return bool(self.complaints) or any(is_open(breaker) for breaker in self.breakers)
+        if self.status is Lifecycle.SUSPENDED:
+            return self.failed_when_suspended
+        return not self.has_left() and self.status is not Lifecycle.STOPPING
+
+    def has_left(self) -> bool:
+        """True if it is not part of the share of failing children."""
+        if self.status is Lifecycle.STOPPED:
+            return True
+        if self.status is Lifecycle.SUSPENDED:
+            return not self.failed_when_suspended
+        first_start = (
+            not self.was_ready and self.status is Lifecycle.STARTING and self.generation == self.generation_before + 1
+        )
+        return first_start and trio.current_time() < self.first_started_at + self.spec.start_timeout
+
+    # ------------------------------------------------------------ its status
+
+    def _set(self, status: Lifecycle) -> None:
+        self.status = status
+        holds_back = status not in (Lifecycle.PARKED, Lifecycle.SUSPENDED)
+        for mailbox in self.mailboxes.values():
+            if mailbox.holds_back is not holds_back:
+                mailbox.set_holds_back(holds_back)
+        if status is Lifecycle.STOPPED:
+            # Where all stop, who asked is stopped as well, in its turn.
+            self.tree.bus.stop_answering(self.path, for_good=not self.supervisor.is_stopping)
+        for judge in list(self._watchers.values()):
+            judge()
+        self.supervisor.health_changed(self)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until *condition*, which is judged at each change of the status."""
+        arrived = trio.Event()
+
+        def judge() -> None:
+            if condition():
+                arrived.set()
+
+        judge()
+        key = object()
+        self._watchers[key] = judge
+        try:
+            await arrived.wait()
+        finally:
+            del self._watchers[key]
+
+    # ------------------------------------------------------------ asking it
+
+    def ask(self, ask: Ask, *, deadline: float = math.inf) -> None:
+        """Ask it for something; a running incarnation begins to stop."""
+        if self._asked is None or ask > self._asked:
+            self._asked = ask
+        if self.incarnation is not None:
+            self.incarnation.begin_stop(deadline)
+            if self.status is not Lifecycle.STOPPING:
+                self._set(Lifecycle.STOPPING)
+        self._poke()
+
+    def _poke(self) -> None:
+        """Let it look again whether it may start."""
+        if self._poked is not None:
+            self._poked.set()
+
+    # ------------------------------------------------------------ mailboxes and state
+
+    def line_up(self, saved: dict[str, SavedMailbox]) -> None:
+        """Set the mailboxes to the positions of the state that was just restored."""
+        for key, mailbox in self.mailboxes.items():
+            if mailbox.keeps_handled:
+                mailbox.give_back(crashed=False, to=saved[key].settled if key in saved else 0)
+        self.unopened = {key: box for key, box in saved.items() if key not in self.mailboxes}
+
+    def covered(self, part: CapturedPart) -> None:
+        """*part* is durable: messages before its positions are not needed again."""
+        for key, position in part.positions.items():
+            mailbox = self.mailboxes.get(key)
+            if mailbox is not None:
+                mailbox.covered(position)
+        if self.poison.covered(part.positions):
+            self._keep()
+
+    def message_died(self, entry: Entry) -> None:
+        if self.tree.hooks:
+            emit(self.tree, MessageDead, child=self.path, topic=entry.topic.name, position=entry.position)
+
+    def _close_mailboxes(self) -> None:
+        for mailbox in self.mailboxes.values():
+            self.tree.bus.close(mailbox)
+        self.mailboxes.clear()
+
+    async def _save(self, reason: str) -> None:
+        if self.is_saved and self.tree.saver is not None:
+            await self.tree.saver.save(reason)
+
+    # ------------------------------------------------------------ what outlives the process
+
+    def _keep(self) -> None:
+        """Write what a later process has to know."""
+        control = self.tree.control
+        if control is not None and not self._is_forgotten:
+            record = ChildRecord(
+                generation=self.generation,
+                crashes=self._budget.counted(trio.current_time()),
+                in_a_row=self._budget.in_a_row,
+                parked=self._parked_hold is not None,
+                unpark_after=self._budget.unpark_after,
+                poison=self.poison.counts,
+            )
+            control.put_child(self.path, record)
+
+    def forget(self) -> None:
+        """It never was: nothing of it is kept for a later process."""
+        self._is_forgotten = True
+        if self.tree.control is not None:
+            self.tree.control.forget_child(self.path)
+
+    def forget_crashes(self) -> None:
+        """The restart delay starts anew."""
+        if self._budget.in_a_row:
+            self._budget.forget_row()
+            self._keep()

@@ -1,0 +1,88 @@
+"""How a supervisor stops: its children one after the other, in the reverse order of their first start, then the last cut."""
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from genesis_trio._interrupts import undisturbed
+from genesis_trio.events import ChildUnstopped, emit
+from genesis_trio.modes import Mode
+from genesis_trio.supervision._child_state import Ask
+
+if TYPE_CHECKING:
+    from genesis_trio.supervision.child import Child
+    from genesis_trio.supervision.supervisor import Supervisor
+
+__all__ = ["Stopping"]
+
+#: What a child may take to end once its stop is hopelessly late: so that one that hangs does not spoil it for the rest.
+LAST_GRACE = 0.1
+
+
+class Stopping:
+    """The stop of one supervisor."""
+
+    def __init__(self, supervisor: "Supervisor") -> None:
+        self._supervisor = supervisor
+        self.is_saved = False
+        self._last_cut = trio.Lock()
+
+    async def stop_child(self, child: "Child", deadline: float) -> None:
+        """Ask *child* to stop and wait until it has, at most until *deadline*, which is reported."""
+        supervisor = self._supervisor
+        began = trio.current_time()
+        child.ask(Ask.STOP, deadline=deadline)
+        with trio.move_on_at(max(deadline, began + LAST_GRACE)):
+            await child.finished.wait()
+        if not child.finished.is_set():
+            waited = trio.current_time() - began
+            if supervisor.tree.hooks:
+                emit(supervisor.tree, ChildUnstopped, child=child.path, waited=waited)
+            supervisor.scope.hold(Mode.SAFE, owner=child.path, reason="it did not stop in time")
+
+    async def stop(self, deadline: float) -> None:
+        """Stop all children, each with what is left until *deadline*, and save the last cut."""
+        supervisor = self._supervisor
+        if supervisor.host is not None:
+            deadline = min(deadline, supervisor.host.stop_deadline)
+        supervisor.is_stopping = True
+        for child in reversed(list(supervisor.children.values())):
+            if not child.finished.is_set():
+                await self.stop_child(child, deadline)
+        # Two may stop it, and what is left of the block waits for the last cut, whoever takes it.
+        async with self._last_cut:
+            if not self.is_saved:
+                self.is_saved = True
+                if supervisor.tree.saver is not None:
+                    await supervisor.tree.saver.save("stop")
+
+    def hurry(self) -> None:
+        """Cancel every child that is still running."""
+        self._supervisor.is_stopping = True
+        for child in reversed(list(self._supervisor.children.values())):
+            child.cut_short("hurried")
+
+    async def stop_with_host(self) -> None:
+        """A nested supervisor begins to stop when the child that it lives in is asked to."""
+        host = self._supervisor.host
+        assert host is not None
+        await host.wait_stopping()
+        await self.stop(trio.current_time() + self._supervisor.shutdown_timeout)
+
+    async def close(self) -> None:
+        """Stop what still runs, with the last cut saved, and end the services; Ctrl-C meanwhile is raised when all is done."""
+        await undisturbed(self._close, self._supervisor.interrupted)
+
+    async def _close(self) -> None:
+        """Runs shielded, bounded by the times it keeps."""
+        supervisor = self._supervisor
+        await self.stop(trio.current_time() + supervisor.shutdown_timeout)
+        await supervisor.wait_finished()
+        await supervisor.entries.finished()
+        if supervisor.tree.latches is not None and supervisor.host is None:
+            await supervisor.tree.latches.finished()
+        await supervisor.services.close()
+        for child in supervisor.children.values():
+            supervisor.tree.children.pop(child.path, None)
+            child.close()
+        supervisor.scope.detach()

@@ -1,0 +1,140 @@
+"""A circuit breaker over children, and those that children call through."""
+
+import contextlib
+
+import trio
+import trio.testing
+
+from genesis_trio.errors import BreakerOpenError
+from genesis_trio.modes import Mode, ModePolicy
+from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
+from genesis_trio.policies.guard import Guard
+from genesis_trio.supervision.component import ChildSpec, Lifecycle
+from genesis_trio.supervision.supervisor import open_supervisor
+from supervision.desk import EXACT, crashing_after, forever
+
+
+async def test_breaker_open_keeps_children_waiting_and_burns_no_budget(autojump_clock):
+    """Three crashes open it; the restart waits for the half-open probe and nobody is parked."""
+    breaker = CircuitBreaker("venue", failure_threshold=3, recovery_timeout=20, success_threshold=1)
+    up = False
+
+    async def component(ctx):
+        if not up:
+            raise OSError("venue down")
+        ctx.ready()
+        await trio.sleep_forever()
+
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=3) as desk:
+        with trio.move_on_after(10):
+            await desk.start_all([ChildSpec(component, name="x", breaker=breaker, stop_grace=0)])
+        child = desk.children["x"]
+        assert child.status is Lifecycle.BACKOFF
+        assert child.generation == 3
+        assert breaker.state is BreakerState.OPEN
+        up = True
+        await child.wait(Lifecycle.READY)
+        assert 18 <= trio.current_time() <= 23
+        assert breaker.state is BreakerState.CLOSED
+        await desk.stop()
+
+
+async def test_breaker_half_open_elects_one_child(autojump_clock):
+    """Of two children over one venue only one starts as the probe; the other follows its success."""
+    breaker = CircuitBreaker("venue", failure_threshold=1, recovery_timeout=10, success_threshold=1)
+    starts = []
+
+    async def component(ctx):
+        starts.append((ctx.name, trio.current_time()))
+        if ctx.generation == 1:
+            raise OSError("venue down")
+        await trio.sleep(2)
+        ctx.ready()
+        await trio.sleep_forever()
+
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=3) as desk:
+        specs = [ChildSpec(component, name=name, breaker=breaker, stop_grace=0) for name in "ab"]
+        await desk.start_all(specs)
+        assert desk.statistics().ready == 2
+        late = [(name, time) for name, time in starts if time > 5]
+        assert len(late) >= 2
+        assert late[1][1] - late[0][1] >= 2
+        await desk.stop()
+
+
+async def test_breaker_open_crashes_beyond_the_budget_do_not_park(autojump_clock):
+    """What crashes because the venue is down waits for the venue, however often; its own budget is for its own faults."""
+    breaker = venue_breaker("budget.venue")
+    async with open_supervisor("desk", max_restarts=1, within=1000.0, backoff=EXACT) as desk:
+        child = await desk.start(crashing_after(0.1), name="x", breaker=breaker)
+        await trio.sleep(300)
+        assert child.generation > 3
+        assert child.status is not Lifecycle.PARKED
+        await desk.stop()
+
+
+# ---------------------------------------------------------------- breakers and health
+
+
+def venue_breaker(name, **settings):
+    return CircuitBreaker(name, failure_threshold=1, recovery_timeout=10.0, **settings)
+
+
+async def test_policy_child_whose_breaker_is_open_counts_as_failing(autojump_clock):
+    """READY or not: with the breaker over it open it fails, and from its half-open time on it does not."""
+    policy = ModePolicy(trigger_after=1.0, recover_after=2.0)
+    async with open_supervisor("desk", mode_policy=policy) as desk:
+        breaker = venue_breaker("health.venue")
+        child = await desk.start(forever, name="x", breaker=breaker)
+        breaker.trip()
+        opened_for = breaker.statistics().retry_after
+        await trio.sleep(0.9)
+        assert (child.status, desk.scope.mode) == (Lifecycle.READY, Mode.NORMAL)
+        await trio.sleep(0.2)
+        assert desk.scope.mode is Mode.SAFE
+
+        await trio.sleep_until(opened_for + 1.9)
+        assert desk.scope.mode is Mode.SAFE
+        await trio.sleep(0.2)
+        assert desk.scope.mode is Mode.NORMAL
+        await desk.stop()
+
+
+async def test_policy_child_whose_own_guard_has_an_open_breaker_counts_as_failing(autojump_clock):
+    """The breaker is learned from the calls that the child makes: those that open it, and those that it rejects."""
+    guard = Guard("health.orders", breaker=venue_breaker("health.orders"))
+
+    async def fail():
+        raise OSError("down")
+
+    async def trader(ctx, pause):
+        ctx.ready()
+        await trio.sleep(pause)
+        with contextlib.suppress(OSError, BreakerOpenError):
+            await guard.execute(fail)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", mode_policy=ModePolicy()) as desk:
+        opener = await desk.start(trader, 1, name="opener")
+        rejected = await desk.start(trader, 2, name="rejected")
+        idle = await desk.start(forever, name="idle")
+        await trio.sleep(1.5)
+        assert [child.is_failing() for child in (opener, rejected, idle)] == [True, False, False]
+        await trio.sleep(1)
+        assert [child.is_failing() for child in (opener, rejected, idle)] == [True, True, False]
+        assert desk.scope.mode is Mode.SAFE  # two of three, for less than trigger_after; one of them for longer
+        await desk.stop()
+
+
+async def test_policy_breaker_isolated_by_hand_fails_until_it_is_reset(autojump_clock):
+    """Nobody tells when that ends, so the child fails until somebody does."""
+    breaker = venue_breaker("health.isolated")
+    async with open_supervisor("desk", mode_policy=ModePolicy(recover_after=2.0)) as desk:
+        await desk.start(forever, name="x", breaker=breaker)
+        breaker.isolate()
+        await trio.sleep(100)
+        assert desk.scope.mode is Mode.SAFE
+        breaker.reset()
+        await trio.sleep(2.1)
+        assert desk.scope.mode is Mode.NORMAL
+        await desk.stop()

@@ -1,0 +1,108 @@
+"""Who restarts together: the strategies, and those that require the one that crashed."""
+
+import pytest
+import trio
+import trio.testing
+
+from genesis_trio.supervision.component import ChildSpec, Strategy
+from genesis_trio.supervision.supervisor import open_supervisor
+from supervision.desk import EXACT
+
+
+def group_member(log, *, ready_after=0.0):
+    async def component(ctx, crash_at=None):
+        log.append(f"+{ctx.name}")
+        try:
+            await trio.sleep(ready_after)
+            ctx.ready()
+            if crash_at is not None and ctx.generation == 1:
+                await trio.sleep(crash_at)
+                raise OSError(ctx.name)
+            await ctx.wait_stopping()
+        finally:
+            log.append(f"-{ctx.name}")
+
+    return component
+
+
+@pytest.mark.parametrize(
+    ("strategy", "after"),
+    [
+        (Strategy.ONE_FOR_ONE, ["-b", "+b"]),
+        (Strategy.ONE_FOR_ALL, ["-b", "-c", "-a", "+a", "+b", "+c"]),
+        (Strategy.REST_FOR_ONE, ["-b", "-c", "+b", "+c"]),
+    ],
+)
+async def test_strategy_restarts_its_group_in_the_original_order(strategy, after, autojump_clock):
+    """The others are stopped in reverse, then all start in the order of first start."""
+    log = []
+    async with open_supervisor("desk", strategy=strategy, backoff=EXACT) as desk:
+        member = group_member(log)
+        await desk.start(member, name="a")
+        await desk.start(member, 1.0, name="b")
+        await desk.start(member, name="c")
+        await trio.sleep(0.5)
+        log.clear()
+        await trio.sleep(2)
+        assert log == after
+        assert [child.restarts for child in desk.children.values()].count(0) == 3 - len(after) // 2
+        assert desk.statistics().ready == 3
+        await desk.stop()
+
+
+async def test_requires_restarts_those_that_need_the_crashed_one(autojump_clock):
+    """The closure of requires restarts under any strategy; others stay."""
+    log = []
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        member = group_member(log)
+        await desk.start_all(
+            [
+                ChildSpec(member, 1.0, name="ledger"),
+                ChildSpec(member, name="feed"),
+                ChildSpec(member, name="strategy", requires=["ledger"]),
+                ChildSpec(member, name="report", requires=["strategy"]),
+            ]
+        )
+        await trio.sleep(0.5)
+        log.clear()
+        await trio.sleep(2)
+        assert log == ["-ledger", "-report", "-strategy", "+ledger", "+strategy", "+report"]
+        await desk.stop()
+
+
+async def test_group_crash_of_two_members_at_once_restarts_the_group_once(autojump_clock):
+    """A crash that joins a group restart under way does not restart anybody twice."""
+    log = []
+    async with open_supervisor("desk", strategy=Strategy.ONE_FOR_ALL, backoff=EXACT) as desk:
+        member = group_member(log)
+        await desk.start(member, 1.0, name="a")
+        await desk.start(member, 1.0, name="b")
+        await desk.start(member, name="c")
+        await trio.sleep(3)
+        assert [child.generation for child in desk.children.values()] == [2, 2, 2]
+        assert desk.statistics().ready == 3
+        await desk.stop()
+
+
+async def test_group_crash_during_the_backoff_of_another_restarts_both_once(autojump_clock):
+    """A crash that widens the group while it waits is waited for: all start in the original order."""
+    started = []
+
+    def crashing_once(after):
+        async def component(ctx):
+            started.append(ctx.name)
+            ctx.ready()
+            if ctx.generation == 1 and after is not None:
+                await trio.sleep(after)
+                raise OSError(ctx.name)
+            await ctx.wait_stopping()
+
+        return component
+
+    async with open_supervisor("desk", strategy=Strategy.REST_FOR_ONE, backoff=EXACT) as desk:
+        for name, after in (("a", 1.05), ("b", None), ("c", 1.0)):
+            await desk.start(crashing_once(after), name=name)
+        await trio.sleep(3)
+        assert started == ["a", "b", "c"] * 2
+        assert [child.generation for child in desk.children.values()] == [2, 2, 2]
+        await desk.stop()

@@ -1,0 +1,225 @@
+"""Stopping: the order, the times, nested supervisors, and what goes through."""
+
+import pytest
+import trio
+import trio.testing
+
+from genesis_trio.errors import ConfigError
+from genesis_trio.events import observe
+from genesis_trio.modes import Mode, current_mode, current_scope
+from genesis_trio.supervision.component import Lifecycle, Restart
+from genesis_trio.supervision.supervisor import open_supervisor
+from supervision.desk import EXACT, Log, forever
+
+
+async def test_stop_is_in_reverse_order_one_after_the_other(autojump_clock):
+    """The last one started has ended before the one before it is asked."""
+    log = []
+
+    async def component(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        log.append(("asked", ctx.name, trio.current_time()))
+        await trio.sleep(1)
+        log.append(("ended", ctx.name, trio.current_time()))
+
+    async with open_supervisor("desk") as desk:
+        for name in "abc":
+            await desk.start(component, name=name)
+        await desk.stop()
+    assert log == [
+        ("asked", "c", 0), ("ended", "c", 1),
+        ("asked", "b", 1), ("ended", "b", 2),
+        ("asked", "a", 2), ("ended", "a", 3),
+    ]  # fmt: skip
+
+
+async def test_outer_cancellation_stops_in_reverse_order_too(autojump_clock):
+    """A cancellation from outside reaches the children only through their supervisor."""
+    log = []
+
+    async def component(ctx):
+        ctx.ready()
+        try:
+            await trio.sleep_forever()
+        finally:
+            log.append((ctx.name, trio.current_time()))
+
+    with trio.move_on_after(5) as outer:
+        async with open_supervisor("desk") as desk:
+            for name in "abc":
+                await desk.start(component, name=name, stop_grace=1.0)
+    assert outer.cancelled_caught
+    assert log == [("c", 6), ("b", 7), ("a", 8)]
+
+
+async def test_body_exception_is_raised_bare_after_the_children_ended(autojump_clock):
+    """The block raises what its body raised, not a group."""
+    ended = []
+
+    async def component(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        ended.append(ctx.name)
+
+    with pytest.raises(KeyError):
+        async with open_supervisor("desk") as desk:
+            await desk.start(component, name="x")
+            raise KeyError("body")
+    assert ended == ["x"]
+
+
+async def test_block_waits_for_its_children(autojump_clock):
+    """Leaving the block normally is like leaving a nursery."""
+
+    async def job(ctx):
+        ctx.ready()
+        await trio.sleep(7)
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(job, name="x", restart=Restart.TRANSIENT)
+    assert trio.current_time() == 7
+
+
+async def test_stop_hanging_child_is_named_holds_safe_and_the_next_is_stopped(autojump_clock):
+    """Trio cannot abandon a task: what does not end in time is reported, and waited for by the block."""
+    log, modes = Log(), []
+
+    async def stubborn(ctx):
+        ctx.ready()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(100)
+
+    async def last(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        modes.append(current_mode())
+
+    with observe(log):
+        async with open_supervisor("desk", shutdown_timeout=10) as desk:
+            await desk.start(last, name="last")
+            await desk.start(stubborn, name="stubborn")
+            await desk.stop()
+            assert trio.current_time() == 10
+    (unstopped,) = log.named("child_unstopped")
+    assert (unstopped.child, unstopped.waited, unstopped.time) == ("desk/stubborn", 10, 10)
+    assert modes == [Mode.SAFE]
+    assert trio.current_time() == 100
+
+
+async def test_crash_while_stopping_is_a_stop_and_an_event(autojump_clock):
+    """What a child raises while it is stopped is last_error and an event, and no restart."""
+    log = Log()
+
+    async def component(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        raise OSError("while stopping")
+
+    with observe(log):
+        async with open_supervisor("desk") as desk:
+            child = await desk.start(component, name="x")
+            await child.stop()
+            assert child.status is Lifecycle.STOPPED
+            assert str(child.last_error) == "while stopping"
+    assert [event.name for event in log.named("crash_while_stopping", "child_crashed")] == ["crash_while_stopping"]
+
+
+@pytest.mark.parametrize("fatal", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("in_group", [False, True])
+async def test_ctrl_c_in_a_child_goes_through_after_an_ordered_stop(fatal, in_group, autojump_clock):
+    """Ctrl-C and SystemExit are not crashes: the others are stopped, then they are raised."""
+    ended = []
+
+    async def component(ctx):
+        ctx.ready()
+        try:
+            await ctx.wait_stopping()
+        finally:
+            ended.append(ctx.name)
+
+    async def interrupted(ctx):
+        ctx.ready()
+        await trio.sleep(1)
+        if in_group:
+            raise BaseExceptionGroup("", [fatal(), OSError()])
+        raise fatal
+
+    with pytest.raises(BaseExceptionGroup if in_group else fatal):
+        async with open_supervisor("desk") as desk:
+            await desk.start(component, name="a")
+            await desk.start(component, name="b")
+            await desk.start(interrupted, name="c")
+            await trio.sleep_forever()
+    assert ended == ["b", "a"]
+    assert trio.current_time() == 1
+
+
+async def test_crash_in_a_group_with_cancelled_is_a_crash(autojump_clock):
+    """A child with a nursery of its own raises groups; the leaves decide."""
+
+    async def component(ctx):
+        ctx.ready()
+        if ctx.generation == 1:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                await trio.sleep(1)
+                raise OSError("inside")
+        await trio.sleep_forever()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        child = await desk.start(component, name="x", stop_grace=0)
+        await trio.sleep(2)
+        assert child.generation == 2
+        assert isinstance(child.last_error, ExceptionGroup)
+        await desk.stop()
+
+
+async def test_hurry_cancels_everything_at_once(autojump_clock):
+    """A second signal does not wait for the grace."""
+    async with open_supervisor("desk") as desk:
+        for name in "ab":
+            await desk.start(forever, name=name)
+        desk.hurry()
+    assert trio.current_time() == 0
+
+
+# ---------------------------------------------------------------- nested
+
+
+async def test_nested_supervisor_hangs_below_the_child_and_stops_with_it(autojump_clock):
+    """Its scope hangs below the child's; its children end before the host does."""
+    log = []
+
+    async def leaf(ctx):
+        ctx.ready()
+        log.append((ctx.path, current_scope().path))
+        await ctx.wait_stopping()
+        log.append("leaf ended")
+
+    async def host(ctx):
+        async with open_supervisor("venue") as venue:
+            await venue.start(leaf, name="feed")
+            ctx.ready()
+        log.append("host ended")
+
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(host, name="host")
+        with desk.scope.hold(Mode.SAFE, reason="test"):
+            assert child.scope.mode is Mode.SAFE
+        await child.stop()
+        assert log == [("desk/host/venue/feed", "desk/host/venue/feed"), "leaf ended", "host ended"]
+    assert trio.current_time() == 0
+
+
+async def test_nested_supervisor_with_a_store_of_its_own_is_refused(autojump_clock):
+    """One tree, one store."""
+    from genesis_trio.persistence.policy import CheckpointPolicy
+
+    async def host(ctx):
+        async with open_supervisor("venue", checkpoint=CheckpointPolicy()):
+            pass
+
+    async with open_supervisor("desk") as desk:
+        with pytest.raises(ConfigError, match="topmost"):
+            await desk.start(host, name="host")
