@@ -60,6 +60,7 @@ class Mailbox:
         listens: A `put` has to call `arrived`.
         next_position: The position of the next new message.
         settled: Everything up to this position is handled.
+        left_by_error: Its reader left what is in hand by an error of its own, and not by a cancellation.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Mailbox:
         self.listens = False
         self.next_position = 1
         self.settled = 0
+        self.left_by_error = False
         self.dead_letters: list[Any] = []
         self.dropped = self.missed = self.refused = 0
         self._on_dead = on_dead

@@ -32,8 +32,9 @@ class Reader(Protocol):
 class Subscription(Generic[T]):
     """One inbox for one or several topics; iterate over it, or over `batches`.
 
-    A message is in hand from its delivery until the reader asks for the next one.  If the reader
-    crashes, what is in hand comes again; what crashes it three times goes to `dead_letters`.
+    A message is in hand from its delivery until the reader asks for the next one, or leaves the block of the
+    subscription normally.  If the reader crashes, what is in hand comes again; what crashes it three times goes
+    to `dead_letters`.  ``break`` asks for nothing: what follows in the block still belongs to the message.
     Iteration ends when the component is to stop, after the message in hand.
     """
 

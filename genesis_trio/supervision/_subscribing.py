@@ -41,7 +41,7 @@ def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: in
     if mailbox is not None:
         mailbox.capacity = capacity
         if mailbox.in_hand:
-            mailbox.give_back(crashed=True)  # its reader failed and came back without a restart
+            mailbox.give_back(crashed=mailbox.left_by_error)  # its reader failed and came back without a restart
         child.tree.bus.refresh(mailbox)
         return mailbox
     if child.is_saved and overflow.keeps_all:

@@ -246,6 +246,11 @@ class Context:
         The mailbox belongs to the supervisor: it fills while the component restarts, and is there again
         for the next incarnation.
 
+        A message is in hand from its delivery until the reader asks for the next one, or leaves the block: leaving it
+        normally, also by ``return``, means that the message is handled, or the whole batch; leaving it by an error or a
+        cancellation means that it comes again.  ``break`` alone asks for nothing, so that what is done in the block
+        after the loop still belongs to the message.
+
         Args:
             topics: At least one.
             capacity: How many messages may wait.
@@ -283,8 +288,11 @@ class Context:
             with watch_age(self._child, mailbox, max_age), watch_depth(incarnation, mailbox, max_depth):
                 yield subscription
             mailbox.settle()  # it left by itself: what it had in hand is done
+        except BaseException as error:
+            # The mailbox keeps what was in hand; it comes again.
+            mailbox.left_by_error = isinstance(error, Exception)
+            raise
         finally:
-            # After an error the mailbox keeps what was in hand; it comes again.
             incarnation.close(subscription)
 
     @trio.lowlevel.enable_ki_protection
