@@ -16,7 +16,7 @@ from genesis_trio.persistence._scalars import Reader, RefusedError, Writer, wide
 from genesis_trio.persistence._shape_of import shape_of
 from genesis_trio.persistence._shapes import Shape, cut_by_subclasses, records_in, type_text
 
-__all__ = ["check_type", "decode", "describe", "encode", "parsed", "structured"]
+__all__ = ["check_state_type", "check_type", "decode", "describe", "encode", "parsed", "structured"]
 
 _MANY = 20  # so many problems are told in one message
 
@@ -112,6 +112,22 @@ def _read(plan: _Plan, tree: Any, what: str) -> Any:
         raise _error(
             f"{what} cannot be restored as {plan.name}", transform_error(exc, format_exception=_reason)
         ) from exc
+
+
+def check_state_type(state_type: type) -> None:
+    """Refuse a class of states that is no attrs class, and one whose fields could not survive.
+
+    Raises:
+        SchemaError: with what to write instead.
+
+    Trio checkpoint: never.
+    """
+    if not attrs.has(state_type):
+        raise SchemaError(
+            f"{type_text(state_type)} cannot be saved as a state, as it is no attrs class; write @attrs.define above a class that "
+            f"has it as a field"
+        )
+    check_type(state_type)
 
 
 def check_type(as_type: Any, *, subclasses: bool = False) -> None:

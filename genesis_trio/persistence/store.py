@@ -132,7 +132,7 @@ class Store:
             label: A name to restore it by; a labelled one is never pruned.
 
         Raises:
-            SchemaError: a state cannot be kept as it is, or does not structure back; names it. Nothing was saved.
+            SchemaError: a state is of no attrs class, cannot be kept as it is, or does not structure back; names it. Nothing was saved.
             StoreError: nothing is acknowledged any more, or the disk is full.
 
         Trio checkpoint: always.
@@ -147,6 +147,7 @@ class Store:
             began = trio.current_time()
             parts = []
             for component, state in states.items():
+                codec.check_state_type(type(state))
                 body = codec.encode(state, type(state))
                 parts.append(Part(component, body, type(state), self._writer.acknowledged.get(component, 0)))
             stall = trio.current_time() - began

@@ -4,6 +4,7 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,6 +19,7 @@ from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.messaging.topic import Sender
 from genesis_trio.modes import Mode
 from genesis_trio.supervision._exits import first_cut
+from genesis_trio.supervision._first_state import make_first_state
 from genesis_trio.supervision._inbox import decode_inbox
 from genesis_trio.supervision._waiting import where_it_was_cut
 from genesis_trio.supervision.component import Component
@@ -170,12 +172,12 @@ class Incarnation:
         if state_type is None:
             return
         if store is None:
-            component.state = state_type()
+            component.state = make_first_state(state_type)
             return
         from genesis_trio.persistence import codec
 
-        codec.check_type(state_type)
-        loaded = await store.load(child.path, state_type, make=state_type)
+        codec.check_state_type(state_type)
+        loaded = await store.load(child.path, state_type, make=partial(make_first_state, state_type))
         component.state = loaded.state
         if loaded.lost != 0:
             lost = "nobody can say how much" if loaded.lost is None else f"{loaded.lost} acknowledged records"
