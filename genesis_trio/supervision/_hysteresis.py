@@ -17,19 +17,28 @@ REFILL = 0.25
 
 
 class _Patience:
-    """How much longer one source may be bad.  Times are of any one clock, in seconds."""
+    """How much longer one source may be bad.  Times are of any one clock, in seconds.
+
+    Reckoned where the source turns, not at each look: of a thousand that are bad, few turn at a time.
+
+    Attributes:
+        bad: Whether it is, since its last turn.
+        since: When that was.
+        left: What was left then.
+    """
 
     __slots__ = ("bad", "left", "since")
 
     def __init__(self, full: float, now: float) -> None:
-        self.left = full
-        self.bad = False
+        self.bad = True
         self.since = now
+        self.left = full
 
-    def move(self, now: float, full: float) -> None:
+    def turn(self, bad: bool, now: float, full: float) -> None:
         passed = now - self.since
         # Never below zero: a long trouble is no debt that later, short ones would have to pay.
         self.left = max(0.0, self.left - passed) if self.bad else min(full, self.left + passed * REFILL)
+        self.bad = bad
         self.since = now
 
 
@@ -60,17 +69,19 @@ class ModeMeter:
         demanded = Mode.NORMAL
         wakes_at = math.inf
         for source, patience in list(self._patience.items()):
-            patience.move(now, full)
-            patience.bad = source in bad
-            if patience.bad:
-                # Rounding must not leave a sliver of patience that no clock can wait out.
-                if patience.left <= 1e-9:
-                    patience.left = 0.0
-                    demanded = max(demanded, bad[source])
-                elif bad[source] > self.mode:
-                    wakes_at = min(wakes_at, now + patience.left)
-            elif patience.left >= full:
-                del self._patience[source]
+            demands = bad.get(source)
+            if patience.bad is (demands is None):
+                patience.turn(demands is not None, now, full)
+            if demands is None:
+                if patience.left + (now - patience.since) * REFILL >= full:
+                    del self._patience[source]
+                continue
+            runs_out = patience.since + patience.left
+            # Rounding must not leave a sliver of patience that no clock can wait out.
+            if runs_out - now <= 1e-9:
+                demanded = max(demanded, demands)
+            elif demands > self.mode and runs_out < wakes_at:
+                wakes_at = runs_out
         if demanded > self.mode:
             self._rise(demanded, now)
         worst = max(bad.values(), default=Mode.NORMAL)
