@@ -1,10 +1,20 @@
-"""What a supervised child costs: memory beside a bare task, and the time from a crash to READY.
+"""What a supervised child costs: memory beside a bare task, the time from a crash to READY, and a thousand crashes at once.
 
-Memory is the difference that ten thousand of them make, after a collection, counted by `tracemalloc`.  The rival of a
-restart is the shortest loop that does the same by hand: a task that catches the error and calls the function again.
+Memory is the difference that ten thousand of them make, after a collection, counted by `tracemalloc`: everything that is
+made when they start, in Trio and here, but for the `ChildSpec` of each, which its user has made and holds before.  Both
+run the same function, which waits for ever.  A bare task can be neither stopped nor restarted by itself, and has no name
+of its own, no mode and no number; so "a task with a scope" shows how much of the difference is the one thing that no
+child can do without: a `trio.CancelScope` of its own, in a context of its own.
+
+The rival of a restart is the shortest loop that does the same by hand: a task that catches the error and calls the
+function again in a new cancel scope, after a Trio checkpoint.
+
+In the storm all children crash in one scheduler step, and each takes 10 ms to be ready again.  Meanwhile a task that wants
+to run each millisecond asks the supervisor how things are: the longest wait is between two of its answers.
 """
 
 import argparse
+import contextvars
 import gc
 import time
 import tracemalloc
@@ -14,11 +24,13 @@ import trio
 import trio.testing
 
 from benchmarks._report import Report
-from genesis_trio import Backoff, ChildSpec, Context, Restart, open_supervisor
+from genesis_trio import Backoff, ChildSpec, Context, ModePolicy, Restart, open_supervisor
 
 CHILDREN = 10_000
 CRASHES = 500
 ROUNDS = 7
+IN_A_STORM = 1_000
+START_UP = 0.01
 AT_ONCE = Backoff(base_delay=0.0, jitter="none")
 
 
@@ -32,39 +44,76 @@ async def bare(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) ->
     await trio.sleep_forever()
 
 
-async def in_memory(start: Callable[[], Awaitable[None]]) -> float:
-    """Bytes that are there after *start* and were not before."""
+WHOSE: contextvars.ContextVar[object] = contextvars.ContextVar("whose")
+
+
+async def scoped() -> None:
+    """The least that can be stopped by itself and knows who it is."""
+    WHOSE.set(object())
+    with trio.CancelScope():
+        await bare()
+
+
+async def in_memory(start: Callable[[], Awaitable[None]], count: int) -> float:
+    """Bytes for each of *count* that are there after *start* and were not before."""
     gc.collect()
     before = tracemalloc.get_traced_memory()[0]
     await start()
     await trio.testing.wait_all_tasks_blocked()
     gc.collect()
-    return (tracemalloc.get_traced_memory()[0] - before) / CHILDREN
+    return (tracemalloc.get_traced_memory()[0] - before) / count
 
 
-async def memory_of_tasks() -> float:
+async def memory_of_tasks(fn: Callable[[], Awaitable[None]], count: int) -> float:
     async with trio.open_nursery() as nursery:
 
         async def start() -> None:
-            for _ in range(CHILDREN):
-                nursery.start_soon(bare)
+            for _ in range(count):
+                nursery.start_soon(fn)
 
-        took = await in_memory(start)
+        took = await in_memory(start, count)
         nursery.cancel_scope.cancel()
     return took
 
 
-async def memory_of_children() -> float:
+async def memory_of_children(count: int) -> float:
     # Without a grace they are cancelled at once in the end, which is not measured.
-    specs = [ChildSpec(forever, name=f"c{number}", stop_grace=0.0) for number in range(CHILDREN)]
+    specs = [ChildSpec(forever, name=f"c{number}", stop_grace=0.0) for number in range(count)]
     async with open_supervisor("desk") as desk:
 
         async def start() -> None:
             await desk.start_all(specs)
 
-        took = await in_memory(start)
+        took = await in_memory(start, count)
         await desk.stop()
     return took
+
+
+async def storm() -> tuple[float, float]:
+    """Milliseconds from a crash of all children to the last one READY, and the longest that an answer took meanwhile."""
+    crash = trio.Event()
+    waits: list[float] = []
+
+    async def component(ctx: Context) -> None:
+        await trio.sleep(START_UP)
+        ctx.ready()
+        if ctx.generation == 1:
+            await crash.wait()
+            raise CrashError
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=AT_ONCE, mode_policy=ModePolicy()) as desk:
+        await desk.start_all([ChildSpec(component, name=f"c{number}") for number in range(IN_A_STORM)])
+        began = answered = time.perf_counter()
+        crash.set()
+        while desk.statistics().restarts < IN_A_STORM or desk.statistics().ready < IN_A_STORM:
+            await trio.sleep(0.001)
+            now = time.perf_counter()
+            waits.append(now - answered)
+            answered = now
+        took = answered - began
+        await desk.stop()
+    return took * 1000, max(waits) * 1000
 
 
 class CrashError(Exception):
@@ -126,19 +175,46 @@ def median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
+def restarts(rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Microseconds from a crash to READY, the median of each round; the two in turn."""
+    found: dict[str, list[float]] = {"a loop by hand": [], "a supervised child": []}
+    for _ in range(rounds):
+        found["a loop by hand"].append(median(trio.run(by_hand)))
+        found["a supervised child"].append(median(trio.run(supervised)))
+    return found
+
+
+def memory(count: int = CHILDREN) -> dict[str, list[float]]:
+    """Bytes of one of *count*."""
+    tracemalloc.start()
+    try:
+        return {
+            "a bare task": [trio.run(memory_of_tasks, bare, count)],
+            "a task with a scope": [trio.run(memory_of_tasks, scoped, count)],
+            "a supervised child": [trio.run(memory_of_children, count)],
+        }
+    finally:
+        tracemalloc.stop()
+
+
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__).add_argument("--json", action="store_true")
     report = Report("From a crash to READY, without delay", unit="microseconds", baseline="a loop by hand")
-    rounds: dict[str, list[float]] = {"a loop by hand": [], "a supervised child": []}
-    for _ in range(ROUNDS):
-        rounds["a loop by hand"].append(median(trio.run(by_hand)))
-        rounds["a supervised child"].append(median(trio.run(supervised)))
-    for name, values in rounds.items():
+    for name, values in restarts().items():
         report.add(name, values)
     report.print()
 
+    report = Report(
+        f"{IN_A_STORM} crashes at once, {START_UP * 1000:g} ms until ready",
+        unit="milliseconds",
+        baseline="all are READY",
+    )
+    storms = [trio.run(storm) for _ in range(ROUNDS)]
+    report.add("all are READY", [took for took, _ in storms])
+    report.add("the longest wait for an answer", [wait for _, wait in storms])
+    report.print()
+
     report = Report(f"Memory of one of {CHILDREN}", unit="bytes", baseline="a bare task")
-    tracemalloc.start()
-    report.add("a bare task", [trio.run(memory_of_tasks)])
-    report.add("a supervised child", [trio.run(memory_of_children)])
+    for name, values in memory().items():
+        report.add(name, values)
     report.print()
