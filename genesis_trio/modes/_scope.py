@@ -4,11 +4,12 @@ import contextvars
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import trio
 
+from genesis_trio._empty import EMPTY
 from genesis_trio._runtime import Run, Tree, current_run
 from genesis_trio.errors import ModeRefusedError
 from genesis_trio.events import CauseCleared, CauseHeld, ModeLowered, ModeRaised, emit
@@ -22,6 +23,13 @@ from genesis_trio.modes._waiting import Changes, cancelled_when, wait_for
 __all__ = ["ModeScope"]
 
 Spawner = Callable[[Callable[[], Awaitable[None]], "ModeScope", str], None]
+
+
+class Resident(Protocol):
+    """Whom a scope belongs to, told of each change of its mode before everybody else."""
+
+    def mode_changed(self, mode: Mode) -> None:
+        """The mode is *mode* now."""
 
 
 class ModeScope:
@@ -42,6 +50,7 @@ class ModeScope:
         "owner",
         "parent",
         "path",
+        "resident",
         "spawner",
         "tree",
     )
@@ -56,17 +65,21 @@ class ModeScope:
         self.latch_log: LatchLog | None = parent.latch_log if parent is not None else None
         #: Starts a task beside the children, which the supervisor waits for; None where there is no supervisor.
         self.spawner: Spawner | None = parent.spawner if parent is not None else None
-        self._holds: dict[tuple[str, str], Hold] = {}
-        self._entry_actions: dict[tuple[Mode, str, str], EntryAction] = {}
-        # Lists and dicts, not sets: a cascade must run in the same order for the same seed.
-        self._below: list[ModeScope] = []
-        self._watchers: dict[object, Callable[[Mode], None]] = {}
+        #: One child, which so needs neither a function of its own nor a dict to keep it in.
+        self.resident: Resident | None = None
+        # Most scopes have none of these.  Lists and dicts, not sets: a cascade must run in the same order for the same seed.
+        self._holds: dict[tuple[str, str], Hold] = EMPTY
+        self._entry_actions: dict[tuple[Mode, str, str], EntryAction] = EMPTY
+        self._below: list[ModeScope] | None = None
+        self._watchers: dict[object, Callable[[Mode], None]] = EMPTY
         self._epoch = 0
         self._news: News = parent._news if parent is not None else News()
         self._mode: Mode = parent._mode if parent is not None else Mode.NORMAL
         #: The effective capabilities as plain bits; hot paths test ``needs & ~scope.mask``.
         self.mask: int = parent.mask if parent is not None else ALL.value
         if parent is not None:
+            if parent._below is None:
+                parent._below = []
             parent._below.append(self)
         if self.latch_log is not None:
             self.latch_log.restore(self)
@@ -146,7 +159,7 @@ class ModeScope:
         while waiting:
             scope = waiting.pop()
             yield scope
-            waiting.extend(reversed(scope._below))
+            waiting.extend(reversed(scope._below or ()))
 
     # ------------------------------------------------------------ causes
 
@@ -260,6 +273,7 @@ class ModeScope:
         hold = self._holds.get(key)
         changed = hold is None or hold.mode != cause.mode
         if hold is None:
+            self._holds = self._holds or {}
             hold = self._holds[key] = Hold(self, cause, mask)
         else:
             hold._cause = cause
@@ -367,10 +381,12 @@ class ModeScope:
                     scope._mode = mode
                 scope.mask = mask
                 scope._epoch += 1
-                waiting.extend(reversed(scope._below))
+                waiting.extend(reversed(scope._below or ()))
         news.tell()
 
     def _tell(self, before: Mode, mode: Mode) -> None:
+        if self.resident is not None:
+            self.resident.mode_changed(mode)
         for watcher in list(self._watchers.values()):
             watcher(mode)
         if self.tree.hooks:
@@ -384,8 +400,10 @@ class ModeScope:
 
     def detach(self) -> None:
         """Leave the tree: what is above no longer reaches this scope, whose members are gone."""
-        if self.parent is not None and self in self.parent._below:
-            self.parent._below.remove(self)
+        self.resident = None
+        above = self.parent._below if self.parent is not None else None
+        if above is not None and self in above:
+            above.remove(self)
         for action in list(self._entry_actions.values()):
             action.remove()
 
@@ -433,6 +451,7 @@ class ModeScope:
         if action is not None:
             action.set(fn, args, timeout=timeout, latch_timeout=latch_timeout)
             return action
+        self._entry_actions = self._entry_actions or {}
         action = self._entry_actions[key] = EntryAction(self, mode, owner=key[1], name=key[2])
         action.set(fn, args, timeout=timeout, latch_timeout=latch_timeout)
         action.register()
@@ -450,10 +469,12 @@ class ModeScope:
     def watch(self, watcher: Callable[[Mode], None]) -> Callable[[], None]:
         """Call *watcher* in the step of every change of the mode; what is returned ends that."""
         key = object()
+        self._watchers = self._watchers or {}
         self._watchers[key] = watcher
 
         def unwatch() -> None:
-            self._watchers.pop(key, None)
+            if key in self._watchers:
+                del self._watchers[key]
 
         return unwatch
 

@@ -26,7 +26,7 @@ class Aftermath(Parking):
     __slots__ = ()
 
     async def _is_over(self, end: Exit) -> bool:
-        """Decide what follows the *end* of a run: True if nothing does."""
+        """Decide what follows the *end* of a run that did not crash: True if nothing does."""
         if end.how is How.FATAL:
             assert end.error is not None
             self.supervisor.fatal(end.error)
@@ -34,10 +34,7 @@ class Aftermath(Parking):
             return True
         if end.how is How.STOPPED:
             return await self._after_stop(end)
-        if end.how is How.DONE or end.how is How.RETURNED:
-            return await self._after_return(end)
-        assert end.error is not None
-        return self._after_crash(end.error)
+        return await self._after_return(end)
 
     async def _after_stop(self, end: Exit) -> bool:
         if end.error is not None and self.tree.hooks:
@@ -58,7 +55,7 @@ class Aftermath(Parking):
     async def _after_return(self, end: Exit) -> bool:
         self._forget_parking()
         if self.spec.restart is Restart.PERMANENT and end.how is How.RETURNED:
-            self._wait_backoff("it returned")
+            self._wait_backoff(None)
             self.supervisor.restart_group(self)
             await self._save("restart")
             return False
@@ -67,6 +64,7 @@ class Aftermath(Parking):
         return True
 
     def _after_crash(self, error: BaseException) -> bool:
+        """Decide what follows a crash, within this step: True if nothing does."""
         if self.tree.hooks:
             emit(self.tree, ChildCrashed, child=self.path, generation=self.generation, error=error)
         if self.raises and not self.was_ready:
@@ -89,7 +87,7 @@ class Aftermath(Parking):
                 return self._escalate(error, "it used up its restarts")
             self._park(error)
         else:
-            self._wait_backoff(describe_error(error))
+            self._wait_backoff(error)
             self.supervisor.restart_group(self)
         return False
 
@@ -102,14 +100,17 @@ class Aftermath(Parking):
         self._stopped("escalated")
         return True
 
-    def _wait_backoff(self, reason: str) -> None:
-        if trio.current_time() - self._ready_at >= self.supervisor.backoff.max_delay:
-            self._budget.forget_row()  # it was up for so long; looked at now, since a task that waits for it costs more
-        delay = self._budget.next_delay()
-        self._due = trio.current_time() + delay
+    def _wait_backoff(self, error: BaseException | None) -> None:
+        """Begin the delay after a crash with *error*; without one, after it returned."""
+        now, budget = trio.current_time(), self._budget
+        if now - self._ready_at >= self.supervisor.backoff.max_delay:
+            budget.forget_row()  # it was up for so long; looked at now, since a task that waits for it costs more
+        delay = budget.next_delay()
+        self._due = now + delay
         self._set(Lifecycle.BACKOFF)
         self._keep()
         if self.tree.hooks:
+            reason = describe_error(error) if error is not None else "it returned"
             emit(self.tree, RestartScheduled, child=self.path, delay=delay, reason=reason)
 
     def _ended(self, reason: str) -> None:

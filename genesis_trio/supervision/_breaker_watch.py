@@ -37,7 +37,8 @@ class BreakerWatch:
     def _heard(self, breakers: list[CircuitBreaker]) -> None:
         host = current_host()
         if host is not None and host.child.tree is self._tree:
-            host.child.breakers.update(dict.fromkeys(breakers))
+            known = host.child.breakers
+            host.child.breakers += tuple(breaker for breaker in dict.fromkeys(breakers) if breaker not in known)
         if self._tree.control is not None:
             self._tree.control.breakers_moved(breakers)
         # Others may depend on the same one.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from genesis_trio._empty import EMPTY
 from genesis_trio.events import MessageDead, emit
 from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.modes import Hold, ModeScope
@@ -46,42 +47,38 @@ class ChildState:
     __slots__ = (
         "__weakref__",
         "_asked",
-        "_budget",
         "_by_hand",
         "_due",
         "_gate",
         "_is_forgotten",
         "_is_trial",
+        "_known_budget",
         "_parked_hold",
         "_poked",
         "_ready_at",
         "_start_gate",
         "_trial_at",
-        "_unwatch_mode",
         "_watchers",
         "breakers",
         "capture_wanted",
         "complaints",
         "counters",
         "failed_when_suspended",
-        "finished",
         "first_error",
         "first_started_at",
         "gauges",
         "generation",
         "generation_before",
         "incarnation",
+        "is_finished",
         "last_error",
         "mailboxes",
-        "name",
         "options",
         "part",
-        "path",
         "poison",
         "raises",
         "restarts",
         "scope",
-        "seed",
         "spec",
         "status",
         "supervisor",
@@ -94,25 +91,22 @@ class ChildState:
         self.supervisor = supervisor
         self.tree: ServiceTree = supervisor.tree
         self.spec = spec
-        self.name = spec.name
-        self.path = f"{supervisor.path}/{spec.name}"
         self.options = options
         self.scope = ModeScope(spec.name, supervisor.scope, self.tree)
-        self.scope.owner = self.path
-        self.seed = f"{supervisor.seed}/{spec.name}"
+        self.scope.owner = self.scope.path
         self.status = Lifecycle.STARTING
         self.generation = 0
         self.restarts = 0
         self.last_error: BaseException | None = None
         self.incarnation: Incarnation | None = None
-        #: Set when its task has ended.
-        self.finished = trio.Event()
-        self.complaints: dict[object, str] = {}
-        self.counters: dict[str, int] = {}
-        self.gauges: dict[str, float] = {}
+        #: True when its task has ended.
+        self.is_finished = False
+        self.complaints: dict[object, str] = EMPTY
+        self.counters: dict[str, int] = EMPTY
+        self.gauges: dict[str, float] = EMPTY
         # Messages and state
-        self.mailboxes: dict[str, Mailbox] = {}
-        self.unopened: dict[str, SavedMailbox] = {}  # saved mailboxes that nobody has subscribed to yet
+        self.mailboxes: dict[str, Mailbox] = EMPTY
+        self.unopened: dict[str, SavedMailbox] = EMPTY  # saved mailboxes that nobody has subscribed to yet
         self.part: CapturedPart | None = None
         self.capture_wanted = False
         # Its first start: start() wants an error, start_all() does not
@@ -126,13 +120,7 @@ class ChildState:
         self._gate: trio.Event | None = None  # its group opens it
         self._trial_at = math.inf  # when it is tried, though the mode does not admit it
         self._poked: trio.Event | None = None  # while it waits for its turn
-        self._budget = RestartBudget(
-            max_restarts=supervisor.max_restarts,
-            within=supervisor.within,
-            backoff=supervisor.backoff,
-            unpark_after=spec.unpark_after,
-            rng=supervisor.rng,
-        )
+        self._known_budget: RestartBudget | None = None
         self._ready_at = math.inf  # of the last run
         # Parking
         self._parked_hold: Hold | None = None
@@ -142,14 +130,41 @@ class ChildState:
         self.failed_when_suspended = False
         self._start_gate = StartGate(spec.breaker) if spec.breaker is not None else None
         #: What it depends on, in the order in which that was learned.
-        self.breakers: dict[CircuitBreaker, None] = {} if spec.breaker is None else {spec.breaker: None}
+        self.breakers: tuple[CircuitBreaker, ...] = () if spec.breaker is None else (spec.breaker,)
         #: The generation before its first one in this process.
         self.generation_before = 0
         self._is_forgotten = False
-        self.poison = Poison()
-        self._watchers: dict[object, Callable[[], None]] = {}
+        #: Only where mailboxes keep what was handled.
+        self.poison = Poison() if self.is_saved else None
+        self._watchers: tuple[Callable[[], None], ...] = ()
 
     # ------------------------------------------------------------ what it is
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def path(self) -> str:
+        return self.scope.path
+
+    @property
+    def seed(self) -> str:
+        """What the randomness of its incarnations is derived from."""
+        return f"{self.supervisor.seed}/{self.spec.name}"
+
+    @property
+    def _budget(self) -> RestartBudget:
+        """What is left of its restarts: made when that is first asked for, after a crash."""
+        if self._known_budget is None:
+            self._known_budget = RestartBudget(
+                max_restarts=self.supervisor.max_restarts,
+                within=self.supervisor.within,
+                backoff=self.supervisor.backoff,
+                unpark_after=self.spec.unpark_after,
+                rng=self.supervisor.rng,
+            )
+        return self._known_budget
 
     @property
     def is_saved(self) -> bool:
@@ -196,9 +211,12 @@ class ChildState:
         if status is Lifecycle.STOPPED:
             # Where all stop, who asked is stopped as well, in its turn.
             self.tree.bus.stop_answering(self.path, for_good=not self.supervisor.is_stopping)
-        for judge in list(self._watchers.values()):
-            judge()
+        self._tell_watchers()
         self.supervisor.health_changed(self)
+
+    def _tell_watchers(self) -> None:
+        for judge in self._watchers:
+            judge()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until *condition*, which is judged at each change of the status."""
@@ -209,12 +227,15 @@ class ChildState:
                 arrived.set()
 
         judge()
-        key = object()
-        self._watchers[key] = judge
+        self._watchers += (judge,)
         try:
             await arrived.wait()
         finally:
-            del self._watchers[key]
+            self._watchers = tuple(watcher for watcher in self._watchers if watcher is not judge)
+
+    async def wait_finished(self) -> None:
+        """Wait until its task has ended."""
+        await self.wait_until(lambda: self.is_finished)
 
     # ------------------------------------------------------------ asking it
 
@@ -248,7 +269,7 @@ class ChildState:
             mailbox = self.mailboxes.get(key)
             if mailbox is not None:
                 mailbox.covered(position)
-        if self.poison.covered(part.positions):
+        if self.poison is not None and self.poison.covered(part.positions):
             self._keep()
 
     def message_died(self, entry: Entry) -> None:
@@ -258,7 +279,7 @@ class ChildState:
     def _close_mailboxes(self) -> None:
         for mailbox in self.mailboxes.values():
             self.tree.bus.close(mailbox)
-        self.mailboxes.clear()
+        self.mailboxes = EMPTY
 
     async def _save(self, reason: str) -> None:
         if self.is_saved and self.tree.saver is not None:
@@ -276,7 +297,7 @@ class ChildState:
                 in_a_row=self._budget.in_a_row,
                 parked=self._parked_hold is not None,
                 unpark_after=self._budget.unpark_after,
-                poison=self.poison.counts,
+                poison=self.poison.counts if self.poison is not None else {},
             )
             control.put_child(self.path, record)
 

@@ -39,7 +39,7 @@ class Groups:
         elif self._strategy is Strategy.REST_FOR_ONE:
             first = set(names[min(names.index(name) for name in first) :])
         requires = {name: child.spec.requires for name, child in children.items()}
-        return [children[name] for name in dependants(requires, first) if not children[name].finished.is_set()]
+        return [children[name] for name in dependants(requires, first) if not children[name].is_finished]
 
     def crashed(self, child: "Child") -> None:
         """*child* waits for its restart; let its group restart with it."""

@@ -3,20 +3,20 @@
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
+from genesis_trio._empty import EMPTY
 from genesis_trio._interrupts import run_interruptibly
 from genesis_trio.errors import StartTimeoutError
 from genesis_trio.events import HealthChanged, emit
 from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestQueue, RequestReader
 from genesis_trio.messaging.subscription import Subscription
-from genesis_trio.messaging.topic import Sender
 from genesis_trio.modes import Mode
 from genesis_trio.supervision._exits import first_cut
 from genesis_trio.supervision._first_state import make_first_state
@@ -82,8 +82,6 @@ class Incarnation:
         "ready_value",
         "returned",
         "scope",
-        "sender",
-        "started_at",
         "stop_deadline",
         "stopping",
         "task",
@@ -92,14 +90,12 @@ class Incarnation:
     def __init__(self, child: "Child", number: int) -> None:
         self.child = child
         self.number = number
-        self.scope = trio.CancelScope(shield=True)
+        self.scope = trio.CancelScope(deadline=trio.current_time() + child.spec.start_timeout, shield=True)
         self.context = Context(self)
         self.component: Component[Any] | None = None
-        self.sender = Sender(child.path, f"{child.tree.incarnation_prefix}.{number}")
         self.ready_value: object = None
         self.is_ready = False
         self.returned = False
-        self.started_at = trio.current_time()
         self.ready_at = math.inf
         #: When the supervisor stops waiting for it; what it supervises itself must be gone by then.
         self.stop_deadline = math.inf
@@ -108,10 +104,10 @@ class Incarnation:
         self._silent = False
         self.apply_error: BaseException | None = None  # since then its state is half changed, and is not captured
         self._cut_at = ""  # where it waited when its start took too long
-        # Which of its subscriptions wait for their next message, and which work on one.
-        self._resting: dict[object, None] = {}
-        self._busy: dict[object, None] = {}
-        self._open: dict[Subscription[Any] | RequestReader[Any], None] = {}
+        # Its subscriptions; which of them wait for their next message, and which work on one.
+        self._open: dict[Subscription[Any] | RequestReader[Any], None] = EMPTY
+        self._resting: dict[object, None] = EMPTY
+        self._busy: dict[object, None] = EMPTY
         # State
         self.journal = 0
         self._untouched = False  # since the last capture its task did nothing but wait
@@ -125,52 +121,60 @@ class Incarnation:
 
     # ------------------------------------------------------------ the run
 
-    async def run(self) -> None:
-        """Run the component once; its own errors come out, cancellation by us does not."""
+    def run(self) -> Awaitable[None]:
+        """Call the component, for the child to await: a frame of our own between the two takes 300 bytes in each child."""
         spec = self.child.spec
-        with self.scope:
-            self.task = trio.lowlevel.current_task()
-            _HOST.set(self)
-            if not self.stopping:
-                self.scope.deadline = self.started_at + spec.start_timeout
-            try:
-                if isinstance(spec.component, type):
-                    component: Component[Any] = spec.component(*spec.args)
-                    self.component = component
-                    await self._bring_state(component)
-                    await run_interruptibly(component.run, self.context)
-                else:
-                    await run_interruptibly(spec.component, self.context, *spec.args)
-            except BaseException as error:
-                if self.scope.cancel_called and not self.is_ready:
-                    self._cut_at = where_it_was_cut(first_cut(error).__traceback__)
-                raise
-            if self.apply_error is not None:
-                raise self.apply_error
-            self.returned = True
-            if self.component is not None and self.child.is_saved:
-                self.capture()
-        if self.scope.cancelled_caught and self.apply_error is not None:
+        self.task = trio.lowlevel.current_task()
+        _HOST.set(self)
+        if not isinstance(spec.component, type):
+            return run_interruptibly(spec.component, self.context, *spec.args)
+        component: Component[Any] = spec.component(*spec.args)
+        self.component = component
+        if spec.state_type is None:
+            return run_interruptibly(component.run, self.context)
+        return self._run_with_state(component, spec.state_type)
+
+    async def _run_with_state(self, component: Component[Any], state_type: Any) -> None:
+        await self._bring_state(component, state_type)
+        await run_interruptibly(component.run, self.context)
+
+    def has_returned(self) -> None:
+        """It returned by itself: its state is whole."""
+        if self.apply_error is not None:
             raise self.apply_error
-        if self.scope.cancelled_caught and not self.stopping:
-            if self._silent:
-                raise TimeoutError(
-                    f"child {self.child.path!r} made no progress for {spec.heartbeat_timeout} s: it neither asked for a message "
-                    f"nor called ctx.heartbeat()"
-                )
-            from genesis_trio.supervision._words import waits_for
+        self.returned = True
+        if self.component is not None and self.child.is_saved:
+            self.capture()
 
-            raise StartTimeoutError(
-                f"child {self.child.path!r} was not ready within start_timeout={spec.start_timeout} s: it has not called "
-                f"ctx.ready(), and waited in {self._cut_at or 'nothing'}; {waits_for(self.child)}"
+    def note_cut(self, error: BaseException) -> None:
+        """*error* came out of it: where it waited, if its start took too long; its scope is about to swallow that."""
+        if self.scope.cancel_called and not self.is_ready:
+            self._cut_at = where_it_was_cut(first_cut(error).__traceback__)
+
+    def has_left(self) -> None:
+        """Its scope was left without an error: raise what it was cancelled for, if that was by us and no stop."""
+        if not self.scope.cancelled_caught:
+            return
+        if self.apply_error is not None:
+            raise self.apply_error
+        if self.stopping:
+            return
+        spec = self.child.spec
+        if self._silent:
+            raise TimeoutError(
+                f"child {self.child.path!r} made no progress for {spec.heartbeat_timeout} s: it neither asked for a message "
+                f"nor called ctx.heartbeat()"
             )
+        from genesis_trio.supervision._words import waits_for
 
-    async def _bring_state(self, component: Component[Any]) -> None:
+        raise StartTimeoutError(
+            f"child {self.child.path!r} was not ready within start_timeout={spec.start_timeout} s: it has not called "
+            f"ctx.ready(), and waited in {self._cut_at or 'nothing'}; {waits_for(self.child)}"
+        )
+
+    async def _bring_state(self, component: Component[Any], state_type: Any) -> None:
         """Set ``component.state`` to what was saved, or to a first one, and line the mailboxes up with it."""
         child, store = self.child, self.child.tree.store
-        state_type = child.spec.state_type
-        if state_type is None:
-            return
         if store is None:
             component.state = make_first_state(state_type)
             return
@@ -264,12 +268,14 @@ class Incarnation:
             raise ValueError(f"unhealthy() wants the reason in words, got {reason!r}")
         mark = object()
         child = self.child
+        child.complaints = child.complaints or {}
         child.complaints[mark] = reason
         self._tell_health(reason)
         try:
             yield
         finally:
-            child.complaints.pop(mark, None)
+            if mark in child.complaints:  # a crash has cleared them
+                del child.complaints[mark]
             self._tell_health(next(reversed(child.complaints.values()), ""))
 
     def _tell_health(self, reason: str) -> None:
@@ -281,12 +287,15 @@ class Incarnation:
     # ------------------------------------------------------------ reading
 
     def open(self, subscription: Subscription[Any] | RequestReader[Any]) -> None:
+        if not self._open:
+            self._open, self._resting, self._busy = {}, {}, {}
         self._open[subscription] = None
 
     def close(self, subscription: Subscription[Any] | RequestReader[Any]) -> None:
-        self._open.pop(subscription, None)
-        self._busy.pop(subscription, None)
-        self._resting.pop(subscription, None)
+        if subscription in self._open:
+            del self._open[subscription]
+            self._busy.pop(subscription, None)
+            self._resting.pop(subscription, None)
 
     def leave(self, reader: RequestReader[Any], error: BaseException) -> None:
         """Its block ended by *error*: what it took stays with it until `finish` knows what that was, or it is opened again."""
@@ -415,4 +424,5 @@ class Incarnation:
             self.close(subscription)
         for mailbox in self.child.mailboxes.values():
             mailbox.give_back(crashed=error is not None)
-        self.child.complaints.clear()
+        if self.child.complaints:
+            self.child.complaints.clear()

@@ -141,7 +141,8 @@ class Parking(ChildState):
         # A record is written at each start and each crash; nothing for so long means that it was up.
         in_a_row = record.in_a_row if away < self.supervisor.backoff.max_delay else 0
         self._budget.restore(record.crashes, in_a_row=in_a_row, now=trio.current_time(), away=away)
-        self.poison.counts = record.poison
+        if self.poison is not None:
+            self.poison.counts = record.poison
         if record.parked:
             self._hold_parking()
             if record.unpark_after is not None and self.spec.unpark_after is not None:

@@ -33,8 +33,8 @@ class Stopping:
         began = trio.current_time()
         child.ask(Ask.STOP, deadline=deadline)
         with trio.move_on_at(max(deadline, began + LAST_GRACE)):
-            await child.finished.wait()
-        if not child.finished.is_set():
+            await child.wait_finished()
+        if not child.is_finished:
             waited = trio.current_time() - began
             if supervisor.tree.hooks:
                 emit(supervisor.tree, ChildUnstopped, child=child.path, waited=waited)
@@ -47,7 +47,7 @@ class Stopping:
             deadline = min(deadline, supervisor.host.stop_deadline)
         supervisor.is_stopping = True
         for child in reversed(list(supervisor.children.values())):
-            if not child.finished.is_set():
+            if not child.is_finished:
                 await self.stop_child(child, deadline)
         # Two may stop it, and what is left of the block waits for the last cut, whoever takes it.
         async with self._last_cut:

@@ -57,11 +57,14 @@ def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: in
         keeps_handled=child.is_saved,
         on_dead=child.message_died,
     )
-    saved = child.unopened.pop(mailbox.key, None) if mailbox.keeps_handled else None
+    saved = child.unopened.get(mailbox.key) if mailbox.keeps_handled else None
     if saved is not None:
+        del child.unopened[mailbox.key]
         restore_mailbox(mailbox, saved)
+        assert child.poison is not None  # it is saved
         child.poison.mark(mailbox)
     child.tree.bus.open(mailbox, restored=saved is not None)
+    child.mailboxes = child.mailboxes or {}
     child.mailboxes[mailbox.key] = mailbox
     return mailbox
 

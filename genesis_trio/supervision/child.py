@@ -54,7 +54,7 @@ class Child(Aftermath):
     def __init__(self, supervisor: "Supervisor", spec: ChildSpec, *, options: Any, raises: bool) -> None:
         super().__init__(supervisor, spec, options=options, raises=raises)
         self._remember()
-        self._unwatch_mode = self.scope.watch(self._mode_changed)
+        self.scope.resident = self
 
     def __repr__(self) -> str:
         return f"<Child {self.path!r} {self.status.name}, generation {self.generation}>"
@@ -82,11 +82,11 @@ class Child(Aftermath):
         Cancellation: passes; the stop goes on.
         """
         await trio.lowlevel.checkpoint()
-        if self.finished.is_set():
+        if self.is_finished:
             self._close_mailboxes()
             return
         await self.supervisor.stop_child(self, trio.current_time() + self.supervisor.shutdown_timeout)
-        if self.finished.is_set():
+        if self.is_finished:
             self.tree.scope.clear_owned(self.path, "stopped by hand")
             await self._save("stop")
             self._close_mailboxes()
@@ -109,8 +109,8 @@ class Child(Aftermath):
         before = self.generation
         self.forget_crashes()
         if self._asked is Ask.STOP:
-            await self.finished.wait()  # it lives again once it has stopped
-        if self.finished.is_set():
+            await self.wait_finished()  # it lives again once it has stopped
+        if self.is_finished:
             self.supervisor.revive(self)
         else:
             self._by_hand = True
@@ -144,34 +144,59 @@ class Child(Aftermath):
     @trio.lowlevel.enable_ki_protection
     async def live(self) -> None:
         """The child's task."""
-        # Shielded all the time, by an incarnation's own scope while there is one: a second around it would be paid by each child.
-        goes_on = False
+        # Each wait is shielded, by a scope of its own: one around them all would be paid by every child that runs.
         try:
-            with trio.CancelScope(shield=True):
-                goes_on = await self._wait_for_turn()
-            while goes_on:
-                self._poked = None
-                end = await self._run_once()
-                with trio.CancelScope(shield=True):
-                    goes_on = not await self._is_over(end)
-                    if goes_on:
-                        # A restart without delay must not be a loop that lets nobody else run.
-                        await trio.lowlevel.checkpoint()
-                        goes_on = await self._wait_for_turn()
+            while self._may_start() or await self._wait_for_turn():
+                incarnation = self._begin()
+                error: BaseException | None = None
+                try:
+                    with incarnation.scope:
+                        try:
+                            await incarnation.run()
+                            incarnation.has_returned()
+                        except BaseException as raised:
+                            incarnation.note_cut(raised)
+                            raise
+                    incarnation.has_left()
+                except BaseException as raised:  # noqa: ASYNC103 - classified, and raised by the supervisor
+                    # Nothing is swallowed: what is not the component's own is classified as FATAL, and raised by the supervisor.
+                    error = raised
+                end = self._end(incarnation, error)
+                if end.how is How.CRASHED and end.error is not None:
+                    if self._after_crash(end.error):
+                        return
+                else:
+                    with trio.CancelScope(shield=True):
+                        if await self._is_over(end):
+                            return
+                # A restart without delay must not be a loop that lets nobody else run.
+                await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._finish()
 
     def _finish(self) -> None:
         if self.status is not Lifecycle.STOPPED:
             self._set(Lifecycle.STOPPED)
-        self.finished.set()
+        self.is_finished = True
+        self._tell_watchers()
         self.supervisor.child_finished(self)
+
+    def _may_start(self) -> bool:
+        """True if nothing stands in its way, as mostly; False if `_wait_for_turn` has to look closer."""
+        return (
+            self._asked is None
+            and self._gate is None
+            and self._start_gate is None
+            and trio.current_time() >= self._due
+            and admits(self.scope.mode, self.spec.criticality)
+        )
 
     async def _wait_for_turn(self) -> bool:
         """Wait until it may start; False if it shall stop instead."""
         while True:
             self._poked = poked = trio.Event()
             if self._asked is Ask.STOP:
+                self._poked = None
                 self._stopped("stopped")
                 return False
             if self._asked is Ask.RESTART:
@@ -188,8 +213,9 @@ class Child(Aftermath):
             else:
                 wake_at = self._ask_gate()
                 if wake_at == -math.inf:
+                    self._poked = None
                     return True
-            with trio.move_on_at(wake_at):
+            with trio.CancelScope(deadline=wake_at, shield=True):
                 await poked.wait()
 
     def _ask_gate(self) -> float:
@@ -201,8 +227,8 @@ class Child(Aftermath):
             self._set(Lifecycle.BACKOFF)
         return opens_at
 
-    async def _run_once(self) -> Exit:
-        """One incarnation, from its start to its end."""
+    def _begin(self) -> Incarnation:
+        """Make the next incarnation."""
         self._asked = None
         self._gate = None
         self.generation += 1
@@ -217,19 +243,16 @@ class Child(Aftermath):
         self._keep()
         if self.tree.hooks:
             emit(self.tree, ChildStarting, child=self.path, generation=self.generation)
-        error: BaseException | None = None
-        try:
-            await incarnation.run()
-        except BaseException as raised:  # noqa: ASYNC103 - classified, and raised by the supervisor
-            # Nothing is swallowed: what is not the component's own is classified as FATAL, and raised by the supervisor.
-            error = raised
-        asked = incarnation.stopping
-        end = classify(error, asked=asked, ready=incarnation.is_ready)
+        return incarnation
+
+    def _end(self, incarnation: Incarnation, error: BaseException | None) -> Exit:
+        """How the *incarnation* ended, with everything put in order for what follows."""
+        end = classify(error, asked=incarnation.stopping, ready=incarnation.is_ready)
         if end.how is How.DONE:
             incarnation.ready(None)  # whoever waits for it may go on
         self.incarnation = None
         self._ready_at = incarnation.ready_at
-        if end.how is How.CRASHED:
+        if end.how is How.CRASHED and self.poison is not None:
             self.poison.crashed(self.mailboxes.values())
         incarnation.finish(error if end.how is How.CRASHED else None)
         if self._start_gate is not None:
@@ -243,7 +266,8 @@ class Child(Aftermath):
 
     # ------------------------------------------------------------ what its supervisor and its mode want
 
-    def _mode_changed(self, mode: Mode) -> None:
+    def mode_changed(self, mode: Mode) -> None:
+        """The mode of its scope is *mode* now."""
         if admits(mode, self.spec.criticality):
             self._poke()
         elif self.incarnation is not None and not self.incarnation.stopping:
@@ -252,7 +276,7 @@ class Child(Aftermath):
 
     def begin_anew(self) -> None:
         """It was stopped, and is to live again."""
-        self.finished = trio.Event()
+        self.is_finished = False
         self._asked = None
         self._due = -math.inf
 
@@ -264,7 +288,6 @@ class Child(Aftermath):
 
     def close(self) -> None:
         """Its supervisor is gone, or it never was."""
-        self._unwatch_mode()
         self._close_mailboxes()
         self.scope.detach()
 

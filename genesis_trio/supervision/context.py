@@ -18,7 +18,7 @@ from genesis_trio.errors import StoreError
 from genesis_trio.messaging.pump import ItemSink, ItemSource, pump_stream, receiver_of, sender_of
 from genesis_trio.messaging.requests import Request, RequestReader
 from genesis_trio.messaging.subscription import Subscription
-from genesis_trio.messaging.topic import Overflow, Topic, check_topic
+from genesis_trio.messaging.topic import Overflow, Sender, Topic, check_topic
 from genesis_trio.modes import ModeScope
 from genesis_trio.policies._outcome import RetryRule
 from genesis_trio.supervision._depth import watch_depth
@@ -45,20 +45,32 @@ class Context:
         options: What the configuration gave it.
     """
 
+    __slots__ = ("__weakref__", "_bus", "_child", "_incarnation", "_rng", "_sender", "generation", "scope")
+
     def __init__(self, incarnation: "Incarnation") -> None:
         child = incarnation.child
         self._incarnation = incarnation
         self._child = child
         self._bus = child.tree.bus
-        self.name: str = child.name
-        self.path: str = child.path
         self.scope: ModeScope = child.scope
         self.generation: int = incarnation.number
         self._rng: random.Random | None = None
-        self.options: Any = child.options
+        self._sender: Sender | None = None
 
     def __repr__(self) -> str:
         return f"<Context of {self.path!r}, generation {self.generation}>"
+
+    @property
+    def name(self) -> str:
+        return self._child.name
+
+    @property
+    def path(self) -> str:
+        return self._child.path
+
+    @property
+    def options(self) -> Any:
+        return self._child.options
 
     @property
     def rng(self) -> random.Random:
@@ -125,12 +137,15 @@ class Context:
 
     def count(self, name: str, n: int = 1) -> None:
         """Add *n* to the component's counter *name*."""
-        counters = self._child.counters
-        counters[name] = counters.get(name, 0) + n
+        child = self._child
+        child.counters = child.counters or {}
+        child.counters[name] = child.counters.get(name, 0) + n
 
     def gauge(self, name: str, value: float) -> None:
         """Set the component's gauge *name*."""
-        self._child.gauges[name] = value
+        child = self._child
+        child.gauges = child.gauges or {}
+        child.gauges[name] = value
 
     # ------------------------------------------------------------ messages
 
@@ -152,7 +167,7 @@ class Context:
                 f"{self.path!r} called publish() from another thread than that of its trio.run; from there use "
                 f"trio.from_thread.run_sync(ctx.publish, topic, message)"
             )
-        bus.publish(topic, message, self._incarnation.sender)
+        bus.publish(topic, message, self._sender or self._make_sender())
 
     @trio.lowlevel.enable_ki_protection
     async def send(self, topic: Topic[T], message: T) -> None:
@@ -164,7 +179,7 @@ class Context:
         Trio checkpoint: always.
         Cancellation: the message is in no mailbox.
         """
-        await self._child.tree.bus.send(topic, message, self._incarnation.sender)
+        await self._child.tree.bus.send(topic, message, self._sender or self._make_sender())
 
     @trio.lowlevel.enable_ki_protection
     async def send_all(self, topic: Topic[T], messages: Sequence[T]) -> None:
@@ -181,7 +196,12 @@ class Context:
         Trio checkpoint: always.
         Cancellation: only while it waits for room; what there was room for before is sent.
         """
-        await self._child.tree.bus.send_all(topic, messages, self._incarnation.sender)
+        await self._child.tree.bus.send_all(topic, messages, self._sender or self._make_sender())
+
+    def _make_sender(self) -> Sender:
+        """Who this is to those who read its messages: made for the first one, as many components only read."""
+        self._sender = Sender(self.path, f"{self._child.tree.incarnation_prefix}.{self.generation}")
+        return self._sender
 
     async def pump(
         self,

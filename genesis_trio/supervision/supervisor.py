@@ -157,7 +157,7 @@ class Supervisor:
         try:
             await child.wait_until(lambda: _has_begun(child))
             if child.first_error is not None:
-                await child.finished.wait()
+                await child.wait_finished()
         except trio.Cancelled:
             with trio.CancelScope(shield=True):  # bounded: stop_child() waits no longer than the deadline it is given
                 await self.stop_child(child, trio.current_time() + self.shutdown_timeout)

@@ -145,7 +145,7 @@ async def test_pump_stop_puts_the_item_in_hand_where_it_belongs(autojump_clock):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child.stop)
             await trio.sleep(1)
-            assert not child.finished.is_set()
+            assert not child.is_finished
             reader.go.set()
         await trio.sleep(1)
         assert (reader.got, source.moved) == ([1, 2], [2])

@@ -238,7 +238,7 @@ async def test_on_enter_cancelled_tree_lets_the_action_end(autojump_clock):
             await trio.sleep_forever()
 
     assert limit.cancelled_caught
-    assert child.finished.is_set()
+    assert child.is_finished
     assert flatten.ended == [5.0]
     assert trio.current_time() == 5.0
 
@@ -289,7 +289,7 @@ async def test_on_enter_ctrl_c_in_an_action_stops_the_tree(autojump_clock):
             desk.scope.on_enter(Mode.SAFE, interrupted, name="i")
             desk.scope.hold(Mode.SAFE, reason="r")
             await trio.sleep_forever()
-    assert child.finished.is_set()
+    assert child.is_finished
 
 
 @pytest.mark.parametrize(
