@@ -22,6 +22,8 @@ from genesis_trio.policies._window import Totals, Window
 # On Python 3.11 a member of an enum costs as much as a call when it is looked up there.
 CLOSED, OPEN, HALF_OPEN, ISOLATED, DISABLED = BreakerState
 
+_rejection = BreakerOpenError._rejection
+
 # The words of each rejection.
 _IS_OPEN = (
     "circuit breaker {name!r} is open for another {retry_after:.6g} s; wait, "
@@ -105,6 +107,7 @@ class BreakerMachine(RunBound):
         """The guard of *lane* is gone: keep its counts, not the lane."""
         if self._lanes.pop(lane, self) is None:
             self._successes += lane.succeeded
+            self._rejections += lane.refused
 
     def _every_lane(self) -> list[Lane]:
         # A copy: the garbage collector may retire a lane at any moment, also in the middle of a loop over them.
@@ -118,6 +121,8 @@ class BreakerMachine(RunBound):
                 lane.open(self._permit)
             else:
                 lane.close()
+                if self._state is OPEN:
+                    lane.refuses_until = self._break_ends
 
     def _enter(self) -> None:
         """Be in the run, and at its present time.
@@ -212,9 +217,15 @@ class BreakerMachine(RunBound):
             return self._reject(_IS_PROBED, next(iter(self._probes)).lease_ends - now)
         return None
 
+    def _refusal(self, left: float) -> BreakerOpenError:
+        """The error of a call that a lane refuses, *left* seconds before the break ends; the lane counts it."""
+        error = _rejection(_IS_OPEN, self.name, left)
+        error.__cause__ = self._cause
+        return error
+
     def _reject(self, words: str, retry_after: float) -> BreakerOpenError:
         self._rejections += 1
-        error = BreakerOpenError._rejection(words, self.name, retry_after)
+        error = _rejection(words, self.name, retry_after)
         error.__cause__ = self._cause
         return error
 
@@ -330,10 +341,10 @@ class BreakerMachine(RunBound):
             max_delay=self._max_recovery_timeout,
         )
         length *= 1.0 + (self._rng or current_tree().rng).uniform(-_BREAK_JITTER, _BREAK_JITTER)
+        self._break_ends = at + length  # first: the lanes are told of it by the change
         self._change(OPEN)
         self._reopenings += 1
         self._opened += 1
-        self._break_ends = at + length
         self._cause = error
         self._tell(
             BreakerOpened,

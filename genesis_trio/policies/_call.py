@@ -14,6 +14,7 @@ from genesis_trio.policies._course import Course
 from genesis_trio.policies._given_up import MARKS
 from genesis_trio.policies._lane import Permit
 from genesis_trio.policies._outcome import REFUSALS, Outcome, leaves
+from genesis_trio.policies._wrapping import explain_misuse
 
 if TYPE_CHECKING:
     from genesis_trio.policies.guard import Guard
@@ -43,6 +44,7 @@ class Call:
         has_started: An attempt has started.
         has_waited: Something else than the first attempt took of the total timeout.
         has_won: A copy of a hedged attempt has succeeded.
+        is_misused: What was given cannot be called and awaited.
         total: The scope of the total timeout.
     """
 
@@ -59,6 +61,7 @@ class Call:
         "has_started",
         "has_waited",
         "has_won",
+        "is_misused",
         "total",
     )
 
@@ -75,6 +78,7 @@ class Call:
         self.has_started = False
         self.has_waited = False
         self.has_won = False
+        self.is_misused = False
         self.total: trio.CancelScope | None = None
 
     def begin(self) -> None:
@@ -182,6 +186,8 @@ class Call:
             try:
                 result = await self._attempt()
             except Exception as error:
+                if self.is_misused:
+                    raise
                 course = self.make_course()
                 is_end = course.failed(error)
                 if (is_end or course.is_out_of_budget) and self._must_reconcile(course):
@@ -326,7 +332,11 @@ class Call:
 
     def settle_error(self, permit: Permit, error: BaseException, copy: int = 0) -> None:
         """Tell the breaker how the attempt of *permit* failed; one that lost a race counts nowhere."""
-        outcome = Outcome.NONE if self.has_won else self._guard._outcome(error)
+        if error.__class__ is TypeError and explain_misuse(self._fn, error):
+            self.is_misused = True
+            outcome = Outcome.NONE
+        else:
+            outcome = Outcome.NONE if self.has_won else self._guard._outcome(error)
         if outcome is Outcome.CANCELLED and copy == 0 and self.total is not None and self.total.cancel_called:
             # Whether it was our own total timeout is known when its scope is left, later in this very step.  Another
             # copy started later and had only the rest of the time.

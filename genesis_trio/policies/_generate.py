@@ -10,6 +10,7 @@ its success.  It decides nothing.  Whatever else happens, retries among it, is t
 methods that its general path uses.
 """
 
+import functools
 import inspect
 import linecache
 from collections.abc import Callable, Mapping
@@ -42,7 +43,7 @@ async def guarded({parameters}):
     try:
 {attempt}
     except BaseException as error$:
-        course$ = guard$._failed(None, permit$, error$, since$)
+        course$ = guard$._failed(None, permit$, error$, since$, fn$)
         if course$ is None:
             raise
     else:
@@ -81,6 +82,10 @@ class Features:
     is_fast: bool
     needs: int = 0
     has_timeout: bool = False
+
+
+#: The features of a guard; those of guards with the same policies are one object.
+features = functools.cache(Features)
 
 
 @attrs.frozen

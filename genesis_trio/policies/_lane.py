@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _MANY = 1 << 62  # more calls than any run makes
 
+#: When nothing is refused for a break.
+NEVER = float("-inf")
+
 
 class Permit:
     """Leave to make one call, to be settled exactly once.
@@ -72,6 +75,8 @@ class Lane:
         admissions: The permit for each call that asks; empty when it has to ask otherwise.
         successes: The same permit for each success; empty when it has to be told otherwise.
         root: The mode scope that counts where a task has none of its own.
+        refuses_until: While the breaker is OPEN, the time at which its break ends; else -infinity.
+        refused: How many calls a guard has refused because of that, without asking the breaker.
     """
 
     __slots__ = (
@@ -83,6 +88,8 @@ class Lane:
         "_succeeded",
         "admissions",
         "breaker",
+        "refused",
+        "refuses_until",
         "root",
         "successes",
     )
@@ -96,6 +103,8 @@ class Lane:
         self.admissions = self.successes = _NOTHING
         self.root: ModeScope | _Nowhere = NOWHERE
         self._permit: Permit | None = None  # of the admissions
+        self.refuses_until = NEVER
+        self.refused = 0
         # What was counted before, plus what the iterator in use has to give altogether.
         self._handed_out = 0
         self._succeeded = 0
@@ -106,6 +115,7 @@ class Lane:
 
     def open(self, permit: Permit) -> None:
         """Hand out *permit* to every call from now on, and take it back."""
+        self.refuses_until = NEVER
         if permit is not self._permit:
             self.close()
             self._permit = permit
@@ -116,6 +126,7 @@ class Lane:
 
     def close(self) -> None:
         """Hand out nothing more."""
+        self.refuses_until = NEVER
         self._handed_out = self.handed_out
         self._succeeded = self.succeeded
         self._permit = None

@@ -225,8 +225,11 @@ def _check_types(types: tuple[object, ...], owner: str, name: str) -> None:
             raise ValueError(
                 f"{owner}({name}=…): groups are looked into, so name the errors inside instead of {cls.__name__}"
             )
-        if not issubclass(cls, Exception) and cls is not BaseException:
-            raise ValueError(f"{owner}({name}=…): {cls.__name__} is no outcome of a call and always passes through")
+        if not issubclass(cls, Exception):
+            raise ValueError(
+                f"{owner}({name}=…): {cls.__name__} is no outcome of a call but the end of a task or of the "
+                f"program, and always passes through; name Exception or a subclass of it"
+            )
 
 
 # ---------------------------------------------------------------- notes

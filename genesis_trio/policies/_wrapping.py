@@ -46,6 +46,34 @@ def require_async_function(fn: Callable[..., Any], decorator: str) -> None:
     )
 
 
+def explain_misuse(fn: object, error: BaseException) -> bool:
+    """True if *error* says that *fn* cannot be called and awaited; its message then says what to pass instead.
+
+    That is the caller's mistake: it says nothing about the dependency, and to try again is of no use.  It is
+    asked only when a TypeError was raised, so that a call that is all right pays nothing for it.
+    """
+    traceback = error.__traceback__
+    if traceback is None or traceback.tb_next is not None or is_async_function(fn):
+        return False  # raised inside of the function, or by its arguments
+    if inspect.isawaitable(fn):
+        if inspect.iscoroutine(fn):
+            fn.close()  # else Python warns that it was never awaited, which is no news
+        name = getattr(fn, "__qualname__", type(fn).__qualname__)
+        words = f"execute() was given what {name}() returned; pass the function itself: execute({name}, *args), without calling it"
+    elif not callable(fn):
+        words = f"execute() wants an async function and its arguments, got {fn!r}"
+    elif "await" in str(error):
+        name = name_of(fn)
+        words = (
+            f"execute() wants an async function, but {name}() gave nothing that can be awaited ({error}): write "
+            f"`async def`, or, if it blocks, pass `trio.to_thread.run_sync` with {name} as its first argument"
+        )
+    else:
+        return False
+    error.args = (words,)
+    return True
+
+
 def check_name(owner: str, name: str) -> str:
     """*name* as a text that is not empty, or the error that says so."""
     if not isinstance(name, str):

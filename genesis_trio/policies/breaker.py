@@ -30,9 +30,9 @@ from genesis_trio.policies import _breaker_saved, _check
 from genesis_trio.policies._breaker_machine import BreakerMachine
 from genesis_trio.policies._breaker_records import BreakerState, BreakerStatistics
 from genesis_trio.policies._lane import Lane, Permit
-from genesis_trio.policies._outcome import Predicate, RetryRule, Rule
+from genesis_trio.policies._outcome import Outcome, Predicate, RetryRule, Rule
 from genesis_trio.policies._window import Window
-from genesis_trio.policies._wrapping import check_name, require_async_function
+from genesis_trio.policies._wrapping import check_name, explain_misuse, require_async_function
 
 __all__ = ["BREAKERS", "BreakerState", "BreakerStatistics", "CircuitBreaker", "Window"]
 
@@ -150,6 +150,9 @@ class CircuitBreaker(BreakerMachine):
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
+            if error.__class__ is TypeError and explain_misuse(fn, error):
+                lane.settle(permit, Outcome.NONE)
+                raise
             lane.settle(permit, self._rule.outcome(error, self.name), error)
             raise
         if next(lane.successes, None) is not permit:
@@ -246,7 +249,7 @@ class CircuitBreaker(BreakerMachine):
             consecutive_failures=self._failures_in_a_row(),
             successes=self._answered(),
             failures=self._failures,
-            rejections=self._rejections,
+            rejections=self._rejections + sum(lane.refused for lane in self._every_lane()),
             cancellations=self._cancellations,
             slow=self._slow,
             opened=self._opened,

@@ -19,11 +19,11 @@ from genesis_trio.policies import _check
 from genesis_trio.policies._call import NOT_DONE, Call
 from genesis_trio.policies._course import Course, RetryCounts
 from genesis_trio.policies._explain import attempts_of, explain
-from genesis_trio.policies._generate import EXECUTE, Features, Shape, compile_wrapper, shape_of, write
-from genesis_trio.policies._lane import NOWHERE, Lane, Permit, open_without_breaker
+from genesis_trio.policies._generate import EXECUTE, Features, Shape, compile_wrapper, features, shape_of, write
+from genesis_trio.policies._lane import NEVER, NOWHERE, Lane, Permit, open_without_breaker
 from genesis_trio.policies._outcome import REFUSALS, Outcome
 from genesis_trio.policies._stream import open_stream
-from genesis_trio.policies._wrapping import check_name, require_async_function
+from genesis_trio.policies._wrapping import check_name, explain_misuse, require_async_function
 from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.policies.bulkhead import Bulkhead
 from genesis_trio.policies.hedge import Hedge
@@ -95,6 +95,10 @@ class _Written:
         return wrapper
 
 
+# What a guard has before its first use; nobody writes to either.
+_UNUSED_LANE = Lane(None)
+_UNUSED_COUNTS = _Counts()
+
 #: Every guard there is.
 GUARDS: "Registry[Guard]" = Registry()
 
@@ -143,6 +147,29 @@ class Guard(RunBound):
     State: belongs to the ``trio.run`` that uses it; safe to share between tasks.
     """
 
+    __slots__ = (
+        "__dict__",  # holds nothing but a written `execute`
+        "_attempt_timeout",
+        "_budgets",
+        "_bulkhead",
+        "_counts",
+        "_fallback",
+        "_farewell",
+        "_features",
+        "_hedge",
+        "_is_urgent",
+        "_lane",
+        "_needs",
+        "_rate_limit",
+        "_reconcile",
+        "_repeatable",
+        "_retries_refusals",
+        "_retry",
+        "_total_timeout",
+        "breaker",
+        "name",
+    )
+
     def __init__(
         self,
         name: str,
@@ -182,10 +209,10 @@ class Guard(RunBound):
         # Where a refusal is not the end, whoever decides must go on with it: deciding twice would count it twice.
         self._retries_refusals = retry is not None and any(retry._rule.names(cls) for cls in REFUSALS)
         self._refuse_contradictions()
-        self._lane = Lane(self.breaker)
+        self._lane = _UNUSED_LANE
+        self._counts = _UNUSED_COUNTS
         self._farewell: weakref.finalize[..., Any] | None = None  # made when the guard is used
         self._features = self._choose_features()
-        self._fresh()
         GUARDS.add(self)
 
     def _refuse_contradictions(self) -> None:
@@ -223,7 +250,7 @@ class Guard(RunBound):
         retry = self._retry
         others = (self._total_timeout, self._bulkhead, self._rate_limit, self._hedge, self._fallback, self._reconcile)
         per_call = () if retry is None else (retry.max_elapsed, retry.retry_result, retry.budget)
-        return Features(
+        return features(
             is_fast=all(policy is None for policy in (*others, *per_call)),
             needs=0 if self._needs is None else self._needs.value,
             has_timeout=self._attempt_timeout is not None,
@@ -301,8 +328,14 @@ class Guard(RunBound):
         """The text of the wrapper that decorating *fn* makes, or of `execute` if there is none."""
         return write(EXECUTE if fn is None else shape_of(inspect.signature(fn)), self._features)
 
+    def _own_lane(self) -> Lane:
+        """The guard's lane, made at the first use: most guards of a large table stay unused."""
+        if self._lane is _UNUSED_LANE:
+            self._lane = Lane(self.breaker)
+        return self._lane
+
     def _compile(self, fn: Callable[..., Any] | None, shape: Shape) -> FunctionType:
-        names = {"fn": fn, "guard": self, "lane": self._lane, "limit": self._attempt_timeout}
+        names = {"fn": fn, "guard": self, "lane": self._own_lane(), "limit": self._attempt_timeout}
         wrapper = compile_wrapper(shape, self._features, names)
         if fn is None:
             method = type(self).execute
@@ -326,11 +359,11 @@ class Guard(RunBound):
             self._enter_run()
         counts, lane = self._counts, self._lane
         return GuardStatistics(
-            calls=lane.handed_out + counts.calls,
+            calls=lane.handed_out + lane.refused + counts.calls,
             successes=lane.succeeded + counts.successes,
             failures=counts.failures,
             cancelled=counts.cancelled,
-            rejected=counts.rejected,
+            rejected=lane.refused + counts.rejected,
             attempts=lane.started,
             retries=counts.retries,
             retry_successes=counts.retry_successes,
@@ -352,9 +385,7 @@ class Guard(RunBound):
 
     def _fresh(self) -> None:
         self._counts = _Counts()
-        self._lane.reset()
-        if self._run is None:
-            return
+        self._own_lane().reset()
         self._lane.root = root_scope()
         if self.breaker is not None:
             self.breaker._join(self._lane)
@@ -440,6 +471,17 @@ class Guard(RunBound):
         which holds the frame would be a cycle, and to delete it on the way costs as much as making it.
         None: the retry waits for refusals, which is for the general path to do.
         """
+        lane = self._lane
+        # An OPEN breaker has told the lane so, and until when: there is nothing more to ask than what time it is.
+        if lane.refuses_until != NEVER and self._needs is None and not self._retries_refusals:
+            left = lane.refuses_until - trio.current_time()
+            if left > 0.0:
+                lane.refused += 1
+                refusal = lane.breaker._refusal(left)  # type: ignore[union-attr]
+                tree = _TREE.get(None) or self._run.tree  # type: ignore[union-attr]
+                if tree.hooks:
+                    emit(tree, CallRejected, policy=self.name, error=refusal)
+                return [refusal]
         if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
             self._enter_run()
         if self._retries_refusals:
@@ -451,8 +493,16 @@ class Guard(RunBound):
         self._count_rejected(permit)
         return [permit]
 
-    def _failed(self, course: Course | None, permit: Permit, error: BaseException, since: int) -> Course | None:
+    def _failed(
+        self, course: Course | None, permit: Permit, error: BaseException, since: int, fn: Callable[..., Any]
+    ) -> Course | None:
         """An attempt raised.  None: so does the call.  A course: the call goes on with `_again`."""
+        if error.__class__ is TypeError and explain_misuse(fn, error):
+            self._lane.settle(permit, Outcome.NONE)
+            self._count_end(error, has_started=True)
+            if course is not None:
+                course.forget()
+            return None
         self._lane._settled += 1
         breaker = self.breaker
         if breaker is not None:
@@ -483,7 +533,7 @@ class Guard(RunBound):
                     if scope.cancelled_caught:
                         raise self._attempt_timeout_error()
             except BaseException as error:  # noqa: ASYNC103 - a cancellation ends the call, and is raised
-                if self._failed(course, permit, error, 0) is None:
+                if self._failed(course, permit, error, 0, fn) is None:
                     raise
             else:
                 if next(self._lane.successes, None) is not permit:

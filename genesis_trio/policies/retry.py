@@ -16,7 +16,7 @@ from genesis_trio.policies._backoff import JITTER_KINDS, JitterKind
 from genesis_trio.policies._course import Course
 from genesis_trio.policies._given_up import MARKS
 from genesis_trio.policies._outcome import Predicate, RetryRule, Rule
-from genesis_trio.policies._wrapping import name_of, require_async_function
+from genesis_trio.policies._wrapping import explain_misuse, name_of, require_async_function
 from genesis_trio.policies.budget import RetryBudget
 
 P = ParamSpec("P")
@@ -113,6 +113,8 @@ class Retry:
                 try:
                     result = await fn(*args, **kwargs)
                 except BaseException as error:  # noqa: ASYNC103 - a cancellation is raised by the course
+                    if error.__class__ is TypeError and explain_misuse(fn, error):
+                        raise
                     course = course or Course(self, name_of(fn), current_tree(), since, began=began)
                     if course.failed(error):
                         raise

@@ -609,7 +609,7 @@ async def test_breaker_tripped_again_by_hand_has_the_same_break_anew(autojump_cl
 async def test_retry_cancelled_attempt_is_told_to_nobody(how, autojump_clock):
     """A cancellation is no failed attempt: no event tells of one, whatever the rule says."""
     events = []
-    retry = exact(BaseException)
+    retry = exact(Exception)
 
     async def loop(fn):
         async for attempt in retry.attempts():
