@@ -49,7 +49,7 @@ _ROOMS = {
     "genesis_trio.persistence.store": "Store",
     "genesis_trio.supervision.backoff": "Backoff",
     "genesis_trio.supervision.child": "Child",
-    "genesis_trio.supervision.component": "ChildSpec Component Lifecycle OnCrash Restart Strategy",
+    "genesis_trio.supervision.component": "ChildSpec Component Lifecycle OnCrash Recovery Restart Strategy",
     "genesis_trio.supervision.context": "Context",
     "genesis_trio.supervision.supervisor": "Supervisor SupervisorStatistics open_supervisor",
     "genesis_trio.service.running": "Service run run_service",

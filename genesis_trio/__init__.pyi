@@ -134,6 +134,7 @@ from genesis_trio.supervision.component import (
     Component,
     Lifecycle,
     OnCrash,
+    Recovery,
     Restart,
     Strategy,
 )
@@ -195,6 +196,7 @@ __all__ = [
     "PoisonedError",
     "RateLimit",
     "RateLimitedError",
+    "Recovery",
     "Request",
     "Restart",
     "Restored",

@@ -584,7 +584,10 @@ class StateRestored(Event):
 
 @attrs.frozen(kw_only=True)
 class RecoveryFellBack(Event):
-    """The newest saved checkpoints were damaged; an older one was used.  *lost* is -1 when it cannot be known."""
+    """The newest saved checkpoints were damaged, or kept killing the component; an older one was used.
+
+    *lost* is -1 when it cannot be known.
+    """
 
     name = "recovery_fell_back"
     severity = Severity.ERROR
@@ -592,6 +595,27 @@ class RecoveryFellBack(Event):
     checkpoint: str
     damaged: str
     lost: int
+
+
+@attrs.frozen(kw_only=True)
+class CheckpointQuarantined(Event):
+    """The state of a component in these saved checkpoints kept killing it, and an older one did not; no restore takes it by itself."""
+
+    name = "checkpoint_quarantined"
+    severity = Severity.ERROR
+    component: str
+    checkpoint: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class RecoveryEnded(Event):
+    """A component keeps crashing before its first message, and no other saved state helped it, or could be tried."""
+
+    name = "recovery_ended"
+    severity = Severity.ERROR
+    component: str
+    reason: str
 
 
 @attrs.frozen(kw_only=True)

@@ -302,6 +302,12 @@ class Mailbox:
         self._again = deque(again)
         self._fit()
 
+    def come_again(self, entries: Iterable[Entry]) -> None:
+        """After `give_back` to the position of an older state: *entries* that were saved with it, as far as they are not here."""
+        first = next((entry.position for entry in self._not_handed_out()), self.next_position)
+        self._again.extendleft(reversed([entry for entry in entries if self.settled < entry.position < first]))
+        self._fit()
+
     def _count_crash(self, entry: Entry) -> list[Entry]:
         crashes = self._crashes.get(entry.position, 0) + 1
         if crashes < POISON_LIMIT:
@@ -349,6 +355,11 @@ class Mailbox:
                 return
             handled.popleft()
             self._kept -= len(messages)
+
+    @property
+    def delivered(self) -> int:
+        """How many messages were handed out, redelivered ones included."""
+        return self._delivered
 
     @property
     def kept(self) -> int:

@@ -234,6 +234,7 @@ class RequestReader(AsyncIterator[Request[T]]):
                 request = self.queue.take()
                 if request is not None:
                     self._taken.append(request)
+                    self._reader.took_request()
                     return request
                 await self.queue.wait()
         finally:

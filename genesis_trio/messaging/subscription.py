@@ -28,6 +28,9 @@ class Reader(Protocol):
     def resume(self, subscription: object) -> None:
         """It got one, or was cancelled."""
 
+    def took_request(self) -> None:
+        """It has a request in hand."""
+
 
 class Subscription(Generic[T]):
     """One inbox for one or several topics; iterate over it, or over `batches`.

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._ledger import Ledger
-from genesis_trio.persistence._quarantine import verdicts_on
 
 __all__ = ["find_covered_records", "find_old_cuts"]
 
@@ -17,8 +16,8 @@ def find_old_cuts(ledger: Ledger, keep: int) -> Sequence[int]:
     for component in sorted({name for cut in ledger.cuts.values() for name in cut.parts}):
         numbers = sorted((number for number, cut in ledger.cuts.items() if component in cut.parts), reverse=True)
         kept.update([number for number in numbers if component not in quarantined[number]][:keep])
-        # Evidence, and by hand it can be released; what merely holds the same bytes again is not needed for that.
-        kept.update(number for verdict in verdicts_on(ledger.control, component) for number in verdict.cuts)
+        # What is in quarantine is evidence, and can be released by hand.
+        kept.update(number for number in numbers if component in quarantined[number])
         good = next((cut for cut in ledger.usable_cuts(component) if _is_good(ledger, cut, component)), None)
         if good is not None:
             kept.add(good.number)

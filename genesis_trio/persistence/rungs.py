@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
+
 from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._coding import decode_part
 from genesis_trio.persistence._envelope import Head
+from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._operations import Quarantine
 from genesis_trio.persistence._quarantine import Verdict
 from genesis_trio.persistence.checkpoints import Loaded
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from genesis_trio.persistence._cut import Cut
     from genesis_trio.persistence.store import Receipt, Store
 
-__all__ = ["Verdict", "list_states", "load_first", "load_from", "put_verdicts"]
+__all__ = ["Newest", "Verdict", "list_states", "load_first", "load_from", "put_verdicts", "read_newest"]
 
 StateT = TypeVar("StateT")
 
@@ -40,7 +43,7 @@ async def load_from(
     """The state in that very *checkpoint*, or for ``""`` a first one, with all of the journal behind it applied.
 
     Raises:
-        CorruptError: it is damaged.
+        CorruptError: it is damaged, or a record behind it is, or was removed.
         SchemaError: state or event does not fit its class.
         Exception: what ``apply`` raised.
 
@@ -59,6 +62,8 @@ async def load_from(
     state = found if found is not None else make()
     tail = Tail(ledger, component, cut.parts[component] if cut is not None else None)
     replayed = await store._apply_tail(component, tail, state, state_type)
+    if tail.damage is not None:
+        raise CorruptError(tail.damage)
     newer = [each.id for each in ledger.usable_cuts(component, unfit=True) if cut is None or each.number > cut.number]
     lost = await store._writer.read(tail.lost, cut, newer)
     info = cut.info() if cut is not None else None
@@ -66,7 +71,7 @@ async def load_from(
 
 
 async def load_first(store: "Store", component: str, *, make: Callable[[], StateT]) -> Loaded[StateT]:
-    """A first state, behind all that was ever recorded, with the newest mailboxes that can be read: nothing is applied.
+    """A first state, behind all that was ever recorded, with the newest mailboxes: nothing is applied.
 
     Its ``lost`` is the number of records; None if there are none, since nobody counts what was saved without them.
 
@@ -76,17 +81,42 @@ async def load_first(store: "Store", component: str, *, make: Callable[[], State
     ledger = store._ledger
 
     def find() -> Loaded[StateT]:
-        head = ledger.heads.get(component, Head())
-        inbox = None
-        for cut in ledger.usable_cuts(component):
-            digest = cut.parts[component].inbox
-            with contextlib.suppress(CorruptError):
-                inbox = ledger.read_part(digest) if digest is not None else None
-                break
+        last = ledger.heads.get(component, Head()).last
+        inbox = _newest(ledger, component).inbox
         lost = Tail(ledger, component).lost(None) or None
-        return Loaded(state=make(), info=None, inbox=inbox, journal=head.last, replayed=0, lost=lost)
+        return Loaded(state=make(), info=None, inbox=inbox, journal=last, replayed=0, lost=lost)
 
     return await store._writer.read(find)
+
+
+@attrs.frozen
+class Newest:
+    """What the newest saved checkpoint of a component has beside the state.
+
+    Attributes:
+        journal: The last record that its state includes.
+        inbox: Its mailboxes.
+    """
+
+    journal: int = 0
+    inbox: bytes | None = None
+
+
+async def read_newest(store: "Store", component: str) -> Newest:
+    """What a restore of *component* would get with its state.
+
+    Trio checkpoint: always.
+    Cancellation: passes through.
+    """
+    return await store._writer.read(_newest, store._ledger, component)
+
+
+def _newest(ledger: Ledger, component: str) -> Newest:
+    for cut in ledger.usable_cuts(component):
+        part = cut.parts[component]
+        with contextlib.suppress(CorruptError):
+            return Newest(part.journal, ledger.read_part(part.inbox) if part.inbox is not None else None)
+    return Newest()
 
 
 def put_verdicts(store: "Store", component: str, verdicts: Sequence[Verdict]) -> "Receipt":

@@ -109,6 +109,11 @@ class Store:
         return self._ledger.token
 
     @property
+    def code_version(self) -> str:
+        """The version of the code that uses it, as it was opened with."""
+        return self._code_version
+
+    @property
     def journal_bytes(self) -> int:
         """Bytes of events recorded since it was opened."""
         return self._writer.journal_bytes

@@ -21,7 +21,7 @@ from genesis_trio.modes import Criticality, Mode, ModePolicy
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.service.address import parse_address
 from genesis_trio.supervision.backoff import Backoff
-from genesis_trio.supervision.component import OnCrash, Restart, Strategy, is_name
+from genesis_trio.supervision.component import OnCrash, Recovery, Restart, Strategy, is_name
 
 __all__ = ["ChildTable", "ServiceTable", "near", "structure"]
 
@@ -89,6 +89,7 @@ class ChildTable:
     checkpoint: CheckpointPolicy | None = None
     rules: Rules | None = None
     escalate: bool | None = None
+    recovery: Recovery | None = None
     options: dict[str, Any] | None = None
 
 
@@ -222,7 +223,7 @@ def _make_converter() -> Converter:
             converter.register_structure_hook(type_, _checked(allowed, words))
         else:
             converter.register_structure_hook_func(partial(operator.is_, type_), _checked(allowed, words))
-    for members in (Criticality, Mode, Restart, Strategy):
+    for members in (Criticality, Mode, Recovery, Restart, Strategy):
         converter.register_structure_hook(members, _member)
     converter.register_structure_hook_func(
         partial(_is_made_of, dict), _checked(lambda value: isinstance(value, dict), "a table")

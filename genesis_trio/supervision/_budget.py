@@ -71,6 +71,11 @@ class RestartBudget:
         self._crashes.clear()
         return self.next_trial()
 
+    def begin_anew(self) -> None:
+        """It starts from another state: what the one before did does not count."""
+        self._crashes.clear()
+        self.forget_row()
+
     def next_trial(self) -> float:
         """Seconds until its next trial, twice as long each time; infinity for by hand."""
         if self.unpark_after is None:

@@ -19,13 +19,14 @@ from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._budget import RestartBudget
 from genesis_trio.supervision._control import ChildRecord
-from genesis_trio.supervision._inbox import SavedMailbox
+from genesis_trio.supervision._inbox import SavedMailbox, decode_entries
 from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
 from genesis_trio.supervision._poison import Poison
 from genesis_trio.supervision._start_gate import StartGate
 from genesis_trio.supervision.component import ChildSpec, Lifecycle
 
 if TYPE_CHECKING:
+    from genesis_trio.supervision._recovery import StateRecovery
     from genesis_trio.supervision._tree import ServiceTree
     from genesis_trio.supervision.supervisor import Supervisor
 
@@ -77,6 +78,7 @@ class ChildState:
         "part",
         "poison",
         "raises",
+        "recovery",
         "restarts",
         "scope",
         "spec",
@@ -136,6 +138,7 @@ class ChildState:
         self._is_forgotten = False
         #: Only where mailboxes keep what was handled.
         self.poison = Poison() if self.is_saved else None
+        self.recovery = self._make_recovery()
         self._watchers: tuple[Callable[[], None], ...] = ()
 
     # ------------------------------------------------------------ what it is
@@ -180,6 +183,14 @@ class ChildState:
     def ask_for_save(self, reason: str) -> None:
         if self.tree.saver is not None:
             self.tree.saver.request(reason)
+
+    def _make_recovery(self) -> "StateRecovery | None":
+        if self.tree.store is None or not self.is_saved:
+            return None
+        # Whoever has no store need not load what goes with it.
+        from genesis_trio.supervision._recovery import StateRecovery
+
+        return StateRecovery(self, self.tree.store)
 
     def is_failing(self) -> bool:
         """True if it counts as failing for the mode of its supervisor."""
@@ -256,12 +267,25 @@ class ChildState:
 
     # ------------------------------------------------------------ mailboxes and state
 
-    def line_up(self, saved: dict[str, SavedMailbox]) -> None:
-        """Set the mailboxes to the positions of the state that was just restored."""
+    def line_up(self, saved: dict[str, SavedMailbox], *, is_older: bool = False) -> None:
+        """Set the mailboxes to the positions of the state that was just restored; what is no longer here comes from an older one."""
         for key, mailbox in self.mailboxes.items():
             if mailbox.keeps_handled:
                 mailbox.give_back(crashed=False, to=saved[key].settled if key in saved else 0)
+                if is_older and key in saved:
+                    mailbox.come_again(decode_entries(mailbox, saved[key]))
         self.unopened = {key: box for key, box in saved.items() if key not in self.mailboxes}
+
+    def delivered(self) -> int:
+        """How many messages its readers were given, redelivered ones included."""
+        return sum(mailbox.delivered for mailbox in self.mailboxes.values())
+
+    def positions(self) -> dict[str, int]:
+        """For each mailbox that is saved, the position that the reader has come to."""
+        found = {mailbox.key: mailbox.settled for mailbox in self.mailboxes.values() if mailbox.keeps_handled}
+        for key, saved in self.unopened.items():
+            found.setdefault(key, saved.settled)
+        return found
 
     def covered(self, part: CapturedPart) -> None:
         """*part* is durable: messages before its positions are not needed again."""
@@ -271,6 +295,8 @@ class ChildState:
                 mailbox.covered(position)
         if self.poison is not None and self.poison.covered(part.positions):
             self._keep()
+        if self.recovery is not None:
+            self.recovery.saved(part.body)
 
     def message_died(self, entry: Entry) -> None:
         if self.tree.hooks:
@@ -306,6 +332,11 @@ class ChildState:
         self._is_forgotten = True
         if self.tree.control is not None:
             self.tree.control.forget_child(self.path)
+
+    def start_otherwise(self) -> None:
+        """It starts from another state: its budget begins anew."""
+        self._budget.begin_anew()
+        self._keep()
 
     def forget_crashes(self) -> None:
         """The restart delay starts anew."""

@@ -31,6 +31,7 @@ __all__ = ["ChildRecord", "Control"]
 
 CHILD = "child/"
 BREAKER = "breaker/"
+LADDER = "ladder/"
 
 
 @attrs.frozen(kw_only=True)
@@ -63,6 +64,7 @@ class Control:
         self._written: dict[str, str] = {}
         self._children: dict[str, tuple[ChildRecord, float]] = {}  # with the seconds since it was written
         self._breakers: dict[str, tuple[dict[str, Any], float]] = {}
+        self._ladders: dict[str, dict[str, Any]] = {}
         self._moved: dict[CircuitBreaker, None] = {}
         self._woken = trio.Event()
 
@@ -72,10 +74,13 @@ class Control:
         """Read what the last process left; breakers that are made already are restored at once."""
         now = utcnow()
         for name, body in (await self._store.read_control()).items():
-            if not name.startswith((CHILD, BREAKER)):
+            if not name.startswith((CHILD, BREAKER, LADDER)):
                 continue
             try:
                 saved = json.loads(body)
+                if name.startswith(LADDER):
+                    self._ladders[name.removeprefix(LADDER)] = dict(saved)
+                    continue
                 # A wall clock that was set back must not make a limit longer.
                 away = max(0.0, (now - datetime.fromisoformat(saved.pop("at"))).total_seconds())
                 if name.startswith(CHILD):
@@ -102,6 +107,10 @@ class Control:
         """What was saved of the child at *path*, once, and how many seconds ago."""
         return self._children.pop(path, None)
 
+    def take_ladder(self, path: str) -> dict[str, Any] | None:
+        """What is known of crashes that may be due to the state of the child at *path*; also where its start was given up."""
+        return self._ladders.get(path)
+
     def _not_restored(self, name: str, error: Exception) -> None:
         if self._tree.hooks:
             emit(self._tree, ControlNotRestored, entry=name, error=error)
@@ -111,6 +120,15 @@ class Control:
     def put_child(self, path: str, record: ChildRecord) -> None:
         """Queue what is to be kept of a child; never waits."""
         self._put(CHILD + path, attrs.asdict(record))
+
+    def put_ladder(self, path: str, ladder: dict[str, Any] | None) -> None:
+        """Queue what is known of crashes that may be due to the state of a child; None: nothing."""
+        if ladder is not None:
+            self._ladders[path] = ladder
+            self._put(LADDER + path, ladder)
+        elif self._ladders.pop(path, None) is not None:
+            self._written.pop(LADDER + path, None)
+            self._write(LADDER + path, None)
 
     def forget_child(self, path: str) -> None:
         """The child never was, or is gone for good."""
@@ -144,10 +162,13 @@ class Control:
         if self._written.get(name) == body:
             return
         self._written[name] = body
-        fields["at"] = utcnow().isoformat()
+        stamped = {**fields, "at": utcnow().isoformat()}
+        self._write(name, json.dumps(stamped, sort_keys=True).encode())
+
+    def _write(self, name: str, body: bytes | None) -> None:
         # A store that refuses has told its listeners why; what was written before stands.
         try:
-            self._store.put_control(name, json.dumps(fields, sort_keys=True).encode())
+            self._store.put_control(name, body)
         except GenesisError as error:
             self._not_restored(name, error)
 

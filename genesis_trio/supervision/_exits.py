@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 import attrs
 import trio
 
+from genesis_trio.errors import GenesisError
 from genesis_trio.supervision.component import OnCrash
 
-__all__ = ["Exit", "How", "classify", "first_cut", "what_follows"]
+__all__ = ["Exit", "How", "classify", "first_cut", "name_crash", "what_follows"]
 
 
 class How(enum.Enum):
@@ -77,3 +78,27 @@ def what_follows(error: BaseException, rules: Mapping[type[BaseException], OnCra
         follows = next((follows for kind, follows in rules.items() if isinstance(leaf, kind)), OnCrash.RESTART)
         found = max(found, follows, key=GRAVITY.index)
     return found
+
+
+#: What a look at the outside raises, and what we refuse or give up on: no fault of a state.
+OUTSIDE = (OSError, GenesisError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+
+
+def name_crash(error: BaseException) -> str | None:
+    """What crashed, and where it was raised: the same for the same crash.  None where the outside is the cause."""
+    names: set[str] = set()
+    for leaf in _leaves(error):
+        if isinstance(leaf, OUTSIDE):
+            return None
+        if not isinstance(leaf, trio.Cancelled):
+            names.add(f"{type(leaf).__qualname__} in {_place(leaf)}")
+    return " and ".join(sorted(names)) or None
+
+
+def _place(error: BaseException) -> str:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return "nobody's code"
+    return f"{last.tb_frame.f_code.co_qualname} ({last.tb_frame.f_globals.get('__name__')}:{last.tb_lineno})"

@@ -10,7 +10,7 @@ from genesis_trio.errors import CorruptError
 from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Topic
 
-__all__ = ["SavedMailbox", "decode_inbox", "encode_inbox", "restore_mailbox"]
+__all__ = ["SavedMailbox", "decode_entries", "decode_inbox", "encode_inbox", "merge_inboxes", "restore_mailbox"]
 
 
 @attrs.frozen
@@ -24,6 +24,19 @@ class SavedMailbox:
     def as_json(self) -> dict[str, Any]:
         return {"settled": self.settled, "next": self.next_position, "entries": self.entries}
 
+    def up_to(self, settled: int) -> "SavedMailbox":
+        """The same for a state that includes the messages up to *settled*."""
+        return SavedMailbox(settled, self.next_position, [entry for entry in self.entries if entry[0] > settled])
+
+    def merged(self, newer: "SavedMailbox") -> "SavedMailbox":
+        """For the state of this one: its own messages, and those that came after it, as far as *newer* has them."""
+        entries = {entry[0]: entry for entry in (*self.entries, *newer.entries)}
+        return SavedMailbox(
+            self.settled,
+            max(self.next_position, newer.next_position),
+            [entries[position] for position in sorted(entries)],
+        )
+
 
 def encode_inbox(
     mailboxes: Iterable[Mailbox], positions: Mapping[str, int], unopened: Mapping[str, SavedMailbox]
@@ -31,7 +44,7 @@ def encode_inbox(
     """The mailboxes that keep everything, from the given *positions* on, and those nobody has opened yet."""
     from genesis_trio.persistence.codec import encode
 
-    found = {key: saved.as_json() for key, saved in unopened.items()}
+    found = {key: saved.up_to(positions.get(key, saved.settled)).as_json() for key, saved in unopened.items()}
     for mailbox in mailboxes:
         if mailbox.keeps_handled:
             settled = positions.get(mailbox.key, 0)
@@ -57,8 +70,28 @@ def decode_inbox(body: bytes | None) -> dict[str, SavedMailbox]:
     return {key: SavedMailbox(box["settled"], box["next"], box["entries"]) for key, box in json.loads(body).items()}
 
 
+def merge_inboxes(
+    older: Mapping[str, SavedMailbox], newer: Mapping[str, SavedMailbox]
+) -> tuple[dict[str, SavedMailbox], int]:
+    """The mailboxes for an older state, and how many messages that it does not include are in neither of them."""
+    merged = {}
+    gone = 0
+    for key in sorted({*older, *newer}):
+        mine = older.get(key, SavedMailbox(0, 0, []))
+        merged[key] = mine.merged(newer[key]) if key in newer else mine
+        if key in newer:
+            there = sum(1 for entry in merged[key].entries if mine.settled < entry[0] <= newer[key].settled)
+            gone += max(0, newer[key].settled - mine.settled) - there
+    return merged, gone
+
+
 def restore_mailbox(mailbox: Mailbox, saved: SavedMailbox) -> None:
     """Fill a new *mailbox* with what was saved of it."""
+    mailbox.restore(decode_entries(mailbox, saved), settled=saved.settled, next_position=saved.next_position)
+
+
+def decode_entries(mailbox: Mailbox, saved: SavedMailbox) -> list[Entry]:
+    """The messages in *saved*, which is of *mailbox*."""
     from genesis_trio.persistence.codec import decode
 
     topics: dict[str, Topic[Any]] = {topic.name: topic for topic in mailbox.topics}
@@ -70,4 +103,4 @@ def restore_mailbox(mailbox: Mailbox, saved: SavedMailbox) -> None:
                 f"the saved mailbox {mailbox.key!r} of {mailbox.owner!r} holds a message of topic {name!r}, which is not its own"
             )
         entries.append(Entry(position, topic, decode(text.encode(), topic.message_type), origin, 0))
-    mailbox.restore(entries, settled=saved.settled, next_position=saved.next_position)
+    return entries

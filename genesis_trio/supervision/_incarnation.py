@@ -12,7 +12,7 @@ import trio
 
 from genesis_trio._empty import EMPTY
 from genesis_trio._interrupts import run_interruptibly
-from genesis_trio.errors import StartTimeoutError
+from genesis_trio.errors import GenesisError, StartTimeoutError
 from genesis_trio.events import HealthChanged, emit
 from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestQueue, RequestReader
@@ -21,11 +21,14 @@ from genesis_trio.modes import Mode
 from genesis_trio.supervision._exits import first_cut
 from genesis_trio.supervision._first_state import make_first_state
 from genesis_trio.supervision._inbox import decode_inbox
+from genesis_trio.supervision._ladder import Origin
 from genesis_trio.supervision._waiting import where_it_was_cut
 from genesis_trio.supervision.component import Component
 from genesis_trio.supervision.context import Context
 
 if TYPE_CHECKING:
+    from genesis_trio.persistence.checkpoints import Loaded
+    from genesis_trio.supervision._recovery import Start
     from genesis_trio.supervision.child import Child
 
 __all__ = ["CapturedPart", "Incarnation", "current_host"]
@@ -63,11 +66,13 @@ class Incarnation:
         "_busy",
         "_changed",
         "_cut_at",
+        "_delivered_before",
         "_last_beat",
         "_open",
         "_record_number",
         "_record_origin",
         "_resting",
+        "_serves",
         "_silent",
         "_stop",
         "_untouched",
@@ -78,13 +83,16 @@ class Incarnation:
         "is_ready",
         "journal",
         "number",
+        "origin",
         "ready_at",
         "ready_value",
         "returned",
         "scope",
+        "started_at",
         "stop_deadline",
         "stopping",
         "task",
+        "trial_part",
     )
 
     def __init__(self, child: "Child", number: int) -> None:
@@ -113,6 +121,9 @@ class Incarnation:
         self._untouched = False  # since the last capture its task did nothing but wait
         self._changed = True
         self.task: trio.lowlevel.Task | None = None
+        self._serves = False  # it has taken a request
+        #: Its state, while it has an older one on trial: what is saved is still the newer one.
+        self.trial_part: CapturedPart | None = None
         self._record_origin = ""
         self._record_number = 0
         # Heartbeats
@@ -178,10 +189,32 @@ class Incarnation:
         if store is None:
             component.state = make_first_state(state_type)
             return
+        #: What its state was restored from, when, and what its mailboxes had delivered until then.
+        self.origin = Origin("")
+        self.started_at = trio.current_time()
+        self._delivered_before = child.delivered()
         from genesis_trio.persistence import codec
 
         codec.check_state_type(state_type)
-        loaded = await store.load(child.path, state_type, make=partial(make_first_state, state_type))
+        recovery = child.recovery
+        assert recovery is not None
+        loaded: Loaded[Any] | None = None
+        failure: Exception | None = None
+        try:
+            loaded = await store.load(child.path, state_type, make=partial(make_first_state, state_type))
+        except GenesisError:
+            raise
+        except Exception as error:  # of apply(): the newest cannot even be replayed
+            failure = error
+        start = await recovery.choose(loaded)
+        if start is not None:
+            self._begin_trial(component, start, loaded)
+            if child.part is None:
+                recovery.lived(self)  # there is no going back to what cannot be replayed
+            return
+        if failure is not None:
+            raise failure
+        assert loaded is not None
         component.state = loaded.state
         if loaded.lost != 0:
             lost = "nobody can say how much" if loaded.lost is None else f"{loaded.lost} acknowledged records"
@@ -193,6 +226,30 @@ class Incarnation:
         self.journal = loaded.journal
         child.line_up(decode_inbox(loaded.inbox))
         self.capture()
+        self._note_origin(loaded)
+
+    def _begin_trial(self, component: Component[Any], start: "Start", newest: "Loaded[Any] | None") -> None:
+        """Set the state to an older one.  Until it has lived, the newest is what is saved: with the messages that it has to get."""
+        from genesis_trio.persistence import codec
+
+        child, state_type = self.child, self.child.spec.state_type
+        assert state_type is not None
+        if child.part is None and newest is not None:
+            positions = {key: box.settled for key, box in decode_inbox(newest.inbox).items()}
+            child.part = CapturedPart(codec.encode(newest.state, state_type), newest.journal, positions)
+        component.state = start.loaded.state
+        self.journal = start.loaded.journal
+        child.line_up(start.inbox, is_older=True)
+        self.trial_part = CapturedPart(codec.encode(component.state, state_type), self.journal, child.positions())
+        self._note_origin(start.loaded)
+
+    def _note_origin(self, loaded: "Loaded[Any]") -> None:
+        from genesis_trio.supervision._recovery import digest_state
+
+        part = self.trial_part if self.trial_part is not None else self.child.part
+        assert part is not None
+        checkpoint = loaded.info.id if loaded.info is not None else ""
+        self.origin = Origin(digest_state(part.body), checkpoint, loaded.journal)
 
     # ------------------------------------------------------------ stopping
 
@@ -334,6 +391,14 @@ class Incarnation:
         if self._beats:
             self._last_beat = trio.current_time()
 
+    def took_request(self) -> None:
+        self._serves = True
+
+    @property
+    def took_message(self) -> bool:
+        """True once it was given a message or a request."""
+        return self._serves or self.child.delivered() > self._delivered_before
+
     def in_hand(self) -> list[Mailbox]:
         """The mailboxes of which it works on a message."""
         return [mailbox for mailbox in self.child.mailboxes.values() if mailbox.in_hand]
@@ -383,15 +448,16 @@ class Incarnation:
         component, child = self.component, self.child
         assert component is not None
         assert child.spec.state_type is not None
-        positions = {mailbox.key: mailbox.settled for mailbox in child.mailboxes.values() if mailbox.keeps_handled}
-        for key, saved in child.unopened.items():
-            positions.setdefault(key, saved.settled)
-        part = child.part
+        part = child.part if self.trial_part is None else self.trial_part
         if part is None or not self._is_clean():
             body = codec.encode(component.state, child.spec.state_type)
         else:
             body = part.body
-        child.part = CapturedPart(body, self.journal, positions)
+        part = CapturedPart(body, self.journal, child.positions())
+        if self.trial_part is None:
+            child.part = part
+        else:
+            self.trial_part = part
         child.capture_wanted = False
         self._changed = False
         self._untouched = bool(self._resting) and not self._busy

@@ -106,6 +106,9 @@ class Parking(ChildState):
             emit(self.tree, ChildReady, child=self.path, generation=self.generation)
         if self._start_gate is not None:
             self._start_gate.ready()
+        if self.recovery is not None and incarnation.trial_part is not None:
+            recovery = self.recovery
+            self.supervisor.start_service(lambda: recovery.prove(incarnation))
         by_hand, self._by_hand = self._by_hand, False
         if self._parked_hold is not None:
             if by_hand:

@@ -141,6 +141,9 @@ class Saver:
             if not child.is_saved:
                 continue
             incarnation = child.incarnation
+            if incarnation is not None and incarnation.trial_part is not None:
+                assert child.recovery is not None
+                child.recovery.look(incarnation)
             if incarnation is not None and incarnation.component is not None and child.part is not None:
                 if incarnation.is_whole():
                     try:

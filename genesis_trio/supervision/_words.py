@@ -64,6 +64,8 @@ def why(child: "Child") -> str:
         for breaker in child.breakers
         if is_open(breaker)
     ]
+    if child.recovery is not None and child.recovery.words:
+        lines.append(f"  its saved state: {child.recovery.words}")
     lines += [f"  unhealthy: {reason}" for reason in child.complaints.values()]
     if child.last_error is not None:
         lines.append(f"  last error: {describe_error(child.last_error)}")

@@ -254,6 +254,8 @@ class Child(Aftermath):
         self._ready_at = incarnation.ready_at
         if end.how is How.CRASHED and self.poison is not None:
             self.poison.crashed(self.mailboxes.values())
+        if self.recovery is not None and incarnation.component is not None:
+            self.recovery.ended(incarnation, end)
         incarnation.finish(error if end.how is How.CRASHED else None)
         if self._start_gate is not None:
             if end.how is How.CRASHED and end.error is not None:

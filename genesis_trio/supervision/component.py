@@ -10,13 +10,14 @@ import attrs
 
 from genesis_trio.modes import Criticality
 from genesis_trio.policies.breaker import CircuitBreaker
+from genesis_trio.supervision._ladder import Recovery
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.policy import CheckpointPolicy
     from genesis_trio.policies.breaker import CircuitBreaker
     from genesis_trio.supervision.context import Context
 
-__all__ = ["ChildSpec", "Component", "Lifecycle", "OnCrash", "Restart", "Strategy"]
+__all__ = ["ChildSpec", "Component", "Lifecycle", "OnCrash", "Recovery", "Restart", "Strategy"]
 
 StateT = TypeVar("StateT")
 
@@ -148,6 +149,7 @@ class ChildSpec:
         rules: Exception types and what follows a crash by them; the first that fits counts, as with ``except``, and in a group the
             gravest. What none fits is ``OnCrash.RESTART``.
         escalate: Once over its budget, it is not parked: the supervisor stops all its children and raises the error.
+        recovery: From which state it may start when the newest one keeps killing it before its first message.
     """
 
     component: ComponentLike
@@ -165,6 +167,7 @@ class ChildSpec:
     options: Mapping[str, Any] | None
     rules: Mapping[type[BaseException], OnCrash]
     escalate: bool
+    recovery: Recovery
 
     def __init__(
         self,
@@ -183,6 +186,7 @@ class ChildSpec:
         options: Mapping[str, Any] | None = None,
         rules: Mapping[type[BaseException], OnCrash] | None = None,
         escalate: bool = False,
+        recovery: Recovery = Recovery.COVERED,
     ) -> None:
         check_component(component)
         if not is_name(name):
@@ -211,6 +215,8 @@ class ChildSpec:
             raise TypeError(f"breaker of child {name!r} is a CircuitBreaker, got {breaker!r}")
         if not isinstance(escalate, bool):
             raise TypeError(f"escalate of child {name!r} is True or False, got {escalate!r}")
+        if not isinstance(recovery, Recovery):
+            raise TypeError(f"recovery of child {name!r} is a Recovery, got {recovery!r}")
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue] - attrs writes it
             component,
             args,
@@ -227,6 +233,7 @@ class ChildSpec:
             options,
             _check_rules(name, rules),
             escalate,
+            recovery,
         )
 
     @property

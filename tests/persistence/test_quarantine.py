@@ -8,7 +8,8 @@ from genesis_trio.persistence import rungs
 from genesis_trio.persistence._envelope import digest_part
 from genesis_trio.persistence.codec import encode
 from genesis_trio.persistence.inspection import Inspector
-from persistence.desk import Note
+from persistence.damage import rewrite_record
+from persistence.desk import Ledger, Note, book
 
 A, B = "desk/a", "desk/b"
 WHY = "it crashed 3 times"
@@ -110,3 +111,24 @@ async def test_quarantine_keeps_a_checkpoint_from_being_pruned(url):
         await Inspector(store).release("cp-000002")
         await store.prune(keep=2)
         assert [info.id for info in await store.list_checkpoints()] == ["cp-000005", "cp-000004"]
+
+
+async def test_older_state_is_read_with_the_journal_behind_it(url):
+    """Nothing is lost while the journal is whole; where it is not, the state cannot be taken."""
+    async with open_store(url) as store:
+        assert await rungs.read_newest(store, A) == rungs.Newest()
+        ledger = Ledger()
+        for number in (10, 20, 30):
+            await book(store, ledger, number, component=A)
+            await store.create_checkpoint({A: ledger})
+        assert await rungs.read_newest(store, A) == rungs.Newest(3)
+        found = await rungs.load_from(store, A, Ledger, "cp-000001", make=Ledger)
+        assert (found.state, found.info.id, found.journal, found.replayed, found.lost) == (ledger, "cp-000001", 3, 2, 0)
+        found = await rungs.load_from(store, A, Ledger, "", make=Ledger)
+        assert (found.state, found.info, found.replayed, found.lost) == (ledger, None, 3, 0)
+        found = await rungs.load_first(store, A, make=Ledger)
+        assert (found.state, found.journal, found.replayed, found.lost) == (Ledger(), 3, 0, 3)
+        rewrite_record(store, A, 2)
+        with pytest.raises(CorruptError, match="record 2 of 'desk/a' is damaged"):
+            await rungs.load_from(store, A, Ledger, "cp-000001", make=Ledger)
+        assert (await rungs.load_from(store, A, Ledger, "cp-000002", make=Ledger)).lost == 0
