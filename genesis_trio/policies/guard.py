@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import attrs
 import trio
 
 from genesis_trio._runtime import _RUN, _TREE, Run, RunBound, Tree, current_run
@@ -17,9 +16,11 @@ from genesis_trio.events import CallRejected, Registry, emit
 from genesis_trio.modes import Capability, current_scope, root_scope
 from genesis_trio.policies import _check
 from genesis_trio.policies._call import NOT_DONE, Call
-from genesis_trio.policies._course import Course, RetryCounts
-from genesis_trio.policies._explain import attempts_of, explain
-from genesis_trio.policies._generate import EXECUTE, Features, Shape, compile_wrapper, features, shape_of, write
+from genesis_trio.policies._course import Course
+from genesis_trio.policies._explain import explain
+from genesis_trio.policies._generate import EXECUTE, Shape, compile_wrapper, shape_of, write
+from genesis_trio.policies._guard_records import GuardCounts, GuardStatistics
+from genesis_trio.policies._guard_settings import features_of, function, instance, refuse_contradictions
 from genesis_trio.policies._lane import NEVER, NOWHERE, Lane, Permit, open_without_breaker
 from genesis_trio.policies._outcome import REFUSALS, Outcome
 from genesis_trio.policies._stream import open_stream
@@ -38,50 +39,6 @@ T = TypeVar("T")
 _URGENT = Capability.CANCEL | Capability.REDUCE
 
 
-@attrs.frozen(kw_only=True)
-class GuardStatistics:
-    """What a `Guard` has done in this run.  Calls, but for *attempts*, *retries*, *timeouts* and *hedges*.
-
-    Attributes:
-        calls: That began; those still running are in none of the next four.
-        successes: Returned a value of the function's or of ``reconcile``.
-        failures: Raised, whether or not a fallback answered.
-        cancelled: Were cancelled, or ended by Ctrl-C.
-        rejected: Were refused before the first attempt.
-        attempts: Calls of the function.
-        retries: That were scheduled.
-        retry_successes: Succeeded after a retry.
-        exhausted: Failed although they could have been retried, because nothing was left: no retries, time or budget.
-        timeouts: Attempts that took longer than ``attempt_timeout``.
-        hedges: Copies besides the first.
-    """
-
-    calls: int
-    successes: int
-    failures: int
-    cancelled: int
-    rejected: int
-    attempts: int
-    retries: int
-    retry_successes: int
-    exhausted: int
-    timeouts: int
-    hedges: int
-
-
-@attrs.define(eq=False)
-class _Counts(RetryCounts):
-    """What a guard counts besides what its lane does: calls that go another way than the fast path's to success."""
-
-    calls: int = 0
-    successes: int = 0
-    failures: int = 0
-    cancelled: int = 0
-    rejected: int = 0
-    timeouts: int = 0
-    hedges: int = 0
-
-
 class _Written:
     """A method that each guard writes for itself when it is first asked for: one that calls on would cost a frame more."""
 
@@ -97,7 +54,7 @@ class _Written:
 
 # What a guard has before its first use; nobody writes to either.
 _UNUSED_LANE = Lane(None)
-_UNUSED_COUNTS = _Counts()
+_UNUSED_COUNTS = GuardCounts()
 
 #: Every guard there is.
 GUARDS: "Registry[Guard]" = Registry()
@@ -188,73 +145,32 @@ class Guard(RunBound):
     ) -> None:
         super().__init__()
         self.name = check_name("Guard", name)
-        self._retry = _instance("retry", retry, Retry)
-        self.breaker = _instance("breaker", breaker, CircuitBreaker)
+        self._retry = instance("retry", retry, Retry)
+        self.breaker = instance("breaker", breaker, CircuitBreaker)
         self._attempt_timeout = (
             None if attempt_timeout is None else _check.number("Guard", "attempt_timeout", attempt_timeout, above=0)
         )
         self._total_timeout = (
             None if total_timeout is None else _check.number("Guard", "total_timeout", total_timeout, above=0)
         )
-        self._bulkhead = _instance("bulkhead", bulkhead, Bulkhead)
-        self._rate_limit = _instance("rate_limit", rate_limit, RateLimit)
-        self._hedge = _instance("hedge", hedge, Hedge)
-        self._fallback = _function("fallback", fallback)
-        self._needs = _instance("needs", needs, Capability)
-        self._repeatable = _instance("repeatable", repeatable, bool)
-        self._reconcile = _function("reconcile", reconcile)
+        self._bulkhead = instance("bulkhead", bulkhead, Bulkhead)
+        self._rate_limit = instance("rate_limit", rate_limit, RateLimit)
+        self._hedge = instance("hedge", hedge, Hedge)
+        self._fallback = function("fallback", fallback)
+        self._needs = instance("needs", needs, Capability)
+        self._repeatable = instance("repeatable", repeatable, bool)
+        self._reconcile = function("reconcile", reconcile)
         self._is_urgent = needs is not None and bool(needs) and needs in _URGENT
         budgets = [policy.budget for policy in (retry, hedge) if policy is not None and policy.budget is not None]
         self._budgets = tuple(dict.fromkeys(budgets))  # a call pays once into each, also where both share one
         # Where a refusal is not the end, whoever decides must go on with it: deciding twice would count it twice.
         self._retries_refusals = retry is not None and any(retry._rule.names(cls) for cls in REFUSALS)
-        self._refuse_contradictions()
+        refuse_contradictions(self)
         self._lane = _UNUSED_LANE
         self._counts = _UNUSED_COUNTS
         self._farewell: weakref.finalize[..., Any] | None = None  # made when the guard is used
-        self._features = self._choose_features()
+        self._features = features_of(self)
         GUARDS.add(self)
-
-    def _refuse_contradictions(self) -> None:
-        attempts = attempts_of(self)
-        if self._total_timeout is not None and self._attempt_timeout is not None:
-            needed = self._attempt_timeout * (attempts if attempts != float("inf") else 1)
-            if needed > self._total_timeout:
-                raise ValueError(
-                    f"Guard(attempt_timeout={self._attempt_timeout:g}, total_timeout={self._total_timeout:g}): {attempts:g} "
-                    f"attempts of {self._attempt_timeout:g} s take {needed:g} s and do not fit; give more time or fewer retries"
-                )
-        if self._hedge is not None and self._hedge._delay is not None:
-            for name, limit in (("attempt_timeout", self._attempt_timeout), ("total_timeout", self._total_timeout)):
-                if limit is not None and self._hedge._delay > limit:
-                    raise ValueError(
-                        f"Guard({name}={limit:g}, hedge={self._hedge!r}): the call is over before its first hedge starts; "
-                        f"make the delay of the hedge at most {limit:g} s"
-                    )
-        if self._hedge is not None and self._repeatable is False:
-            raise ValueError("Guard(hedge=…, repeatable=False): a hedge makes the call twice; leave it out")
-        repeats = [name for name, policy in (("retry", self._retry), ("hedge", self._hedge)) if policy is not None]
-        if repeats and self._repeatable is None and self._needs is not None and Capability.OPEN in self._needs:
-            raise ValueError(
-                f"Guard(needs={self._needs!s}, {repeats[0]}=…): may this call be carried out twice? Say so with "
-                f"repeatable=True, or repeatable=False together with reconcile="
-            )
-        if self._retry is not None and self._repeatable is False and self._reconcile is None:
-            raise ValueError(
-                "Guard(retry=…, repeatable=False): before another attempt somebody has to find out what became of the "
-                "last one; give reconcile="
-            )
-
-    def _choose_features(self) -> Features:
-        """Which healthy path there is for the policies that are set."""
-        retry = self._retry
-        others = (self._total_timeout, self._bulkhead, self._rate_limit, self._hedge, self._fallback, self._reconcile)
-        per_call = () if retry is None else (retry.max_elapsed, retry.retry_result, retry.budget)
-        return features(
-            is_fast=all(policy is None for policy in (*others, *per_call)),
-            needs=0 if self._needs is None else self._needs.value,
-            has_timeout=self._attempt_timeout is not None,
-        )
 
     def __repr__(self) -> str:
         return f"<Guard {self.name!r}>"
@@ -384,7 +300,7 @@ class Guard(RunBound):
         return run
 
     def _fresh(self) -> None:
-        self._counts = _Counts()
+        self._counts = GuardCounts()
         self._own_lane().reset()
         self._lane.root = root_scope()
         if self.breaker is not None:
@@ -578,18 +494,6 @@ class Guard(RunBound):
         call = Call(self, fn, args, kwargs)
         call.begin()
         return await call.finish()
-
-
-def _instance(name: str, value: Any, cls: type[T]) -> T | None:
-    if value is not None and not isinstance(value, cls):
-        raise TypeError(f"Guard({name}=…) wants a {cls.__name__} or None, got {value!r}")
-    return value
-
-
-def _function(name: str, value: Any) -> Callable[..., Any] | None:
-    if value is not None and not callable(value):
-        raise TypeError(f"Guard({name}=…) wants a function or None, got {value!r}")
-    return value  # type: ignore[no-any-return]
 
 
 _EXECUTE_SIGNATURE = inspect.signature(Guard.execute)
