@@ -7,6 +7,7 @@ Rivals take part where they are installed.  With --json one object a line.
 
 import functools
 import importlib.util
+import random
 from importlib.metadata import version
 from typing import Any
 
@@ -127,20 +128,45 @@ async def failures() -> Report:
         if failing:
             raise VenueError
 
-    async def by_hand() -> None:
-        attempt = 0
-        while True:
+    async def bare_loop() -> None:
+        for _ in range(4):
             try:
                 return await every_other_time()
             except VenueError:
-                attempt += 1
-                if attempt > 3:
-                    raise
-            await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+        raise AssertionError("one retry is enough")
 
-    names = {"by_hand": by_hand, "guarded": guard()(every_other_time)}
+    rng = random.Random()
+    counts = dict.fromkeys(("calls", "successes", "failures", "retries", "in_a_row"), 0)
+
+    async def by_hand() -> None:
+        # What a careful author writes for the same promises, and no more: counters, a count of failures in a row for
+        # a breaker, backoff with full jitter, no wait that the deadline does not leave the time for, a checkpoint.
+        counts["calls"] += 1
+        attempt = 0
+        while True:
+            try:
+                await every_other_time()
+            except VenueError:
+                counts["failures"] += 1
+                counts["in_a_row"] += 1
+                attempt += 1
+                if attempt > 3 or counts["in_a_row"] >= 3:
+                    raise
+                delay = rng.uniform(0.0, min(30.0, 0.0 * 2.0 ** (attempt - 1)))
+                if delay >= trio.current_effective_deadline() - trio.current_time():
+                    raise
+                counts["retries"] += 1
+                await trio.sleep(delay)
+            else:
+                counts["successes"] += 1
+                counts["in_a_row"] = 0
+                return
+
+    names = {"bare_loop": bare_loop, "by_hand": by_hand, "guarded": guard()(every_other_time)}
     statements = {
         "a loop by hand": "await by_hand()",
+        "a loop that only tries again": "await bare_loop()",
         "@guard: breaker, retry": "await guarded()",
     }
     return report_of(
