@@ -1,14 +1,21 @@
 """Changes of the mode on their way to whoever watches it."""
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from genesis_trio.modes._values import Mode
 
 if TYPE_CHECKING:
     from genesis_trio.modes._scope import ModeScope
 
-__all__ = ["News"]
+__all__ = ["News", "Resident"]
+
+
+class Resident(Protocol):
+    """Whom a scope belongs to, told of each change of its mode before those who watch it."""
+
+    def mode_changed(self, mode: Mode) -> None:
+        """The mode is *mode* now."""
 
 
 class News:

@@ -4,32 +4,25 @@ import contextvars
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import trio
 
-from genesis_trio._empty import EMPTY
+from genesis_trio._empty import EMPTY, EMPTY_LIST
 from genesis_trio._runtime import Run, Tree, current_run
 from genesis_trio.errors import ModeRefusedError
 from genesis_trio.events import CauseCleared, CauseHeld, ModeLowered, ModeRaised, emit
 from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, check_cause, in_words
 from genesis_trio.modes._clearing import clearing_clock
 from genesis_trio.modes._entry import EntryAction, check_entry_action, name_of, spawn_system_task
-from genesis_trio.modes._news import News
+from genesis_trio.modes._news import News, Resident
 from genesis_trio.modes._values import ALL, Capability, Mode, combine, mask_of, names
 from genesis_trio.modes._waiting import Changes, cancelled_when, wait_for
 
 __all__ = ["ModeScope"]
 
 Spawner = Callable[[Callable[[], Awaitable[None]], "ModeScope", str], None]
-
-
-class Resident(Protocol):
-    """Whom a scope belongs to, told of each change of its mode before everybody else."""
-
-    def mode_changed(self, mode: Mode) -> None:
-        """The mode is *mode* now."""
 
 
 class ModeScope:
@@ -65,12 +58,11 @@ class ModeScope:
         self.latch_log: LatchLog | None = parent.latch_log if parent is not None else None
         #: Starts a task beside the children, which the supervisor waits for; None where there is no supervisor.
         self.spawner: Spawner | None = parent.spawner if parent is not None else None
-        #: One child, which so needs neither a function of its own nor a dict to keep it in.
-        self.resident: Resident | None = None
-        # Most scopes have none of these.  Lists and dicts, not sets: a cascade must run in the same order for the same seed.
+        self.resident: Resident | None = None  # a child, which so needs no function and no dict to be told
+        # Most have none of these.  Lists and dicts, not sets: a cascade must run in the same order for the same seed.
         self._holds: dict[tuple[str, str], Hold] = EMPTY
         self._entry_actions: dict[tuple[Mode, str, str], EntryAction] = EMPTY
-        self._below: list[ModeScope] | None = None
+        self._below: list[ModeScope] = EMPTY_LIST
         self._watchers: dict[object, Callable[[Mode], None]] = EMPTY
         self._epoch = 0
         self._news: News = parent._news if parent is not None else News()
@@ -78,8 +70,7 @@ class ModeScope:
         #: The effective capabilities as plain bits; hot paths test ``needs & ~scope.mask``.
         self.mask: int = parent.mask if parent is not None else ALL.value
         if parent is not None:
-            if parent._below is None:
-                parent._below = []
+            parent._below = parent._below or []
             parent._below.append(self)
         if self.latch_log is not None:
             self.latch_log.restore(self)
@@ -159,7 +150,7 @@ class ModeScope:
         while waiting:
             scope = waiting.pop()
             yield scope
-            waiting.extend(reversed(scope._below or ()))
+            waiting.extend(reversed(scope._below))
 
     # ------------------------------------------------------------ causes
 
@@ -381,7 +372,7 @@ class ModeScope:
                     scope._mode = mode
                 scope.mask = mask
                 scope._epoch += 1
-                waiting.extend(reversed(scope._below or ()))
+                waiting.extend(reversed(scope._below))
         news.tell()
 
     def _tell(self, before: Mode, mode: Mode) -> None:
@@ -401,9 +392,8 @@ class ModeScope:
     def detach(self) -> None:
         """Leave the tree: what is above no longer reaches this scope, whose members are gone."""
         self.resident = None
-        above = self.parent._below if self.parent is not None else None
-        if above is not None and self in above:
-            above.remove(self)
+        if self.parent is not None and self in self.parent._below:
+            self.parent._below.remove(self)
         for action in list(self._entry_actions.values()):
             action.remove()
 
@@ -473,8 +463,7 @@ class ModeScope:
         self._watchers[key] = watcher
 
         def unwatch() -> None:
-            if key in self._watchers:
-                del self._watchers[key]
+            self._watchers.pop(key, None)
 
         return unwatch
 

@@ -1,5 +1,7 @@
 """What follows when a run has ended: nothing, a restart after a while, parking, or the end of the supervisor."""
 
+import math
+
 import trio
 
 from genesis_trio.errors import CorruptError, SchemaError
@@ -55,7 +57,7 @@ class Aftermath(Parking):
     async def _after_return(self, end: Exit) -> bool:
         self._forget_parking()
         if self.spec.restart is Restart.PERMANENT and end.how is How.RETURNED:
-            self._wait_backoff(None)
+            self._wait_backoff(trio.current_time(), None)
             self.supervisor.restart_group(self)
             await self._save("restart")
             return False
@@ -77,17 +79,18 @@ class Aftermath(Parking):
             return True
         if follows is OnCrash.ESCALATE:
             return self._escalate(error, f"its rules say so of {type(error).__name__}")
+        now = trio.current_time()
         charged = self._start_gate is None or not self._start_gate.is_open()
         if isinstance(error, (SchemaError, CorruptError)) or follows is OnCrash.PARK:
             self._park(error)  # another run would meet the same
         elif charged and self.supervisor.is_over_limit():
             return self._escalate(error, self.supervisor.crash_limit.in_words())
-        elif self._is_trial or (charged and not self._budget.charge(trio.current_time())):
+        elif self._is_trial or (charged and not self._budget.charge(now)):
             if self.spec.escalate:
                 return self._escalate(error, "it used up its restarts")
             self._park(error)
         else:
-            self._wait_backoff(error)
+            self._wait_backoff(now, error)
             self.supervisor.restart_group(self)
         return False
 
@@ -100,13 +103,13 @@ class Aftermath(Parking):
         self._stopped("escalated")
         return True
 
-    def _wait_backoff(self, error: BaseException | None) -> None:
+    def _wait_backoff(self, now: float, error: BaseException | None) -> None:
         """Begin the delay after a crash with *error*; without one, after it returned."""
-        now, budget = trio.current_time(), self._budget
+        budget = self._budget
         if now - self._ready_at >= self.supervisor.backoff.max_delay:
             budget.forget_row()  # it was up for so long; looked at now, since a task that waits for it costs more
         delay = budget.next_delay()
-        self._due = now + delay
+        self._due = now + delay if delay > 0 else -math.inf
         self._set(Lifecycle.BACKOFF)
         self._keep()
         if self.tree.hooks:

@@ -215,10 +215,11 @@ class ChildState:
 
     def _set(self, status: Lifecycle) -> None:
         self.status = status
-        holds_back = status not in (Lifecycle.PARKED, Lifecycle.SUSPENDED)
-        for mailbox in self.mailboxes.values():
-            if mailbox.holds_back is not holds_back:
-                mailbox.set_holds_back(holds_back)
+        if self.mailboxes:
+            holds_back = status not in (Lifecycle.PARKED, Lifecycle.SUSPENDED)
+            for mailbox in self.mailboxes.values():
+                if mailbox.holds_back is not holds_back:
+                    mailbox.set_holds_back(holds_back)
         if status is Lifecycle.STOPPED:
             # Where all stop, who asked is stopped as well, in its turn.
             self.tree.bus.stop_answering(self.path, for_good=not self.supervisor.is_stopping)

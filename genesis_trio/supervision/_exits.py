@@ -2,8 +2,8 @@
 
 import enum
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-import attrs
 import trio
 
 from genesis_trio.errors import GenesisError
@@ -22,8 +22,7 @@ class How(enum.Enum):
     FATAL = "fatal"  # Ctrl-C, SystemExit: goes through everything
 
 
-@attrs.frozen
-class Exit:
+class Exit(NamedTuple):
     """One end; *error* is None when it returned."""
 
     how: How
@@ -51,6 +50,8 @@ def classify(error: BaseException | None, *, asked: bool, ready: bool) -> Exit:
     crash.  What is left is a cancellation by nobody we know, which a run shielded from the outside cannot
     meet unless it cancelled itself: that is a crash, too.
     """
+    if isinstance(error, Exception) and not isinstance(error, BaseExceptionGroup):
+        return Exit(How.STOPPED if asked else How.CRASHED, error)  # it is its own only leaf
     if error is not None:
         for leaf in _leaves(error):
             # A leaf that is no Exception is the interpreter's or Trio's, and not ours to keep.

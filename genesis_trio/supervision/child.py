@@ -187,7 +187,7 @@ class Child(Aftermath):
             self._asked is None
             and self._gate is None
             and self._start_gate is None
-            and trio.current_time() >= self._due
+            and (self._due == -math.inf or trio.current_time() >= self._due)
             and admits(self.scope.mode, self.spec.criticality)
         )
 
