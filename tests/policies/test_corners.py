@@ -756,3 +756,21 @@ async def test_guard_probe_after_an_unsatisfying_result_closes_the_breaker(autoj
 
     assert await guard.execute(Venue(busy_and_then_down, "ack")) == "ack"
     assert breaker.state is BreakerState.CLOSED
+
+
+async def test_rejections_of_a_collected_guard_stay_counted(autojump_clock):
+    """What a guard has refused because its breaker was open outlives the guard in the breaker's numbers."""
+    breaker = CircuitBreaker("venue", failure_threshold=1)
+    guard = Guard("orders", breaker=breaker)
+    venue = Venue(OSError("down"))
+    with pytest.raises(OSError, match="down"):
+        await guard.execute(venue)
+    for _ in range(2):
+        with pytest.raises(BreakerOpenError):
+            await guard.execute(venue)
+    assert (guard.statistics().calls, guard.statistics().rejected, breaker.statistics().rejections) == (3, 2, 2)
+
+    del guard
+    gc.collect()
+
+    assert breaker.statistics().rejections == 2

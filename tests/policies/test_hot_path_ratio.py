@@ -13,14 +13,14 @@ from genesis_trio.policies.guard import Guard
 from genesis_trio.policies.retry import Retry
 
 HARNESS = Path(__file__).parents[2] / "benchmarks" / "_harness.py"
-# The aims are 3.0, 3.4, 4.0 and 2.8, and what is measured stands in docs/decisions/0004; a machine that does other things
+# The aims of the first three are 3.0, 3.4 and 4.0, and what is measured (the others: 0.9 and 2.0) stands in docs/decisions/0004; a machine that does other things
 # at the same time needs a little room.
 LIMITS = {
     "@guard": ("bare", 3.2),
     "@guard with a mode": ("bare", 3.6),
     "guard.execute": ("bare", 4.2),
-    "rejected": ("raised", 2.8),
-    "one failure and one retry": ("by hand", 3.0),
+    "rejected": ("raised", 1.2),
+    "one failure and one retry": ("by hand", 2.4),
 }
 # One bad moment is no regression: measured again, and only what is too slow every time is.
 MEASUREMENTS = 8
