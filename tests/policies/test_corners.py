@@ -760,11 +760,11 @@ async def test_guard_probe_after_an_unsatisfying_result_closes_the_breaker(autoj
 
 async def test_rejections_of_a_collected_guard_stay_counted(autojump_clock):
     """What a guard has refused because its breaker was open outlives the guard in the breaker's numbers."""
-    breaker = CircuitBreaker("venue", failure_threshold=1)
+    breaker = CircuitBreaker("venue")
     guard = Guard("orders", breaker=breaker)
-    venue = Venue(OSError("down"))
-    with pytest.raises(OSError, match="down"):
-        await guard.execute(venue)
+    venue = Venue("ack")
+    await guard.execute(venue)
+    breaker.trip()  # by hand: no error is kept, whose traceback would keep the guard
     for _ in range(2):
         with pytest.raises(BreakerOpenError):
             await guard.execute(venue)
