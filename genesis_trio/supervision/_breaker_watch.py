@@ -46,6 +46,7 @@ class BreakerWatch:
         for child in self._tree.children.values():
             if not concerned.isdisjoint(child.breakers):
                 child.supervisor.health_changed(child)
+                child._poke()  # it may be waiting for the one over it
 
 
 def is_open(breaker: CircuitBreaker) -> bool:

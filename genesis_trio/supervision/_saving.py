@@ -40,6 +40,7 @@ class Saver:
         self._wanted: str | None = None
         self._woken = trio.Event()
         self._bytes_at_last = 0
+        self._bytes_limit = math.inf if policy.bytes is None else policy.bytes
 
     def messages_limit(self, child: "ChildState") -> int | None:
         own = child.spec.checkpoint
@@ -55,29 +56,43 @@ class Saver:
             self._woken.set()
 
     def journal_grew(self) -> None:
-        """Records were written; save once they are more than the policy's bytes."""
-        limit = self.policy.bytes
-        if limit is not None and self._store.journal_bytes - self._bytes_at_last >= limit:
+        """Records were written; save once they are more bytes than the policy's or a child's own trigger."""
+        if self._store.journal_bytes - self._bytes_at_last >= self._bytes_limit:
             self.request("bytes")
 
     async def serve(self) -> None:
         """Save by the policy, for ever."""
         while True:
-            with trio.move_on_after(self._period()):
-                await self._woken.wait()
+            await self._wait_for_a_reason()
             reason = self._wanted or "periodic"
-            self._wanted, self._woken = None, trio.Event()
+            self._wanted = None
             if await self.save(reason) is not None:
                 await self._prune()
 
+    async def _wait_for_a_reason(self) -> None:
+        """Until somebody asks for a save, or the period is over.
+
+        It is shorter by up to a fifth, so that services that started together do not write together for ever.
+        """
+        began = trio.current_time()
+        share = 1.0 - JITTER * self._tree.rng.random()
+        while self._wanted is None:
+            self._woken = trio.Event()
+            with trio.move_on_at(began + share * self._period()) as over:
+                await self._woken.wait()
+            if over.cancelled_caught:
+                break
+
+    def child_added(self, child: "ChildState") -> None:
+        """It may have a trigger of its own, shorter than the period that is being waited for."""
+        if child.spec.checkpoint is not None:
+            self._bytes_limit = min(self._bytes_limit, child.spec.checkpoint.bytes or math.inf)
+            self._woken.set()
+
     def _period(self) -> float:
-        """Shorter by up to a fifth, so that services that started together do not write together for ever."""
-        periods = [self.policy.every]
-        periods += [
-            child.spec.checkpoint.every for child in self._tree.children.values() if child.spec.checkpoint is not None
-        ]
-        shortest = min((period for period in periods if period is not None), default=math.inf)
-        return shortest * (1.0 - JITTER * self._tree.rng.random()) if shortest < math.inf else math.inf
+        """The shortest, of the tree's policy and the children's own ones."""
+        own = (child.spec.checkpoint for child in self._tree.children.values() if child.spec.checkpoint is not None)
+        return min(policy.every or math.inf for policy in (self.policy, *own))
 
     async def _prune(self) -> None:
         try:

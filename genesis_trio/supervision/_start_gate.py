@@ -15,8 +15,9 @@ from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 
 __all__ = ["StartGate"]
 
-# Isolated by hand: nobody tells when that ends, so the breaker is asked once a second.
-ISOLATED_PERIOD = 1.0
+# A breaker tells when it moves, but not when the call that was its probe is cancelled and its place free again; and one
+# that was isolated names no end.  So it is asked again, in seconds.
+PERIOD = 1.0
 
 
 class StartGate:
@@ -31,8 +32,8 @@ class StartGate:
         try:
             self._permit = self._breaker._admit()
         except BreakerOpenError as error:
-            wait = error.retry_after if 0.0 < error.retry_after < math.inf else ISOLATED_PERIOD
-            return trio.current_time() + wait
+            is_timed = self._breaker.state is BreakerState.OPEN and error.retry_after > 0.0
+            return trio.current_time() + (error.retry_after if is_timed else PERIOD)
         return -math.inf
 
     def is_open(self) -> bool:

@@ -230,6 +230,10 @@ class Supervisor:
             self._children[child.name] = child
             self.required.update(child.spec.requires)
             self.tree.children[child.path] = child
+            if self.tree.saver is not None:
+                self.tree.saver.child_added(child)
+            if child.spec.breaker is not None:
+                self.tree.watch_breakers()
         return children
 
     def _launch(self, child: Child) -> None:

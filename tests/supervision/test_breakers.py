@@ -138,3 +138,86 @@ async def test_policy_breaker_isolated_by_hand_fails_until_it_is_reset(autojump_
         await trio.sleep(2.1)
         assert desk.scope.mode is Mode.NORMAL
         await desk.stop()
+
+
+# ------------------------------------------------------------------ who waits is told
+
+
+async def test_breaker_reset_by_hand_lets_the_waiting_children_start_at_once(autojump_clock):
+    """Somebody who knows that the venue is back does not wait for the end of the break."""
+    breaker = CircuitBreaker("venue", failure_threshold=1, recovery_timeout=600)
+    started = []
+
+    async def component(ctx):
+        started.append((trio.current_time(), ctx.name))
+        ctx.ready()
+        if trio.current_time() < 10:
+            await trio.sleep(1)
+            raise OSError("venue down")
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        await desk.start_all([ChildSpec(component, name=name, breaker=breaker) for name in "ab"])
+        await trio.sleep(20)
+        assert breaker.state is BreakerState.OPEN
+        del started[:]
+        breaker.reset()
+        await trio.sleep(10)
+        assert sorted(started) == [(20.0, "a"), (20.0, "b")]
+        await desk.stop()
+
+
+async def test_breaker_others_start_when_the_elected_child_is_ready(autojump_clock):
+    """Its siblings wait for the probe's answer, not for the end of its lease."""
+    breaker = CircuitBreaker("venue", failure_threshold=1, recovery_timeout=60, success_threshold=1)
+    ready, up = {}, False
+
+    async def component(ctx):
+        if not up and ctx.generation > 1:
+            raise OSError("venue down")
+        await trio.sleep(0.5)
+        ctx.ready()
+        ready[ctx.name] = trio.current_time()
+        if not up:
+            await trio.sleep(2)
+            raise OSError("venue down")
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        await desk.start_all([ChildSpec(component, name=name, breaker=breaker) for name in "abc"])
+        await trio.sleep(4)
+        up = True
+        ready.clear()
+        await trio.sleep(100)
+        elected, *others = sorted(ready.values())
+        assert others == [elected + 0.5] * 2
+        await desk.stop()
+
+
+async def test_breaker_elected_child_that_is_stopped_is_replaced_within_a_second(autojump_clock):
+    """A probe that came to nothing says nothing about the venue, and leaves its place to the next."""
+    breaker = CircuitBreaker("venue", failure_threshold=1, recovery_timeout=60, probe_lease=1000)
+    elected, started, is_elected = [], [], trio.Event()
+
+    async def component(ctx):
+        if ctx.generation > 1 and not elected:
+            elected.append(ctx.name)
+            is_elected.set()
+            await trio.sleep_forever()
+        started.append(trio.current_time())
+        ctx.ready()
+        await trio.sleep(1)
+        if trio.current_time() < 10:
+            raise OSError("venue down")
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        await desk.start_all([ChildSpec(component, name=name, breaker=breaker, stop_grace=0) for name in "abc"])
+        await is_elected.wait()
+        del started[:]
+        await desk.children[elected[0]].stop()
+        stopped = trio.current_time()
+        await trio.sleep(5)
+        assert len(started) == 2
+        assert stopped < min(started) <= stopped + 1.0
+        await desk.stop()

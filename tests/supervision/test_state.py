@@ -1,6 +1,7 @@
 """State, mailboxes and journal come back together, whatever crashes."""
 
 from decimal import Decimal
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -24,6 +25,7 @@ from genesis_trio.persistence.schema import schema
 from genesis_trio.policies.guard import NOT_DONE
 from genesis_trio.supervision.component import Component, Lifecycle
 from genesis_trio.supervision.supervisor import open_supervisor
+from genesis_trio.testing import simulate
 from supervision.desk import EXACT, Log
 
 
@@ -150,6 +152,43 @@ async def test_checkpoint_policy_saves_by_time_and_by_messages(autojump_clock):
             assert desk.children["ledger"].mailboxes["state.fills"].kept == 0
             await desk.stop()
     assert log.named("checkpoint_saved")[-1].reason == "stop"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_checkpoint_every_of_a_child_counts_from_its_start(seed):
+    """A trigger that comes with a child shortens the wait that is under way, whichever task runs first."""
+    log = Log()
+
+    async def main():
+        with observe(log):
+            async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+                await desk.start(Ledger, name="other")
+                await trio.sleep(100)
+                await desk.start(Ledger, name="ledger", checkpoint=CheckpointPolicy(every=5, messages=None))
+                await trio.sleep(21)
+                await desk.stop()
+
+    simulate(main, seed=seed)
+    times = [event.time for event in log.named("checkpoint_saved") if event.reason == "periodic"]
+    # The wait began with the tree, so the first is due at once.
+    assert times[0] == 100.0
+    assert 4 <= len(times) - 1 <= 5
+    assert all(4.0 <= later - earlier <= 5.0 for earlier, later in pairwise(times))
+
+
+async def test_checkpoint_bytes_of_a_child_trigger_a_save(autojump_clock):
+    """The journal grows by more than the child allows between two."""
+    log = Log()
+    policy = CheckpointPolicy(every=None, messages=None, bytes=500)
+    with observe(log):
+        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+            await desk.start(Ledger, name="ledger", checkpoint=policy)
+            ctx = (await desk.start(sender, name="feed")).incarnation.context
+            for n in range(1, 31):
+                ctx.publish(FILLS, Fill(f"t{n}", n))
+            await trio.sleep(1)
+            assert {event.reason for event in log.named("checkpoint_saved")} == {"bytes"}
+            await desk.stop()
 
 
 async def test_suspend_and_resume_keep_the_state(autojump_clock):
