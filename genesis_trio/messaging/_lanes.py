@@ -120,6 +120,14 @@ class Lane:
             self.mailbox.arrived()
         return True
 
+    def put_anyway(self, topic: Topic[Any], message: Any, sender: Sender, number: int) -> None:
+        """Add a message, beyond the capacity if need be: nobody could send it again."""
+        full_at = self._full_at
+        if self.mailbox.overflow.keeps_all:
+            self._full_at = max(full_at, self._size + 1)
+        self.put(topic, message, sender, number)
+        self._full_at = full_at
+
     def _append(self, topic: Topic[Any], message: Any, sender: Sender, number: int) -> None:
         """A message that belongs to no batch, unless it follows the one before it: with that it begins one."""
         waiting = self._waiting

@@ -58,7 +58,7 @@ class Bus:
             self._route(topic).append(mailbox.lane(topic))
             if topic.latest and not restored:
                 for message, sender, count in self._latest[topic].values():
-                    mailbox.lane(topic).put(topic, message, sender, count)
+                    mailbox.lane(topic).put_anyway(topic, message, sender, count)
 
     def refresh(self, mailbox: Mailbox) -> None:
         """A new reader came to *mailbox*: what its predecessor knew of the newest messages went with it.
@@ -71,7 +71,7 @@ class Bus:
             if topic.latest:
                 for message, sender, count in self._latest[topic].values():
                     if not mailbox.is_waiting(sender, count):
-                        mailbox.lane(topic).put(topic, message, sender, count)
+                        mailbox.lane(topic).put_anyway(topic, message, sender, count)
 
     def close(self, mailbox: Mailbox) -> None:
         """Stop to deliver to *mailbox*, and let those go on that wait for its room."""

@@ -95,3 +95,32 @@ async def test_latest_message_that_waits_is_not_told_twice(autojump_clock):
         await desk.stop()
 
     assert told == [1, 1]
+
+
+@pytest.mark.parametrize("overflow", [Overflow.BLOCK, Overflow.REJECT])
+async def test_latest_new_reader_of_a_small_mailbox_gets_every_key(overflow, autojump_clock):
+    """What a mailbox is handed when it opens has no sender who could wait, so it may be more than the capacity."""
+    told = []
+
+    async def publish_ten(ctx):
+        for number in range(10):
+            ctx.publish(PRICES, Price(str(number), number))
+        ctx.ready()
+        await ctx.wait_stopping()
+
+    async def read(ctx):
+        async with ctx.subscribe(PRICES, capacity=3, overflow=overflow) as prices:
+            ctx.ready()
+            async for price in prices:
+                told.append(price.value)
+                statistics.append(prices.statistics())
+
+    statistics = []
+    async with open_supervisor("desk") as desk:
+        await desk.start(publish_ten, name="publisher")
+        await desk.start(read, name="reader")
+        await trio.sleep(1)
+        await desk.stop()
+
+    assert told == list(range(10))
+    assert (statistics[-1].refused, statistics[-1].dropped) == (0, 0)
