@@ -13,6 +13,7 @@ opened or parked, and a rising mode, are errors.
 
 import contextlib
 import enum
+import inspect
 import logging
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -99,8 +100,8 @@ def observe(hook: Callable[[Event], None]) -> Iterator[None]:
 
     Trio checkpoint: never.
     """
-    if not callable(hook):
-        raise TypeError(f"observe() wants a function of one event, got {hook!r}")
+    if not callable(hook) or inspect.iscoroutinefunction(hook):
+        raise TypeError(f"observe() wants a plain function of one event, got {hook!r}")
     tree = current_tree()
     tree.add_hook(hook)
     try:

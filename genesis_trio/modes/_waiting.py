@@ -1,6 +1,7 @@
 """Reacting to a mode: waiting for one, seeing every change, being cancelled by one."""
 
 import contextlib
+import inspect
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +19,8 @@ __all__ = ["Changes", "cancelled_when", "wait_for"]
 
 async def wait_for(scope: "ModeScope", predicate: Callable[[Mode], bool]) -> Mode:
     """See `ModeScope.wait_for`."""
+    if inspect.iscoroutinefunction(predicate):
+        raise TypeError(f"wait_for() wants a plain function of the mode, which decides at once; {predicate!r} is async")
     found: list[Mode] = []
     failed: list[Exception] = []
     arrived = trio.Event()

@@ -30,6 +30,7 @@ from genesis_trio.errors import (
 )
 from genesis_trio.events import PolicyMisbehaved, emit, logger
 from genesis_trio.policies._retry_after import seconds_of
+from genesis_trio.policies._wrapping import is_async_function
 
 RetryRule = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], bool | float]
 
@@ -110,6 +111,7 @@ class Predicate(_Asked):
     def __init__(self, function: Callable[[Any], bool], owner: str, name: str) -> None:
         if not callable(function) or isinstance(function, type):
             raise TypeError(f"{owner}({name}=…) wants a function of the result, got {function!r}")
+        _refuse_async(function, owner, name)
         super().__init__(function, owner, name)
 
     def says_yes(self, result: object, policy: str) -> bool:
@@ -130,6 +132,7 @@ class Rule(_Asked):
             self.types: tuple[type[BaseException], ...] = types
             _check_types(types, owner, name)
         elif callable(types):
+            _refuse_async(types, owner, name)
             self.types = ()
         else:
             raise TypeError(f"{owner}({name}=…) wants an exception type, a tuple of them or a function, got {rule!r}")
@@ -213,6 +216,12 @@ def named_or_true(error: Exception) -> bool | float:
         return True
     named = seconds_of(value, utcnow)
     return True if named is None else named
+
+
+def _refuse_async(function: object, owner: str, name: str) -> None:
+    # A coroutine is true: unnoticed, each good result would be a bad one.
+    if is_async_function(function):
+        raise TypeError(f"{owner}({name}=…) wants a plain function, which decides at once; {function!r} is async")
 
 
 def _check_types(types: tuple[object, ...], owner: str, name: str) -> None:
