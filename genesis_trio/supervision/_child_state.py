@@ -192,6 +192,15 @@ class ChildState:
 
         return StateRecovery(self, self.tree.store)
 
+    def has_begun(self) -> bool:
+        """True if whoever starts it may go on: it is ready, or nobody knows when it will be."""
+        return self.first_error is not None or self.status in (
+            Lifecycle.READY,
+            Lifecycle.SUSPENDED,
+            Lifecycle.PARKED,
+            Lifecycle.STOPPED,
+        )
+
     def is_failing(self) -> bool:
         """True if it counts as failing for the mode of its supervisor."""
         if self.status is Lifecycle.READY:

@@ -2,7 +2,8 @@
 
 A crash under ONE_FOR_ALL or REST_FOR_ONE, or of a child that others require, restarts a group: the others are stopped in
 reverse order, then all start in the original order, each once those before it are ready.  A
-crash meanwhile joins the group that is under way, so that nobody is restarted twice for one trouble.
+crash meanwhile joins the group that is under way, so that nobody is restarted twice for one trouble.  A restart by hand
+restarts the same group, but without a delay.
 """
 
 import math
@@ -28,6 +29,7 @@ class Groups:
         self._strategy = strategy
         self._crashed: list[Child] = []
         self._under_way = False
+        self._at_once = trio.Event()  # somebody restarts one of them by hand, and waits
 
     def _members(self, crashed: "list[Child]") -> "list[Child]":
         """The children that restart, in the order of first start."""
@@ -43,11 +45,24 @@ class Groups:
 
     def crashed(self, child: "Child") -> None:
         """*child* waits for its restart; let its group restart with it."""
+        if not self._is_alone(child):
+            self._restart_with(child)
+
+    def by_hand(self, child: "Child") -> bool:
+        """Restart *child* with its group, and at once; False if it has none, and restarts by itself."""
+        if self._supervisor.is_stopping or self._is_alone(child):
+            return False
+        self._at_once.set()
+        self._restart_with(child)
+        return True
+
+    def _is_alone(self, child: "Child") -> bool:
         alone = self._strategy is Strategy.ONE_FOR_ONE and child.name not in self._supervisor.required
         if alone and not (self._under_way and child.spec.requires):
-            return  # it restarts by itself, and is not looked for among thousands
-        if not self._under_way and self._members([child]) == [child]:
-            return
+            return True  # it restarts by itself, and is not looked for among thousands
+        return not self._under_way and self._members([child]) == [child]
+
+    def _restart_with(self, child: "Child") -> None:
         self._crashed.append(child)
         child.hold_gate()
         if not self._under_way:
@@ -63,6 +78,7 @@ class Groups:
                 await self._wait_backoff(members)
                 if not self._crashed:
                     await self._start(members)
+                    self._at_once = trio.Event()
                 if self._crashed:
                     # Whoever has not started yet starts with the next round.
                     self._crashed.extend(child for child in members if child.status is Lifecycle.BACKOFF)
@@ -81,7 +97,11 @@ class Groups:
     async def _wait_backoff(self, members: "list[Child]") -> None:
         due = max((child.due for child in members if child.status is Lifecycle.BACKOFF), default=-math.inf)
         if due > trio.current_time():
-            await trio.sleep_until(due)
+            with trio.move_on_at(due):
+                await self._at_once.wait()
+        if self._at_once.is_set():
+            for child in members:
+                child.forget_delay()
 
     async def _start(self, members: "list[Child]") -> None:
         for child in members:

@@ -47,7 +47,7 @@ class Stopping:
             deadline = min(deadline, supervisor.host.stop_deadline)
         supervisor.is_stopping = True
         for child in reversed(list(supervisor.children.values())):
-            if not child.is_finished:
+            if not child.is_finished and child.name not in supervisor.unlaunched:
                 await self.stop_child(child, deadline)
         # Two may stop it, and what is left of the block waits for the last cut, whoever takes it.
         async with self._last_cut:

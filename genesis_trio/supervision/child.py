@@ -95,8 +95,9 @@ class Child(Aftermath):
     async def restart(self) -> None:
         """Start a new incarnation now, whatever its state; returns once it is ready.
 
-        A running one is stopped first, with its state saved.  It costs no budget.  A parked child gets its trial, and is no
-        longer parked once it is ready; a stopped one lives again.
+        A running one is stopped first, with its state saved.  As after a crash, its group and those that require it restart with
+        it, in their order.  It costs no budget, and waits for no delay.  A parked child gets its trial, and is no longer parked once
+        it is ready; a stopped one lives again.  One that the mode does not admit stays suspended, and starts anew when it does.
 
         Raises:
             Exception: the error of the new incarnation, if it is not ready before it crashes.
@@ -110,17 +111,23 @@ class Child(Aftermath):
         self.forget_crashes()
         if self._asked is Ask.STOP:
             await self.wait_finished()  # it lives again once it has stopped
+        if self.status is Lifecycle.SUSPENDED and not admits(self.scope.mode, self.spec.criticality):
+            return
+        self._by_hand = True
         if self.is_finished:
             self.supervisor.revive(self)
-        else:
-            self._by_hand = True
+        if self.status is Lifecycle.SUSPENDED or not self.supervisor.groups.by_hand(self):
             self.ask(Ask.RESTART)
+        elif self.status is Lifecycle.PARKED or self.status is Lifecycle.STOPPED:
+            self._set(Lifecycle.BACKOFF)  # it has its place in the order of its group
 
         def decided() -> bool:
             if self.status is Lifecycle.STOPPED and self._asked is Ask.STOP:
                 return True
             if self.status is Lifecycle.READY or self.status is Lifecycle.STOPPED:
                 return self.generation > before
+            if self.status is Lifecycle.SUSPENDED and self._asked is None:
+                return True  # it stopped for the restart, and the mode has changed meanwhile
             return self.generation > before and self.status in (
                 Lifecycle.BACKOFF,
                 Lifecycle.PARKED,
@@ -128,7 +135,7 @@ class Child(Aftermath):
             )
 
         await self.wait_until(decided)
-        if self.generation == before:
+        if self.generation == before and self.status is not Lifecycle.SUSPENDED:
             raise RuntimeError(
                 f"{self.path!r} was stopped before it had restarted; call restart() again to let it live"
             )
@@ -310,6 +317,10 @@ class Child(Aftermath):
         """Do not start before `open_gate`, even when the backoff is over."""
         if self._gate is None or self._gate.is_set():
             self._gate = trio.Event()
+
+    def forget_delay(self) -> None:
+        """Somebody restarts it by hand: it starts as soon as its gate is open."""
+        self._due = -math.inf
 
     def open_gate(self) -> None:
         if self._gate is not None:

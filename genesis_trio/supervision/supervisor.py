@@ -104,6 +104,8 @@ class Supervisor:
         #: The incarnation that it was opened in, or None.
         self.host = host
         self._children: dict[str, Child] = {}
+        #: Those that `start_all` has not come to yet: a stop does not wait for them.
+        self.unlaunched: dict[str, Child] = {}
         self._living = 0
         self._all_finished = trio.Event()
         self._all_finished.set()
@@ -111,7 +113,7 @@ class Supervisor:
         self.is_stopping = False
         self._stopping = Stopping(self)
         self._fatal: BaseException | None = None
-        self._groups = Groups(self, strategy)
+        self.groups = Groups(self, strategy)
         self.services = Services(self, nursery)
         self.entries = Entries(self)
         scope.spawner = self.entries.spawn
@@ -155,7 +157,7 @@ class Supervisor:
         (child,) = self._make([child_spec], raises=True)
         self._launch(child)
         try:
-            await child.wait_until(lambda: _has_begun(child))
+            await child.wait_until(lambda: child.has_begun())
             if child.first_error is not None:
                 await child.wait_finished()
         except trio.Cancelled:
@@ -179,6 +181,7 @@ class Supervisor:
         Raises:
             ConfigError: names that are taken or missing, a cycle, a requirement on something less critical.
                 Nothing was started.
+            RuntimeError: the supervisor was stopped meanwhile; the message names those that were not started.
 
         Trio checkpoint: always.
         Cancellation: passes; what was started stays, until the supervisor is stopped.
@@ -189,18 +192,23 @@ class Supervisor:
         by_name = {spec.name: spec for spec in specs}
         ordered = [by_name[name] for level in order for name in level]
         children = {child.name: child for child in self._make(ordered, raises=False)}
-        waiting = dict(children)
+        self.unlaunched.update(children)
         try:
             for level in order:
+                if self.is_stopping:
+                    left = ", ".join(name for name in children if name in self.unlaunched)
+                    raise RuntimeError(
+                        f"supervisor {self.path!r} was stopped while start_all() started its children; not started: {left}"
+                    )
                 for name in level:
-                    self._launch(waiting.pop(name))
+                    self._launch(self.unlaunched.pop(name))
                 for name in level:
                     child = children[name]
-                    await child.wait_until(lambda child=child: _has_begun(child))  # type: ignore[misc]
+                    await child.wait_until(lambda child=child: child.has_begun())  # type: ignore[misc]
         finally:
-            # Cancelled: nobody starts them any more, so a stop must not wait for them.
-            for child in waiting.values():
-                self._forget(child)
+            for name, child in children.items():
+                if self.unlaunched.pop(name, None) is not None:
+                    self._forget(child)
         return [children[spec.name] for spec in specs]
 
     def _check(self, specs: Sequence[ChildSpec]) -> None:
@@ -277,7 +285,7 @@ class Supervisor:
 
     def restart_group(self, child: ChildState) -> None:
         if not self.is_stopping:
-            self._groups.crashed(self._children[child.name])
+            self.groups.crashed(self._children[child.name])
 
     def health_changed(self, child: ChildState) -> None:
         if self.mode_watch is not None:
@@ -378,15 +386,6 @@ class Supervisor:
             suspended=statuses.count(Lifecycle.SUSPENDED),
             longest_stall=self.watchdog.longest if self.watchdog is not None else 0.0,
         )
-
-
-def _has_begun(child: Child) -> bool:
-    return child.first_error is not None or child.status in (
-        Lifecycle.READY,
-        Lifecycle.SUSPENDED,
-        Lifecycle.PARKED,
-        Lifecycle.STOPPED,
-    )
 
 
 @uninterrupted

@@ -4,7 +4,7 @@ import attrs
 import pytest
 import trio
 
-from genesis_trio import Component, Lifecycle, Mode, open_store, open_supervisor
+from genesis_trio import Backoff, ChildSpec, Component, Lifecycle, Mode, Strategy, open_store, open_supervisor
 from supervision.desk import EXACT, forever
 
 
@@ -178,4 +178,132 @@ async def test_restart_by_hand_that_crashes_raises_its_error(autojump_clock):
         child = await desk.start(component, name="x", stop_grace=0)
         with pytest.raises(OSError, match="second"):
             await child.restart()
+        await desk.stop()
+
+
+# ---------------------------------------------------------------- restart of those that require it
+
+
+def part(log):
+    async def component(ctx):
+        log.append(("+", ctx.name, trio.current_time()))
+        ctx.ready()
+        await ctx.wait_stopping()
+        log.append(("-", ctx.name, trio.current_time()))
+
+    return component
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ONE, Strategy.REST_FOR_ONE])
+async def test_restart_by_hand_restarts_those_that_require_it(strategy, autojump_clock):
+    """As after a crash: the closure of requires stops in reverse order and starts in order, at once, and nobody is charged."""
+    log = []
+    async with open_supervisor("desk", strategy=strategy, max_restarts=0, backoff=EXACT) as desk:
+        specs = [
+            ChildSpec(part(log), name="venue"),
+            ChildSpec(part(log), name="feed", requires=("venue",)),
+            ChildSpec(part(log), name="desk", requires=("feed",)),
+        ]
+        await desk.start(part(log), name="aside")
+        venue, feed, book = await desk.start_all(specs)
+        await trio.sleep(5)
+        log.clear()
+
+        await venue.restart()
+        await book.wait(Lifecycle.READY)
+
+        names = [(what, name) for what, name, _ in log]
+        assert names == [("-", "desk"), ("-", "feed"), ("-", "venue"), ("+", "venue"), ("+", "feed"), ("+", "desk")]
+        assert {time for *_, time in log} == {5.0}
+        assert [child.generation for child in (venue, feed, book)] == [2, 2, 2]
+        assert desk.children["aside"].generation == 1
+        await desk.stop()
+
+
+@pytest.mark.parametrize("before", ["stopped", "parked", "backoff"])
+async def test_restart_by_hand_of_one_that_does_not_run_restarts_those_that_require_it(before, autojump_clock):
+    """They hold what the last incarnation gave them, whatever has become of it since."""
+    log = []
+
+    async def venue(ctx):
+        ctx.ready()
+        if ctx.generation == 1 and before != "stopped":
+            await trio.sleep(1)
+            raise OSError("lost")
+        await ctx.wait_stopping()
+
+    restarts = 0 if before == "parked" else 3
+    backoff = Backoff(base_delay=60.0, max_delay=60.0, jitter="none")
+    async with open_supervisor("desk", max_restarts=restarts, within=600.0, backoff=backoff) as desk:
+        specs = [ChildSpec(venue, name="venue"), ChildSpec(part(log), name="feed", requires=("venue",))]
+        child, feed = await desk.start_all(specs)
+        if before == "stopped":
+            await child.stop()
+        await trio.sleep(2)
+
+        await child.restart()
+        await feed.wait(Lifecycle.READY)
+
+        assert trio.current_time() == 2
+        assert child.status is Lifecycle.READY
+        assert [child.generation, feed.generation] == [2, 2]
+        assert desk.scope.causes == ()
+        await desk.stop()
+
+
+async def test_restart_by_hand_during_a_group_restart_joins_it(autojump_clock):
+    """Nobody is restarted twice for it, and nobody waits for the backoff of the group."""
+    log = []
+
+    async def venue(ctx):
+        ctx.ready()
+        if ctx.generation == 1:
+            await trio.sleep(1)
+            raise OSError("lost")
+        await ctx.wait_stopping()
+
+    backoff = Backoff(base_delay=60.0, max_delay=60.0, jitter="none")
+    async with open_supervisor("desk", within=600.0, backoff=backoff) as desk:
+        specs = [ChildSpec(venue, name="venue"), ChildSpec(part(log), name="feed", requires=("venue",))]
+        child, feed = await desk.start_all(specs)
+        await trio.sleep(5)
+        assert feed.status is Lifecycle.BACKOFF
+
+        await feed.restart()
+
+        assert trio.current_time() == 5
+        assert [child.generation, feed.generation] == [2, 2]
+        await desk.stop()
+
+
+async def test_restart_by_hand_of_a_suspended_child_does_not_wait_for_the_mode(autojump_clock):
+    """Whoever restarts it has nothing to wait for: it starts anew when the mode admits it."""
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(forever, name="a")
+        with desk.scope.hold(Mode.EMERGENCY, owner="test", reason="a test"):
+            await child.wait(Lifecycle.SUSPENDED)
+            with trio.fail_after(1):
+                await child.restart()
+            assert (child.status, child.generation) == (Lifecycle.SUSPENDED, 1)
+        await child.wait(Lifecycle.READY)
+        assert child.generation == 2
+        await desk.stop()
+
+
+async def test_restart_by_hand_overtaken_by_the_mode_ends_suspended(autojump_clock):
+    """The mode changes while the old incarnation stops, so there is no new one to wait for."""
+
+    async def slow_to_stop(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        await trio.sleep(1)
+
+    async with open_supervisor("desk") as desk, trio.open_nursery() as nursery:
+        child = await desk.start(slow_to_stop, name="a")
+        nursery.start_soon(child.restart)
+        await trio.sleep(0.5)
+        with desk.scope.hold(Mode.EMERGENCY, owner="test", reason="a test"):
+            await trio.sleep(5)
+            assert (child.status, child.generation) == (Lifecycle.SUSPENDED, 1)
+            assert not nursery.child_tasks
         await desk.stop()

@@ -140,6 +140,38 @@ async def test_start_all_starts_levels_in_parallel(autojump_clock):
         await desk.stop()
 
 
+async def test_start_all_while_the_supervisor_stops_starts_no_further_level(autojump_clock):
+    """What was not started yet never is, and whoever called start_all() is told which children those are."""
+    ran = []
+
+    async def slow(ctx):
+        ran.append(ctx.name)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk") as desk:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def stop():
+                await trio.sleep(1)
+                await desk.stop()
+
+            specs = [
+                ChildSpec(slow, name="feed", start_timeout=60.0),
+                ChildSpec(slow, name="book", requires=("feed",)),
+                ChildSpec(slow, name="view", requires=("book",)),
+            ]
+            with pytest.raises(RuntimeError) as caught:
+                await desk.start_all(specs)
+
+        assert str(caught.value) == (
+            "supervisor 'desk' was stopped while start_all() started its children; not started: book, view"
+        )
+        assert ran == ["feed"]
+        assert list(desk.children) == ["feed"]
+    assert trio.current_time() == 1
+
+
 async def test_start_all_goes_on_when_a_first_start_parks(autojump_clock):
     """A first start that fails backs off and parks like any crash, and start_all goes on."""
 
