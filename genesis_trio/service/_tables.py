@@ -68,6 +68,7 @@ class ServiceTable:
     store: StoreUrl | None = None
     admin: Text | None = None
     http: HttpTable | None = None
+    instruments: list[str] = attrs.field(factory=list)
     supervisor: SupervisorTable = SupervisorTable()
     children: list[dict[str, Any]] = attrs.field(factory=list)
 

@@ -5,6 +5,7 @@
     name = "desk"
     store = "sqlite:desk.db"
     admin = "desk.sock"
+    instruments = ["my_desk:count_events"]
 
     [http]
     address = "127.0.0.1:9100"
@@ -35,7 +36,8 @@ from typing import Any
 import attrs
 
 from genesis_trio.errors import ConfigError, PluginError
-from genesis_trio.service.plugins import load_component, load_exception
+from genesis_trio.events import Event
+from genesis_trio.service.plugins import load_component, load_exception, load_instrument
 from genesis_trio.supervision._order import check_requirements, levels
 from genesis_trio.supervision.backoff import Backoff, check_reachable
 from genesis_trio.supervision.component import ChildSpec, OnCrash
@@ -66,19 +68,35 @@ def read_toml(path: str) -> dict[str, Any]:
     wrong += children.wrong
     if found is None:
         raise _told(path, wrong, children.unloadable)
+    instruments, unloadable = _instruments(found.instruments)
+    unloadable += children.unloadable
     settings = _given(found.supervisor)
     wrong += _check_store(found.store) if found.store is not None else []
     wrong += _attempt("supervisor", lambda: _check_restarts(settings))
-    if not wrong and not children.unloadable:
+    if not wrong and not unloadable:
         wrong += _check_order(found.name, children.specs)
-    if wrong or children.unloadable:
-        raise _told(path, wrong, children.unloadable)
+    if wrong or unloadable:
+        raise _told(path, wrong, unloadable)
     top: dict[str, Any] = {
         key: value for key, value in (("store", found.store), ("admin", found.admin)) if value is not None
     }
     if found.http is not None:
         top["http"] = found.http.address
+    if instruments:
+        top["instruments"] = instruments
     return {"name": found.name, "children": children.specs, **top, **settings}
+
+
+def _instruments(names: Sequence[str]) -> tuple[list[Callable[[Event], None]], list[str]]:
+    """The instruments of these names, and what is wrong with those that cannot be loaded."""
+    found: list[Callable[[Event], None]] = []
+    unloadable: list[str] = []
+    for number, name in enumerate(names):
+        try:
+            found.append(load_instrument(name))
+        except PluginError as error:
+            unloadable.append(f"instruments[{number}]: {error}")
+    return found, unloadable
 
 
 def read_admin(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Components by name: ``module:attribute``, or an entry point of the group ``genesis_trio.components``.
+"""Components and instruments by name: ``module:attribute``, or an entry point of their group.
 
 A plugin is loaded only when it is named, so a broken one never stops the others.
 """
@@ -6,14 +6,17 @@ A plugin is loaded only when it is named, so a broken one never stops the others
 import difflib
 import importlib
 import importlib.metadata
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from genesis_trio.errors import PluginError
-from genesis_trio.events import describe_error
+from genesis_trio.events import Event, describe_error
 
-__all__ = ["GROUP", "load_component", "load_exception"]
+__all__ = ["GROUP", "INSTRUMENTS", "load_component", "load_exception", "load_instrument"]
 
 GROUP = "genesis_trio.components"
+INSTRUMENTS = "genesis_trio.instruments"
 
 
 def load_component(name: str) -> Any:
@@ -22,18 +25,36 @@ def load_component(name: str) -> Any:
     Raises:
         PluginError: there is none, or it cannot be imported; with its distribution and the reason.
     """
-    if ":" in name:
-        return _load_attribute("component", name)
-    found = list(importlib.metadata.entry_points(group=GROUP, name=name))
-    if not found:
-        known = sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)})
+    return _load("component", GROUP, name)
+
+
+def load_instrument(name: str) -> Callable[[Event], None]:
+    """The instrument that *name* stands for: a function of one event, as `observe` takes it.
+
+    Raises:
+        PluginError: there is none, it cannot be imported, or it is no such function; with its distribution and the reason.
+    """
+    found = _load("instrument", INSTRUMENTS, name)
+    if not callable(found) or isinstance(found, type) or inspect.iscoroutinefunction(found):
         raise PluginError(
-            f"there is no component {name!r}: write module:attribute, or install a package that has an entry point of "
-            f"that name in the group {GROUP!r}; installed are: {', '.join(known) or 'none'}"
+            f"instrument {name!r} is {found!r}, but must be a function of one event that does not await, as `observe` takes it"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _load(what: str, group: str, name: str) -> Any:
+    if ":" in name:
+        return _load_attribute(what, name)
+    found = list(importlib.metadata.entry_points(group=group, name=name))
+    if not found:
+        known = sorted({point.name for point in importlib.metadata.entry_points(group=group)})
+        raise PluginError(
+            f"there is no {what} {name!r}: write module:attribute, or install a package that has an entry point of "
+            f"that name in the group {group!r}; installed are: {', '.join(known) or 'none'}"
         )
     if len({point.value for point in found}) > 1:
         raise PluginError(
-            f"there are several components {name!r}: {', '.join(f'{point.value} of {_source(point)}' for point in found)}; "
+            f"there are several {what}s {name!r}: {', '.join(f'{point.value} of {_source(point)}' for point in found)}; "
             f"write the module:attribute of the one that is meant"
         )
     point = found[0]

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from genesis_trio.errors import ConfigError
-from genesis_trio.events import Event, emit
+from genesis_trio.events import Event, emit, observe
 from genesis_trio.modes import ModePolicy
 from genesis_trio.service._events import Listening, SignalReceived
 from genesis_trio.service.address import parse_address
@@ -33,6 +33,7 @@ class Service:
         store: Where its state is: ``sqlite:desk.db``, ``memory:``.
         admin: Path of its admin socket; None: it has none.
         http: Where ``/livez``, ``/readyz`` and ``/metrics`` answer: ``127.0.0.1:9100``; port 0 is any free one, None: nowhere.
+        instruments: Functions of one event that see all that happens, from before the store is opened; see `observe`.
         supervisor: Anything else that `open_supervisor` takes.  A service has a `ModePolicy` by default.
     """
 
@@ -44,6 +45,7 @@ class Service:
         store: str = "sqlite:genesis.db",
         admin: str | None = None,
         http: str | None = None,
+        instruments: Sequence[Callable[[Event], None]] = (),
         **supervisor: Any,
     ) -> None:
         for child in children:
@@ -56,11 +58,15 @@ class Service:
                 raise TypeError(f"{what} of service {name!r} is a text, got {value!r}")
         if http is not None:
             parse_address(http)
+        for hook in instruments:
+            if not callable(hook):
+                raise TypeError(f"instruments of service {name!r} are functions of one event, got {hook!r}")
         self.name = name
         self.children = tuple(children)
         self.store = store
         self.admin = admin
         self.http = http
+        self.instruments = tuple(instruments)
         self.supervisor = {"mode_policy": ModePolicy(), **supervisor}
 
     @classmethod
@@ -114,6 +120,8 @@ async def serve(service: Service, signals: StopSignals, *, begun: Callable[[Supe
 
     _check_tree(service)
     async with contextlib.AsyncExitStack() as stack:
+        for hook in service.instruments:
+            stack.enter_context(observe(hook))
         stack.enter_context(signals.heard())
         stack.enter_context(measure_stall())
         notifier = stack.enter_context(Notifier.from_environment().open())

@@ -31,3 +31,7 @@ class Keeper(Component[State]):
         self.state.number += 1
         ctx.ready()
         await ctx.wait_stopping()
+
+
+def note_event(event):
+    """An instrument that does nothing."""

@@ -17,12 +17,15 @@ from genesis_trio import (
     ConfigError,
     OnCrash,
     PluginError,
+    Restart,
     Service,
     open_supervisor,
+    run_service,
 )
 from genesis_trio.cli import main
 from genesis_trio.service._tables import ChildTable, SupervisorTable
 from genesis_trio.service.plugins import load_component
+from service.parts import note_event
 
 MANY = """
 nam = "desk"
@@ -72,7 +75,7 @@ def test_from_toml_tells_every_error_at_once(tmp_path):
     assert sorted(found) == sorted(
         [
             "the required key name is missing",
-            "unknown key nam (did you mean 'name'?); allowed are: name, store, admin, http, supervisor, children",
+            "unknown key nam (did you mean 'name'?); allowed are: name, store, admin, http, instruments, supervisor, children",
             "store is 'desk.db', but must be a place with its scheme, as in 'sqlite:desk.db' or 'memory:'",
             "admin is 3, but must be a text that is not empty",
             "http.address is '9100', but must be host:port, as in '127.0.0.1:9100' or '[::1]:9100', with a port from 0 to 65535",
@@ -241,7 +244,10 @@ def installed(tmp_path, monkeypatch):
         info = tmp_path / f"{name}-1.2.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
-        (info / "entry_points.txt").write_text(f"[genesis_trio.components]\n{points}\n")
+        instruments = {"good": "counts = service.parts:note_event", "bad": "torn = no_such_package:hook"}[name]
+        (info / "entry_points.txt").write_text(
+            f"[genesis_trio.components]\n{points}\n[genesis_trio.instruments]\n{instruments}\n"
+        )
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
 
@@ -255,6 +261,57 @@ def test_plugin_is_loaded_by_its_name_whatever_another_one_does(installed):
         load_component("broken")
     with pytest.raises(PluginError, match=r"installed are: both, broken, fine"):
         load_component("nowhere")
+
+
+def test_from_toml_instruments_are_loaded_by_name_and_only_then(installed, tmp_path):
+    """An entry point or module:attribute; a broken one that nobody names is not touched."""
+    file = tmp_path / "service.toml"
+    file.write_text('name = "desk"\ninstruments = ["counts", "service.parts:note_event"]\n')
+
+    assert Service.from_toml(str(file)).instruments == (note_event, note_event)
+
+
+def test_from_toml_instruments_that_cannot_be_loaded_are_all_told(installed, tmp_path):
+    """Each with name, distribution and reason."""
+    kind, found = problems(
+        tmp_path,
+        'name = "desk"\ninstruments = ["torn", "counts", "nowhere", "service.parts:worker", "service.parts:State"]\n',
+    )
+
+    assert kind is PluginError
+    assert len(found) == 4
+    assert found[3].startswith("instruments[4]: instrument 'service.parts:State' is <class")
+    assert found[0].startswith(
+        "instruments[0]: plugin 'torn' (no_such_package:hook, of bad 1.2) cannot be loaded: ModuleNotFoundError"
+    )
+    assert found[1].startswith("instruments[2]: there is no instrument 'nowhere'")
+    assert found[1].endswith("installed are: counts, torn")
+    assert found[2].startswith("instruments[3]: instrument 'service.parts:worker' is <function worker")
+    assert "must be a function of one event that does not await" in found[2]
+
+
+async def test_service_instruments_see_it_from_the_start_and_a_failing_one_stops_nothing(autojump_clock):
+    """They are hooks like any other: one that raises is reported once and removed."""
+    seen = []
+
+    def broken(event):
+        raise OSError("broken hook")
+
+    async def job(ctx):
+        ctx.ready()
+
+    spec = ChildSpec(job, name="job", restart=Restart.TEMPORARY)
+    await run_service(Service("desk", [spec], store="memory:", instruments=[broken, seen.append]))
+
+    names = [event.name for event in seen]
+    assert names.count("hook_failed") == 1
+    assert names.index("child_starting") < names.index("child_ready")
+
+
+def test_service_instruments_that_are_no_functions_are_refused():
+    """When the service is described, with the value."""
+    with pytest.raises(TypeError, match="functions of one event, got 3"):
+        Service("desk", instruments=[3])
 
 
 def test_plugin_name_that_two_distributions_have_is_refused(installed):
