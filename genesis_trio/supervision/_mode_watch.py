@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from genesis_trio.modes import Criticality, Hold, Mode, ModePolicy
+from genesis_trio.modes import Criticality, Hold, Mode, ModePolicy, ModeScope, admits
 from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._hysteresis import ModeMeter
 from genesis_trio.supervision.component import Lifecycle
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from genesis_trio.supervision._child_state import ChildState
     from genesis_trio.supervision.supervisor import Supervisor
 
-__all__ = ["AUTOMATIC_REASON", "ModeWatch"]
+__all__ = ["AUTOMATIC_REASON", "PARKED_REASON", "ModeWatch"]
 
+# The causes that failing children lead to; all others are somebody's decision.
 AUTOMATIC_REASON = "automatic: children are failing"
+PARKED_REASON = "parked: it used up its restarts"
 
 
 class ModeWatch:
@@ -60,7 +62,7 @@ class ModeWatch:
         changed, self._to_look_at = self._to_look_at, {}
         for child in {**changed, **self._starting, **self._depending}:
             is_here = self._supervisor.children.get(child.name) is child
-            left = not is_here or child.has_left()
+            left = not is_here or (child.has_left() and not _is_suspended_by_failures(child))
             (self._present.discard if left else self._present.add)(child)
             starting = is_here and left and not child.was_ready and child.status is Lifecycle.STARTING
             _note(self._starting, child, starting)
@@ -116,6 +118,24 @@ class ModeWatch:
         elif self._hold is not None:
             self._hold.release()
             self._hold = None
+
+
+def _is_suspended_by_failures(child: "ChildState") -> bool:
+    """True for a well child that would run if no other were failing: it stays in the share as one that is well.
+
+    If it left, a mode that failures led to would make them a larger share of the rest, and so lead to the next mode.
+    """
+    return child.status is Lifecycle.SUSPENDED and admits(_mode_by_decision(child.scope), child.spec.criticality)
+
+
+def _mode_by_decision(scope: ModeScope | None) -> Mode:
+    mode = Mode.NORMAL
+    while scope is not None:
+        for cause in scope.causes:
+            if cause.reason not in (AUTOMATIC_REASON, PARKED_REASON):
+                mode = max(mode, cause.mode)
+        scope = scope.parent
+    return mode
 
 
 def _note(those: "dict[ChildState, None]", child: "ChildState", is_so: bool) -> None:

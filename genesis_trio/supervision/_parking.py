@@ -13,12 +13,10 @@ from genesis_trio.events import ChildParked, ChildReady, ChildSuspended, ChildUn
 from genesis_trio.modes import Criticality, Mode, ModeScope, admits
 from genesis_trio.supervision._child_state import Ask, ChildState
 from genesis_trio.supervision._incarnation import Incarnation
-from genesis_trio.supervision._mode_watch import AUTOMATIC_REASON
+from genesis_trio.supervision._mode_watch import AUTOMATIC_REASON, PARKED_REASON
 from genesis_trio.supervision.component import Lifecycle
 
-__all__ = ["PARKED_REASON", "Parking"]
-
-PARKED_REASON = "parked: it used up its restarts"
+__all__ = ["Parking"]
 
 
 class Parking(ChildState):

@@ -111,8 +111,10 @@ class Child(Aftermath):
         self.forget_crashes()
         if self._asked is Ask.STOP:
             await self.wait_finished()  # it lives again once it has stopped
-        if self.status is Lifecycle.SUSPENDED and not admits(self.scope.mode, self.spec.criticality):
-            return
+        if self.status is Lifecycle.SUSPENDED:
+            mode = self._mode_for_trial() if self.failed_when_suspended else self.scope.mode
+            if not admits(mode, self.spec.criticality):
+                return
         self._by_hand = True
         if self.is_finished:
             self.supervisor.revive(self)
