@@ -1,11 +1,14 @@
 """The settings of `open_supervisor`, looked at before anything is opened."""
 
 import math
+import random
 
 from genesis_trio.errors import ConfigError
+from genesis_trio.modes import ModePolicy
+from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.component import Strategy, is_name
 
-__all__ = ["check_place", "check_settings"]
+__all__ = ["check_kind", "check_kinds", "check_place", "check_settings"]
 
 
 def check_settings(
@@ -43,8 +46,31 @@ def check_settings(
             raise ValueError(f"stall_limit is in seconds, positive and finite, got {stall_limit!r}")
 
 
+def check_kind(what: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{what} is a {kind.__name__}, or None, got {value!r}")
+
+
+def check_kinds(backoff: object, mode_policy: object, rng: object, store: object, checkpoint: object) -> None:
+    """Refuse what is no such object at all, such as the address of a store in place of the store."""
+    check_kind("backoff", backoff, Backoff)
+    check_kind("mode_policy", mode_policy, ModePolicy)
+    check_kind("rng", rng, random.Random)
+    if store is not None or checkpoint is not None:
+        # Whoever has no store need not load what goes with it.
+        from genesis_trio.persistence.policy import CheckpointPolicy
+        from genesis_trio.persistence.store import Store
+
+        if isinstance(store, str):
+            raise TypeError(
+                f"store is an open Store, got {store!r}; open it around the supervisor: `async with open_store({store!r})`"
+            )
+        check_kind("store", store, Store)
+        check_kind("checkpoint", checkpoint, CheckpointPolicy)
+
+
 def check_place(
-    name: str, host: str | None, store: object, checkpoint: object, restore: object, stall_limit: object
+    name: str, host: str | None, store: object, checkpoint: object, restore: object, only: object, stall_limit: object
 ) -> None:
     """Refuse what only the topmost supervisor has, or what only a store makes possible; *host* is the path of the child around it."""
     if stall_limit is not None and host is not None:
@@ -56,5 +82,7 @@ def check_place(
             f"supervisor {name!r} is opened inside {host!r} and shares its tree's store; give store=, checkpoint= and restore= to "
             f"the topmost supervisor"
         )
+    if only and restore is None:
+        raise ConfigError(f"supervisor {name!r} has only={only!r} and no restore=, which it limits; give both, or none")
     if store is None and (checkpoint is not None or restore is not None):
         raise ConfigError(f"supervisor {name!r} has no store=, so there is nothing to save to or restore from")

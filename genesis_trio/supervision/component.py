@@ -199,6 +199,9 @@ class ChildSpec:
             raise TypeError(f"criticality of child {name!r} is a Criticality, got {criticality!r}")
         if isinstance(requires, str):
             raise TypeError(f"requires of child {name!r} is a sequence of names, got the string {requires!r}")
+        requires = tuple(requires)
+        if not all(isinstance(required, str) for required in requires):
+            raise TypeError(f"requires of child {name!r} is a sequence of names, got {requires!r}")
         for what, seconds, may_be_none in (
             ("start_timeout", start_timeout, False),
             ("stop_grace", stop_grace, False),
@@ -213,6 +216,14 @@ class ChildSpec:
                 raise ValueError(f"{what} of child {name!r} is in seconds and positive, got {seconds!r}")
         if breaker is not None and not isinstance(breaker, CircuitBreaker):
             raise TypeError(f"breaker of child {name!r} is a CircuitBreaker, got {breaker!r}")
+        if checkpoint is not None:
+            # Whoever saves nothing need not load what saves.
+            from genesis_trio.persistence.policy import CheckpointPolicy
+
+            if not isinstance(checkpoint, CheckpointPolicy):
+                raise TypeError(f"checkpoint of child {name!r} is a CheckpointPolicy, got {checkpoint!r}")
+        if options is not None and not isinstance(options, Mapping):
+            raise TypeError(f"options of child {name!r} is a mapping, got {options!r}")
         if not isinstance(escalate, bool):
             raise TypeError(f"escalate of child {name!r} is True or False, got {escalate!r}")
         if not isinstance(recovery, Recovery):
@@ -223,7 +234,7 @@ class ChildSpec:
             name,
             restart,
             criticality,
-            tuple(requires),
+            requires,
             start_timeout,
             stop_grace,
             heartbeat_timeout,

@@ -34,7 +34,7 @@ from genesis_trio.supervision._mode_watch import ModeWatch
 from genesis_trio.supervision._options import options_of
 from genesis_trio.supervision._order import check_requirements, levels
 from genesis_trio.supervision._services import Services
-from genesis_trio.supervision._settings import check_place, check_settings
+from genesis_trio.supervision._settings import check_kinds, check_place, check_settings
 from genesis_trio.supervision._stopping import Stopping
 from genesis_trio.supervision._tree import ServiceTree
 from genesis_trio.supervision._use_store import use_store
@@ -217,6 +217,8 @@ class Supervisor:
             raise RuntimeError(f"supervisor {self.path!r} is stopping and starts no more children")
         taken = set(self._children)
         for spec in specs:
+            if not isinstance(spec, ChildSpec):
+                raise TypeError(f"start_all() takes ChildSpecs, got {spec!r}; write ChildSpec(component, name=…)")
             if spec.name in taken:
                 raise ConfigError(
                     f"supervisor {self.path!r} has a child {spec.name!r} already; names are unique in a supervisor"
@@ -423,7 +425,7 @@ async def open_supervisor(
         store: Where state is saved; None: nowhere.
         checkpoint: When it is saved by itself; None is ``CheckpointPolicy()`` where there is a store.
         restore: Begin with an older saved checkpoint: an id, a label, or the newest at or before a time.
-        only: With *restore*: the paths of the components that it is for; empty is all.
+        only: With *restore*, and never without it: the paths of the components that it is for; empty is all.
         shutdown_timeout: Seconds for stopping all children together.
         escalate_after: Crashes of all children together *within* so many seconds; one more stops them all, and the block
             raises it.  None: there is no such limit, and the tree degrades instead.
@@ -441,11 +443,12 @@ async def open_supervisor(
     Cancellation: the children are stopped in order first, at most for *shutdown_timeout*; a child that shields itself is waited for.
     """
     check_settings(name, strategy, max_restarts, within, shutdown_timeout, escalate_after, stall_limit)
+    check_kinds(backoff, mode_policy, rng, store, checkpoint)
     backoff = backoff if backoff is not None else Backoff()
     check_reachable(backoff, max_restarts=max_restarts, within=within)
     host = current_host()
     outer = current_tree()
-    check_place(name, host.child.path if host is not None else None, store, checkpoint, restore, stall_limit)
+    check_place(name, host.child.path if host is not None else None, store, checkpoint, restore, only, stall_limit)
     tree = host.child.tree if host is not None else ServiceTree(name, parent=outer, rng=rng, store=store)
     scope = ModeScope(name, current_scope(), tree)
     error: BaseException | None = None

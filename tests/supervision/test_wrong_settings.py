@@ -1,0 +1,53 @@
+"""What a supervisor or a child cannot be given: named with its value, before anything is opened or started."""
+
+import pytest
+
+from genesis_trio import ChildSpec, ConfigError, open_store, open_supervisor
+from supervision.desk import forever
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [
+        ("backoff", "a Backoff"),
+        ("mode_policy", "a ModePolicy"),
+        ("rng", "a Random"),
+        ("store", "a Store"),
+        ("checkpoint", "a CheckpointPolicy"),
+    ],
+)
+async def test_supervisor_setting_of_another_kind_is_named(setting, kind):
+    """It would fail somewhere inside, in the words of Python, and in a group."""
+    with pytest.raises(TypeError, match=rf"^{setting} is {kind}, or None, got 3$"):
+        async with open_supervisor("desk", **{setting: 3}):
+            pass
+
+
+async def test_supervisor_address_in_place_of_a_store_says_how_to_open_it():
+    """A service takes the address, a supervisor the open store."""
+    with pytest.raises(TypeError, match=r"async with open_store\('memory:'\)"):
+        async with open_supervisor("desk", store="memory:"):
+            pass
+
+
+async def test_supervisor_only_without_restore_is_refused():
+    """Whoever names components to restore expects them to be restored."""
+    async with open_store("memory:") as store:
+        with pytest.raises(ConfigError, match=r"only=\('desk/a',\) and no restore="):
+            async with open_supervisor("desk", store=store, only=("desk/a",)):
+                pass
+
+
+@pytest.mark.parametrize("setting", ["requires", "checkpoint", "options"])
+def test_child_setting_of_another_kind_is_named(setting):
+    """At construction, and not when it is started."""
+    with pytest.raises(TypeError, match=rf"^{setting} of child 'a' is .*, got [(]?3"):
+        ChildSpec(forever, name="a", **{setting: [3] if setting == "requires" else 3})
+
+
+async def test_start_all_of_what_is_no_spec_says_what_to_write(autojump_clock):
+    """Nothing was started."""
+    async with open_supervisor("desk") as desk:
+        with pytest.raises(TypeError, match=r"write ChildSpec\(component, name=…\)"):
+            await desk.start_all([forever])
+        assert not desk.children
