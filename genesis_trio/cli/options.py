@@ -81,6 +81,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     level.add_argument("--quiet", action="store_const", dest="log_level", const="error", help="errors only")
     check = command("check", "read a service.toml and load its components, without running it", "serve", "check")
     check.add_argument("file", help="service.toml")
+    check.add_argument("--limits", action="store_true", help="also what its settings amount to: restarts, stops")
     for name, help_, needed in ORDERS:
         sub = command(name, help_, "operate", "give_order")
         sub.add_argument("file", nargs="?", help="service.toml, which names the socket (default: the one right here)")

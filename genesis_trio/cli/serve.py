@@ -70,10 +70,13 @@ def _log(level: str) -> None:
 
 def check(arguments: argparse.Namespace) -> int:
     """Read a file and load what it names, without running it."""
-    from genesis_trio.service.running import Service
+    from genesis_trio.service.running import Service, limits_of
 
     service = Service.from_toml(arguments.file)
     print(f"{arguments.file}: {service.name} with {len(service.children)} children is well described")
+    if arguments.limits:
+        for line in limits_of(service):
+            print(f"  {line}")
     return 0
 
 

@@ -1,8 +1,9 @@
 """A service as a process: its sockets, its store, its signals, its tree."""
 
 import contextlib
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import trio
@@ -17,6 +18,7 @@ from genesis_trio.service.notify import Notifier
 from genesis_trio.service.signals import StopSignals
 from genesis_trio.service.stall import measure_stall
 from genesis_trio.service.state import Phase, ServiceState
+from genesis_trio.supervision._limits import describe_limits
 from genesis_trio.supervision._order import check_requirements, levels
 from genesis_trio.supervision.component import ChildSpec
 from genesis_trio.supervision.supervisor import Supervisor, open_supervisor
@@ -216,3 +218,15 @@ class _Running:
 def run(service: Service) -> None:
     """Run *service* as this process's work: ``trio.run(run_service, service)``."""
     trio.run(run_service, service)
+
+
+def limits_of(service: Service) -> Iterator[str]:
+    """What the settings of *service* amount to, in words: restarts, groups, and the time that a stop takes."""
+    given = {name: setting.default for name, setting in inspect.signature(open_supervisor).parameters.items()}
+    given |= service.supervisor
+    by_name = {child.name: child for child in service.children}
+    order = levels({child.name: child.requires for child in service.children}, supervisor=service.name)
+    return describe_limits(
+        [by_name[name] for level in order for name in level],
+        **{name: given[name] for name in ("strategy", "max_restarts", "within", "shutdown_timeout")},
+    )

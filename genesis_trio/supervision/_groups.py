@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from genesis_trio.supervision._order import dependants
+from genesis_trio.supervision._limits import restarted_with
 from genesis_trio.supervision.component import Lifecycle, Strategy
 
 if TYPE_CHECKING:
@@ -34,14 +34,9 @@ class Groups:
     def _members(self, crashed: "list[Child]") -> "list[Child]":
         """The children that restart, in the order of first start."""
         children = self._supervisor.children
-        names = list(children)
-        first = {child.name for child in crashed}
-        if self._strategy is Strategy.ONE_FOR_ALL:
-            first = set(names)
-        elif self._strategy is Strategy.REST_FOR_ONE:
-            first = set(names[min(names.index(name) for name in first) :])
         requires = {name: child.spec.requires for name, child in children.items()}
-        return [children[name] for name in dependants(requires, first) if not children[name].is_finished]
+        names = restarted_with([child.name for child in crashed], requires, self._strategy, list(children))
+        return [children[name] for name in names if not children[name].is_finished]
 
     def crashed(self, child: "Child") -> None:
         """*child* waits for its restart; let its group restart with it."""
