@@ -387,6 +387,8 @@ class Guard(RunBound):
         which holds the frame would be a cycle, and to delete it on the way costs as much as making it.
         None: the retry waits for refusals, which is for the general path to do.
         """
+        if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
+            self._enter_run()
         lane = self._lane
         # An OPEN breaker has told the lane so, and until when: there is nothing more to ask than what time it is.
         if lane.refuses_until != NEVER and self._needs is None and not self._retries_refusals:
@@ -398,8 +400,6 @@ class Guard(RunBound):
                 if tree.hooks:
                     emit(tree, CallRejected, policy=self.name, error=refusal)
                 return [refusal]
-        if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
-            self._enter_run()
         if self._retries_refusals:
             return None
         permit = self._decide()

@@ -15,6 +15,7 @@ from genesis_trio.errors import (
 )
 from genesis_trio.events import CallRejected, observe
 from genesis_trio.modes import Capability, mode_scope
+from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.policies.budget import RetryBudget
 from genesis_trio.policies.guard import Guard
 from genesis_trio.policies.hedge import Hedge
@@ -221,3 +222,22 @@ def test_guard_healthy_path_reads_no_clock():
             return clock.reads - before
 
     assert trio.run(main, clock=clock) == 0
+
+
+def test_guard_open_breaker_in_two_runs_at_once_is_a_runtime_error():
+    """Its break ends on the clock of the first run, which says nothing in the second."""
+    guard = Guard("venue", breaker=CircuitBreaker("venue", failure_threshold=1))
+
+    @guard
+    async def fail():
+        raise OSError
+
+    async def refused():
+        with pytest.raises(OSError):
+            await fail()
+        with pytest.raises(BreakerOpenError):
+            await fail()
+        await trio.to_thread.run_sync(trio.run, fail)
+
+    with pytest.raises(RuntimeError, match="another trio.run"):
+        trio.run(refused)
