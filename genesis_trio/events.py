@@ -436,7 +436,7 @@ class RestartScheduled(Event):
 
 @attrs.frozen(kw_only=True)
 class ChildParked(Event):
-    """A child used up its restarts; it gets a trial after *retry_after* seconds (infinity: by hand only)."""
+    """A child used up its restarts, or none would help it; it gets a trial after *retry_after* seconds (infinity: by hand only)."""
 
     name = "child_parked"
     severity = Severity.ERROR

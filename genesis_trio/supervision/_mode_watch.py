@@ -17,7 +17,7 @@ __all__ = ["AUTOMATIC_REASON", "PARKED_REASON", "ModeWatch"]
 
 # The causes that failing children lead to; all others are somebody's decision.
 AUTOMATIC_REASON = "automatic: children are failing"
-PARKED_REASON = "parked: it used up its restarts"
+PARKED_REASON = "parked: it waits for its trial, or for `genesis restart`"
 
 
 class ModeWatch:

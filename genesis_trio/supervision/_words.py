@@ -51,8 +51,13 @@ def why(child: "Child") -> str:
     lines = [f"{child.path!r} is {child.status.name} in generation {child.generation}, after {child.restarts} restarts"]
     if child.status in (Lifecycle.BACKOFF, Lifecycle.PARKED):
         wait = child.due - trio.current_time()
-        when = "by hand only: restart()" if wait == math.inf else f"in {max(0.0, wait):.3g} s"
-        lines.append(f"  its next start is {when}")
+        by_hand = f"`genesis restart {child.path}`"
+        if wait == math.inf:
+            lines.append(f"  its next start is by hand only: {by_hand}")
+        elif child.status is Lifecycle.PARKED:
+            lines.append(f"  its next start, a trial, is in {max(0.0, wait):.3g} s, or at once with {by_hand}")
+        else:
+            lines.append(f"  its next start is in {max(0.0, wait):.3g} s")
     if child.status is Lifecycle.SUSPENDED:
         lines.append(f"  it is {child.spec.criticality.name}, and does not run in mode {child.scope.mode.name}")
     if child.status is Lifecycle.STARTING:

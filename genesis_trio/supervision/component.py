@@ -70,7 +70,7 @@ class Lifecycle(enum.Enum):
     - ``STARTING``: it runs, and has not called ``ctx.ready()``.
     - ``READY``: it works.
     - ``BACKOFF``: it crashed and waits for its restart.
-    - ``PARKED``: it used up its restarts; it waits for its trial, or for somebody.
+    - ``PARKED``: it used up its restarts, or could not be helped by one; it waits for its trial, or for somebody.
     - ``SUSPENDED``: the mode does not admit it.
     - ``STOPPING``: it was asked to end.
     - ``STOPPED``: it ended and stays so.

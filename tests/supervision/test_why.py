@@ -9,7 +9,7 @@ import trio.testing
 from genesis_trio import CircuitBreaker
 from genesis_trio.errors import StartTimeoutError
 from genesis_trio.supervision._waiting import where_it_waits
-from genesis_trio.supervision.component import ChildSpec
+from genesis_trio.supervision.component import ChildSpec, OnCrash
 from genesis_trio.supervision.supervisor import open_supervisor
 from supervision.desk import EXACT
 
@@ -137,4 +137,27 @@ async def test_why_unknown_child_lists_those_that_are_there(autojump_clock):
         await desk.start(forever, name="feed", stop_grace=0)
         with pytest.raises(LookupError, match="there are: feed"):
             desk.why("fed")
+        await desk.stop()
+
+
+@pytest.mark.parametrize(
+    ("unpark_after", "expected"),
+    [
+        (30.0, r"its next start, a trial, is in \d+(\.\d)? s, or at once with `genesis restart desk/a`"),
+        (None, r"its next start is by hand only: `genesis restart desk/a`"),
+    ],
+)
+async def test_why_of_a_parked_child_says_what_it_waits_for(unpark_after, expected, autojump_clock):
+    """Also when it was parked without a restart, as by a rule; and the cause that it holds claims nothing else."""
+
+    async def component(ctx):
+        ctx.ready()
+        raise ValueError("bad configuration")
+
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(component, name="a", unpark_after=unpark_after, rules={ValueError: OnCrash.PARK})
+        await trio.sleep(1)
+        assert re.search(expected, child.why())
+        (cause,) = desk.scope.causes
+        assert cause.reason == "parked: it waits for its trial, or for `genesis restart`"
         await desk.stop()
