@@ -81,8 +81,8 @@ class Run(trio.abc.Instrument):
     def __init__(self, *, rng: random.Random | None = None, epoch: datetime | None = None) -> None:
         self.ended = False
         self.tree = Tree("", rng=rng)
-        self._epoch = epoch
-        self._offset: float | None = None
+        # A given epoch is what the wall clock shows now, not at whatever moment somebody first asks for it.
+        self._offset: float | None = None if epoch is None else epoch.timestamp() - trio.current_time()
         self._bound: list[weakref.ref[RunBound]] = []
 
     @property
@@ -98,8 +98,7 @@ class Run(trio.abc.Instrument):
         """The wall time that belongs to *at*, a time on Trio's clock."""
         if self._offset is None:
             # The one place that reads the wall clock.
-            now = time.time() if self._epoch is None else self._epoch.timestamp()
-            self._offset = now - trio.current_time()
+            self._offset = time.time() - trio.current_time()
         return _EPOCH + timedelta(seconds=self._offset + at)
 
     def bind(self, owner: "RunBound") -> None:

@@ -185,6 +185,17 @@ def test_simulate_wall_clock_is_the_epoch_plus_virtual_time() -> None:
     assert simulate(main, seed=0) == simulate(main, seed=1)
 
 
+def test_simulate_wall_clock_begins_with_the_run_not_with_the_first_look() -> None:
+    """Whether somebody looked at it before does not move it: causes and messages carry its times."""
+    epoch = datetime(2031, 5, 17, 12, tzinfo=UTC)
+
+    async def main() -> datetime:
+        await trio.sleep(4.0)
+        return utcnow()
+
+    assert simulate(main, seed=0, epoch=epoch) == epoch + timedelta(seconds=4)
+
+
 def test_simulate_randomness_of_the_run_follows_the_seed() -> None:
     """The tree's source is a `random.Random` of that seed."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from genesis_trio._runtime import RunBound, current_tree
+from genesis_trio._runtime import _RUN, RunBound, current_tree
 from genesis_trio.errors import BreakerOpenError
 from genesis_trio.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, describe_error, emit
 from genesis_trio.policies import _backoff
@@ -260,17 +260,25 @@ class BreakerMachine(RunBound):
         return Outcome.SUCCESS
 
     def _settle(self, permit: Permit, outcome: Outcome, error: BaseException | None) -> None:
-        """Learn how the call of *permit* ended; its `Lane` tells it once."""
+        """Learn how the call of *permit* ended; its `Lane` tells it once.
+
+        Raises:
+            RuntimeError: the call failed in another ``trio.run`` than the one that uses this breaker.
+        """
         is_slow = False if permit.is_shared else self._end_of_one(permit)
         if outcome is CANCELLED:
             self._cancellations += 1
             return
         if outcome is NONE:
             return
+        failed = outcome is FAILURE
+        if failed and _RUN.get(None) is not self._run:  # type: ignore[arg-type]
+            # A lane admits without asking whose run it is.  Opened by the clock of another run, a break would end
+            # hours away for this one.
+            self._enter_run()
         self._slow += is_slow  # also that of a late one: its own slowness may have opened the breaker
         if permit.generation != self._generation:
             return
-        failed = outcome is FAILURE
         if failed:
             self._failures += 1
             answered = self._answered()

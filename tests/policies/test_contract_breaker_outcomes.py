@@ -18,6 +18,7 @@ from genesis_trio.errors import (
 from genesis_trio.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Severity, observe
 from genesis_trio.modes import Capability, Mode
 from genesis_trio.policies.breaker import BreakerState
+from genesis_trio.policies.guard import Guard
 from policies.contract import CLOSED, HALF_OPEN, OPEN, fail, hold, is_rejected, make, succeed
 from policies.venue import Venue
 
@@ -395,3 +396,21 @@ def test_breaker_used_from_two_runs_at_once_is_a_runtime_error(how):
 
     with pytest.raises(RuntimeError, match=r"trio\.run"):
         trio.run(outer)
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_breaker_failure_in_another_run_is_a_runtime_error_and_opens_nothing(guarded):
+    """An open lane admits without a look at the run; the failure is noticed, before it counts by another clock."""
+    breaker = make(failure_threshold=1)
+    execute = (Guard("venue", breaker=breaker) if guarded else breaker).execute
+
+    async def outer():
+        await execute(Venue("ack"))
+        with pytest.raises(RuntimeError, match=r"another trio\.run") as caught:
+            await trio.to_thread.run_sync(trio.run, execute, Venue(OSError("lost")))
+        assert isinstance(caught.value.__context__, OSError)
+        assert breaker.state is CLOSED
+        assert breaker.statistics().failures == 0
+        assert await execute(Venue("ack")) == "ack"
+
+    trio.run(outer)
