@@ -333,8 +333,13 @@ class Writer:
         text = f"the disk of {self.url} is full, and nothing of this was written; {saved}: free some space ({failure})"
         if began:
             self._tell(StoreError(text), StoreFull)
+        # The one that finds the disk full may be the last save of a service that stops, or a mode that it holds.
+        once_more = [request for request in batch if released and request.operation.uses_reserve]
         for request in batch:
-            request.settle(_with_cause(StoreError(text), failure))
+            if request not in once_more:
+                request.settle(_with_cause(StoreError(text), failure))
+        if once_more:
+            await self._serve_now(once_more)
 
     async def _admit_while_full(self, batch: list[Request]) -> list[Request]:
         now = trio.current_time()

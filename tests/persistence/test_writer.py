@@ -386,6 +386,32 @@ async def test_writer_full_disk_does_not_poison(autojump_clock, events):
     assert [event.name for event in events if "full" in event.name] == ["store_full"]
 
 
+async def test_writer_save_that_finds_the_disk_full_uses_the_reserve(events):
+    """What is written from the reserve is so at once: a service that stops, or a mode that it holds, comes no second time."""
+    engine, ledger = FaultyEngine(), Ledger()
+    async with open_faulty(engine) as store:
+        await book(store, ledger, 1)
+        engine.failures, engine.room = [ENOSPC], False
+        refused = []
+
+        async def one_more_record():
+            with pytest.raises(StoreError, match="is full"):
+                await book(store, ledger, 2)
+            refused.append(2)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one_more_record)
+            receipt = store.put_control("latch", b"held")
+            info = await store.create_checkpoint({A: ledger})
+            await receipt.wait()
+
+        assert refused == [2] and ledger.entries == [1]
+        assert (await store.restore_latest(A, Ledger)).info == info
+        assert (await store.read_control())["latch"] == b"held"
+        assert not store.statistics().room and store.poisoned is None
+    assert [event.name for event in events if "full" in event.name] == ["store_full"]
+
+
 async def test_writer_full_disk_without_a_reserve_says_so():
     """When not even the reserve helps, each save says that nothing is left."""
     engine = FaultyEngine()
