@@ -1,6 +1,7 @@
 """`open_store`, and which engine a URL names."""
 
 import contextlib
+import errno
 import math
 import os
 import socket
@@ -68,7 +69,7 @@ async def open_store_over(
     make_engine: Callable[[], StoreEngine], url: str, commit_timeout: float = 10.0, code_version: str | None = None
 ) -> AsyncIterator[Store]:
     """`open_store` over the engine that *make_engine* opens, in a blocking call; *url* is what messages call it."""
-    ledger = await run_blocking(_open_ledger, make_engine, utcnow())
+    ledger = await run_blocking(_open_ledger, make_engine, url, utcnow())
     try:
         writer = Writer(ledger, url, commit_timeout)
         store = Store(writer, url, code_version if code_version is not None else _own_version())
@@ -92,11 +93,11 @@ async def open_store_over(
             raise interrupt
 
 
-def _open_ledger(make_engine: Callable[[], StoreEngine], now: datetime) -> Ledger:
+def _open_ledger(make_engine: Callable[[], StoreEngine], url: str, now: datetime) -> Ledger:
     try:
         engine = make_engine()
     except OSError as error:
-        raise StoreError(f"the store could not be opened: {error}") from error
+        raise _cannot_open(url, error) from error
     try:
         holder = f"process {os.getpid()} on {socket.gethostname()}, since {now.isoformat(timespec='seconds')}"
         ledger = Ledger(engine, SCOPE, holder)
@@ -109,11 +110,26 @@ def _open_ledger(make_engine: Callable[[], StoreEngine], now: datetime) -> Ledge
                 draft.commit()
     except OSError as error:
         engine.close()
-        raise StoreError(f"the store could not be opened: {error}") from error
+        raise _cannot_open(url, error) from error
     except BaseException:
         engine.close()
         raise
     return ledger
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space on its disk",
+    errno.EDQUOT: "free some space, or raise the quota of its user",
+    errno.EACCES: "give the user of this process the right to read and to write it, and its folder",
+    errno.EPERM: "give the user of this process the right to read and to write it, and its folder",
+    errno.EROFS: "its disk is mounted read-only: remount it, or choose another place",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+
+
+def _cannot_open(url: str, error: OSError) -> StoreError:
+    advice = _ADVICE.get(error.errno or 0, "look at its disk and its mount (dmesg), then try again")
+    return StoreError(f"cannot open the store {url}: {error}; {advice}")
 
 
 def _close_ledger(ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.persistence.engine import Batch, Record, Row
-from genesis_trio.persistence.engines import sqlite
+from genesis_trio.persistence.engines import _sqlite_errors, sqlite
 from genesis_trio.persistence.engines.memory import MemoryEngine
 from genesis_trio.persistence.engines.sqlite import SqliteEngine
 from genesis_trio.testing.engines import EngineConformance
@@ -200,14 +200,6 @@ def test_sqlite_damaged_first_page_is_a_store_error(path):
             engine.acquire(SCOPE, "one")
         finally:
             engine.close()
-
-
-def test_sqlite_folder_that_cannot_be_made_is_a_store_error(tmp_path):
-    """A place that cannot be made is named, with the reason."""
-    (tmp_path / "file").write_text("in the way")
-
-    with pytest.raises(StoreError, match="cannot open the store"):
-        SqliteEngine.open(str(tmp_path / "file" / "desk.db"))
 
 
 def test_sqlite_closed_engine_says_so(path):
@@ -400,7 +392,7 @@ def test_sqlite_errors_of_the_medium_are_os_errors(code, expected):
     error = sqlite3.OperationalError("from SQLite")
     error.sqlite_errorcode = code
 
-    translated = sqlite._translate("desk.db", error)
+    translated = _sqlite_errors.translate("desk.db", error)
 
     assert isinstance(translated, OSError)
     assert translated.errno == expected
@@ -421,4 +413,4 @@ def test_sqlite_errors_of_the_content_are_store_errors(code, expected):
     error = sqlite3.DatabaseError("from SQLite")
     error.sqlite_errorcode = code
 
-    assert type(sqlite._translate("desk.db", error)) is expected
+    assert type(_sqlite_errors.translate("desk.db", error)) is expected

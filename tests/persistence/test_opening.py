@@ -181,7 +181,7 @@ async def test_opening_on_a_full_disk_gives_up_the_reserve():
     engine.acquire = fail_once
     async with open_faulty(engine):
         assert not engine.reserve
-    with pytest.raises(StoreError, match="could not be opened: .*no room"):
+    with pytest.raises(StoreError, match="cannot open the store faulty:: .*no room; free some space on its disk"):
         async with open_faulty(engine):
             pass
 
@@ -220,6 +220,34 @@ async def test_opening_engine_without_room_for_its_file_is_a_store_error():
 
     with pytest.raises(StoreError, match="disk is full"):
         async with open_store_over(fail, "faulty:"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EACCES, "give the user of this process the right"),
+        (errno.EROFS, "mounted read-only: remount it"),
+        (errno.EIO, r"look at its disk and its mount \(dmesg\)"),
+    ],
+)
+async def test_opening_says_what_to_do_about_the_place(number, advice):
+    """The store is named, with the reason and the next step."""
+
+    def fail():
+        raise OSError(number, "no", "desk.db")
+
+    with pytest.raises(StoreError, match=rf"cannot open the store faulty:desk: .*'desk.db'; .*{advice}"):
+        async with open_store_over(fail, "faulty:desk"):
+            pass
+
+
+async def test_opening_in_a_folder_that_cannot_be_made_is_a_store_error(tmp_path):
+    """A place that cannot be made is named, with the reason."""
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(StoreError, match="cannot open the store sqlite:.*file/desk.db: .*"):
+        async with open_store(f"sqlite:{tmp_path / 'file' / 'desk.db'}"):
             pass
 
 

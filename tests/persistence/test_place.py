@@ -1,15 +1,17 @@
 """Where a store may lie, and whose it is: what cannot keep its promise is refused before anything is made."""
 
 import os
+import shutil
 import stat
 
 import pytest
 
-from genesis_trio import open_store
-from genesis_trio.errors import StoreError
+from genesis_trio import Mode, open_store, open_supervisor
+from genesis_trio.errors import PoisonedError, StoreError
 from genesis_trio.persistence import _filesystem
-from genesis_trio.persistence.engines import sqlite
+from genesis_trio.persistence.engines import _place, sqlite
 from genesis_trio.persistence.engines.sqlite import SqliteEngine
+from persistence.desk import Fill
 
 MOUNTS = r"""
 /dev/sda1 / ext4 rw 0 0
@@ -55,7 +57,7 @@ def test_filesystem_without_a_list_of_mounts_is_unknown(tmp_path):
 @pytest.mark.parametrize("place", ["nfs4", "cifs", "fuse.sshfs"])
 async def test_place_network_file_system_is_refused(path, monkeypatch, place):
     """A store on a network file system is refused with its type, and nothing is made there."""
-    monkeypatch.setattr(sqlite, "filesystem_of", lambda folder: place)
+    monkeypatch.setattr(_place, "filesystem_of", lambda folder: place)
 
     with pytest.raises(StoreError, match=rf"network file system \({place}\).*choose a local disk"):
         async with open_store(f"sqlite:{path}"):
@@ -134,6 +136,72 @@ async def test_place_open_permissions_are_tightened(path):
         pass
     for ending in ("", ".lock", ".head"):
         assert stat.S_IMODE(os.stat(f"{path}{ending}").st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("///desk.db", "sqlite:///desk.db may mean two files; write sqlite:desk.db .* or sqlite:/desk.db"),
+        ("//books/desk.db", "may mean two files; write sqlite:books/desk.db"),
+        ("books/", "sqlite:books/ names a folder; name a file in it, as in sqlite:books/desk.db"),
+        ("desk\0.db", "has a NUL character in it"),
+    ],
+)
+async def test_place_location_that_is_no_name_is_refused(tmp_path, monkeypatch, location, message):
+    """What other libraries read in another way, and what names no file, is not guessed at; nothing is made."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(StoreError, match=message):
+        async with open_store(f"sqlite:{location}"):
+            pass
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.db", "q?mode=ro&x=#1.db", "per%20cent.db", "ünï.db", "a;b'c.db", "file:x.db", "n\nl"]
+)
+async def test_place_any_file_name_is_taken_as_it_is(tmp_path, name):
+    """A name is a name: nothing in it is an option, a comment or an escape."""
+    for last in (1, 2):
+        async with open_store(f"sqlite:{tmp_path / name}") as store:
+            assert await store.append("a", [Fill(1)]) == last
+    assert name in os.listdir(tmp_path)
+
+
+# ------------------------------------------------------------------ files that go while they are open
+
+
+def replace_by_a_copy(path):
+    shutil.copy(path, f"{path}.copy")
+    os.replace(f"{path}.copy", path)
+
+
+@pytest.mark.parametrize(
+    "take_away",
+    [
+        lambda path: shutil.rmtree(path.parent),
+        lambda path: path.parent.rename(path.parent.with_name("moved")),
+        lambda path: path.unlink(),
+        lambda path: os.unlink(f"{path}-wal"),
+        replace_by_a_copy,
+    ],
+    ids=["folder removed", "folder renamed", "file removed", "log removed", "file replaced"],
+)
+async def test_place_file_that_goes_while_it_is_open_ends_acknowledging(tmp_path, take_away):
+    """What would be written to a file that nobody finds again is not acknowledged, and SAFE is held for it."""
+    (tmp_path / "books").mkdir()
+    path = tmp_path / "books" / "desk.db"
+    async with open_store(f"sqlite:{path}") as store, open_supervisor("desk", store=store) as desk:
+        await store.append("a", [Fill(1)])
+        take_away(path)
+
+        for _ in range(2):
+            with pytest.raises(
+                PoisonedError, match=rf"{path}(-wal)? was removed, renamed or replaced.*; stop the service"
+            ):
+                await store.append("a", [Fill(2)])
+        assert desk.scope.mode is Mode.SAFE
+        await desk.stop()
 
 
 # ------------------------------------------------------------------ the promise

@@ -24,15 +24,22 @@ import hashlib
 import os
 import re
 import sqlite3
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from genesis_trio.errors import CorruptError, FencedError, StoreError
-from genesis_trio.persistence._filesystem import IN_MEMORY, NETWORK, filesystem_of
+from genesis_trio.errors import FencedError, StoreError
+from genesis_trio.persistence._filesystem import IN_MEMORY, filesystem_of
 from genesis_trio.persistence._head import HeadFile
 from genesis_trio.persistence.engine import Batch, Promise, Record, Row, StoreEngine
+from genesis_trio.persistence.engines._place import (
+    OpenFiles,
+    refuse_foreign_file,
+    refuse_name,
+    refuse_place,
+    sync_folder,
+)
+from genesis_trio.persistence.engines._sqlite_errors import as_store_errors
 
 __all__ = ["SqliteEngine"]
 
@@ -70,8 +77,7 @@ class SqliteEngine(StoreEngine):
 
     @classmethod
     def open(cls, location: str) -> "SqliteEngine":
-        if not location or location.startswith(":"):
-            raise StoreError(f"sqlite:{location} names no file; for a store in memory open 'memory:'")
+        refuse_name(location)
         return cls(location)
 
     def __init__(self, path: str, *, reserve: int = RESERVE) -> None:
@@ -79,19 +85,21 @@ class SqliteEngine(StoreEngine):
         self._connection: sqlite3.Connection | None = None
         self._head: HeadFile | None = None
         self._lock = -1
+        self._files = OpenFiles([])
         self._reserve_size = reserve
         self._unsynced = 0
         self._not_written_back = 0  # bytes in the WAL, estimated: SQLite does not tell before it writes back
         self._position = 0  # of the last record; kept apart from the journal, whose last record may be removed
         try:
-            with _as_store_errors(self.path, opening=True):
+            with as_store_errors(self.path):
                 folder = os.path.dirname(self.path)
                 os.makedirs(folder, mode=0o700, exist_ok=True)
-                _refuse_place(self.path, folder)
+                refuse_place(self.path, folder)
                 self._take_lock()
                 self._open_database()
                 self._open_head()
-                _sync_folder(folder)
+                sync_folder(folder)
+                self._files = OpenFiles([self.path, self.path + "-wal"])
         except BaseException:
             self.close()
             raise
@@ -110,7 +118,7 @@ class SqliteEngine(StoreEngine):
             ) from None
 
     def _open_database(self) -> None:
-        _refuse_foreign_file(self.path)
+        refuse_foreign_file(self.path)
         # Made here, so that the file and the WAL beside it are never readable by others, whatever the umask is.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=64)
@@ -164,11 +172,13 @@ class SqliteEngine(StoreEngine):
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._db
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             try:
                 connection.execute("begin immediate")
                 yield connection
                 connection.execute("commit")
+                # After the commit: what was acknowledged was in its place when it was.
+                self._files.check()
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     if connection.in_transaction:
@@ -304,7 +314,7 @@ class SqliteEngine(StoreEngine):
     # -- reading
 
     def read_head(self, scope: str) -> bytes | None:
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             found = self._db.execute("select head from scope where name = ?", (scope,)).fetchone()
         return _as_bytes(found[0]) if found is not None and found[0] is not None else None
 
@@ -314,7 +324,7 @@ class SqliteEngine(StoreEngine):
     def read_records(
         self, scope: str, component: str, *, after: int = 0, start: int = 0, limit: int = 1024
     ) -> Sequence[tuple[int, Record]]:
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             found = self._db.execute(
                 "select position, sequence, body from journal "
                 "where position >= ? and component = ? and scope = ? and sequence > ? order by position limit ?",
@@ -339,14 +349,14 @@ class SqliteEngine(StoreEngine):
             wanted, values = wanted + " and key > ?", [*values, after[1]]
         elif after is not None:
             wanted, values = wanted + " and (component, key) > (?, ?)", [*values, *after]
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             found = self._db.execute(
                 f"select component, key, body from row where {wanted} order by component, key limit ?", (*values, limit)
             ).fetchall()
         return [Row(kind, _as_text(of), _as_text(key), _as_bytes(body)) for of, key, body in found]
 
     def read_row(self, scope: str, kind: str, component: str, key: str) -> bytes | None:
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             found = self._db.execute(
                 "select body from row where scope = ? and kind = ? and component = ? and key = ?",
                 (scope, kind, component, key),
@@ -354,21 +364,21 @@ class SqliteEngine(StoreEngine):
         return _as_bytes(found[0]) if found is not None else None
 
     def read_part(self, scope: str, digest: bytes) -> bytes | None:
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             found = self._db.execute(
                 "select body from part where scope = ? and digest = ? order by piece", (scope, digest)
             ).fetchall()
         return b"".join(_as_bytes(body) for (body,) in found) if found else None
 
     def list_parts(self, scope: str) -> Sequence[bytes]:
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             found = self._db.execute(
                 "select distinct digest from part where scope = ? order by digest", (scope,)
             ).fetchall()
         return [_as_bytes(digest) for (digest,) in found]
 
     def promise(self) -> Promise:
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             mode, level = self._pragma("journal_mode"), self._pragma("synchronous")
         place = filesystem_of(self.path)
         synced = mode == "wal" and level >= SYNCHRONOUS_FULL and place not in IN_MEMORY
@@ -377,7 +387,7 @@ class SqliteEngine(StoreEngine):
 
     def check(self) -> Sequence[str]:
         problems = []
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             for (text,) in self._db.execute("pragma integrity_check").fetchall():
                 if text != "ok":
                     problems.append(f"SQLite: {text}")
@@ -389,12 +399,12 @@ class SqliteEngine(StoreEngine):
 
     def _write_back(self, mode: str = "passive") -> None:
         # Passive is whole here, as nobody else reads; and unlike truncate it leaves the file to be written again.
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             self._db.execute(f"pragma wal_checkpoint({mode})").fetchone()
         self._not_written_back = 0
 
     def idle(self) -> None:
-        with _as_store_errors(self.path):
+        with as_store_errors(self.path):
             self._sync_head()
         if self._not_written_back > WAL_LIMIT:
             self._write_back()
@@ -469,80 +479,3 @@ def _as_text(value: object) -> str:
 
 def _as_int(value: object) -> int:
     return value if isinstance(value, int) else -1
-
-
-def _refuse_place(path: str, folder: str) -> None:
-    """Where no store can keep what it promises, or not for its owner alone."""
-    place = filesystem_of(folder)
-    if place in NETWORK:
-        raise StoreError(
-            f"{path} lies on a network file system ({place}), whose locks and syncs do not keep what a store promises; "
-            f"choose a local disk"
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreError(f"cannot open the store {path}: nothing can be written in its folder {folder}")
-    # The names beside the file are made from its own: with a link they would lie beside the link, and a second
-    # process that opens the file itself would find other locks.
-    for name in (path, *(path + ending for ending in (".lock", ".head", "-wal"))):
-        with contextlib.suppress(FileNotFoundError):
-            found = os.lstat(name)
-            if stat.S_ISLNK(found.st_mode):
-                raise StoreError(f"{name} is a symbolic link; name the file itself: {os.path.realpath(name)}")
-            if not stat.S_ISREG(found.st_mode):
-                kind = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
-                raise StoreError(f"{name} is {kind}; a store is a file of its own, as in sqlite:{folder}/desk.db")
-            if found.st_uid != os.geteuid() and os.geteuid() != 0:
-                raise StoreError(
-                    f"{name} belongs to user {found.st_uid}, not to us ({os.geteuid()}); run as its owner, or chown it"
-                )
-            if stat.S_IMODE(found.st_mode) & 0o077:
-                os.chmod(name, stat.S_IRUSR | stat.S_IWUSR)
-
-
-def _refuse_foreign_file(path: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            begin = file.read(16)
-    except FileNotFoundError:
-        return
-    if begin and begin != b"SQLite format 3\x00":
-        raise CorruptError(
-            f"{path} is not a store, or its beginning is damaged: it begins with {begin!r}; nothing in it was changed"
-        )
-
-
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _as_store_errors(path: str, *, opening: bool = False) -> Iterator[None]:
-    """Turn SQLite's errors into those of the engine contract."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translate(path, error) from error
-    except UnicodeDecodeError as error:  # in a message of SQLite that quotes damaged text
-        raise CorruptError(f"the file is damaged: {path}: {error}") from error
-    except OSError as error:
-        if opening:
-            raise StoreError(f"cannot open the store {path}: {error}") from error
-        raise
-
-
-def _translate(path: str, error: sqlite3.Error) -> Exception:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    text = f"{path}: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
-    if code == sqlite3.SQLITE_FULL:
-        return OSError(errno.ENOSPC, text)
-    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-        return OSError(errno.EIO, text)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CorruptError(f"the file is damaged: {text}")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreError(f"the file is in use by another program: {text}")
-    return StoreError(text)
