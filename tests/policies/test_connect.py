@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from genesis_trio.errors import AttemptTimeoutError, BreakerOpenError, RateLimitedError
+from genesis_trio.errors import AttemptTimeoutError, BreakerOpenError, BulkheadFullError, RateLimitedError
 from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 from genesis_trio.policies.bulkhead import Bulkhead
 from genesis_trio.policies.guard import Guard
@@ -292,3 +292,112 @@ async def test_connect_many_at_once_share_no_state(autojump_clock):
     statistics = guard.statistics()
     assert (statistics.calls, statistics.successes, statistics.failures, statistics.retries) == (30, 20, 10, 15)
     assert breaker.statistics().in_flight == 0
+
+
+def with_nursery(tasks_seen=None):
+    """A context manager with a nursery inside, as streams have."""
+
+    @contextlib.asynccontextmanager
+    async def opening():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            yield "socket"
+            nursery.cancel_scope.cancel()
+
+    return opening
+
+
+async def test_guard_connect_to_something_with_a_nursery_keeps_the_scopes_nested(autojump_clock):
+    """All timeouts and a nursery in the stream: entering and leaving stay properly nested, also around other scopes."""
+    guard = Guard("feed", attempt_timeout=1.0, total_timeout=3.0, retry=exact(max_retries=1), breaker=breaker_of())
+
+    with trio.move_on_after(100.0) as outer:
+        async with guard.connect(with_nursery()) as socket:
+            with trio.move_on_after(50.0) as inner:
+                await trio.sleep_forever()
+            assert socket == "socket"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 1.0)
+
+    assert (inner.cancelled_caught, outer.cancelled_caught) == (True, False)
+    assert trio.current_time() == 51.0
+
+
+async def test_guard_connect_error_that_the_stream_swallows_is_still_a_failure(autojump_clock):
+    """The end of the block is the outcome: a context manager that suppresses the error does not make it a success."""
+    breaker = breaker_of()
+
+    @contextlib.asynccontextmanager
+    async def lenient():
+        with contextlib.suppress(OSError):
+            yield
+
+    guard = Guard("feed", breaker=breaker)
+    async with guard.connect(lenient):
+        raise OSError("stream broke")
+
+    assert (breaker.statistics().failures, breaker.statistics().successes) == (1, 0)
+    assert (guard.statistics().failures, guard.statistics().successes) == (1, 0)
+
+
+async def test_guard_connect_error_while_leaving_is_a_failure(autojump_clock):
+    """A stream whose close fails has failed."""
+    breaker = breaker_of(failure_threshold=1)
+
+    @contextlib.asynccontextmanager
+    async def breaks_at_close():
+        yield
+        raise OSError("close")
+
+    with pytest.raises(OSError, match="close"):
+        async with Guard("feed", breaker=breaker).connect(breaks_at_close):
+            pass
+
+    assert breaker.state is BreakerState.OPEN
+
+
+async def test_guard_connect_of_a_refused_probe_lets_the_next_one_in(autojump_clock):
+    """Half open: a stream that cannot be opened because of a refusal of ours gives the probe back."""
+    breaker = breaker_of(recovery_timeout=5.0, success_threshold=1)
+    breaker.trip()
+    await trio.sleep(5.0)
+
+    @contextlib.asynccontextmanager
+    async def refused():
+        raise BulkheadFullError("inner")
+        yield
+
+    with pytest.raises(BulkheadFullError):
+        async with Guard("feed", breaker=breaker).connect(refused):
+            pytest.fail("not entered")
+
+    assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.statistics().probes_in_flight == 0
+
+
+async def test_guard_connect_fallback_gives_the_value_of_a_stream_that_did_not_open(autojump_clock):
+    """fallback(error, *args) stands in for the stream; errors of the block are not its business."""
+    asked = []
+
+    def replay(error, *args):
+        asked.append((type(error), args))
+        return "recorded"
+
+    guard = Guard("feed", fallback=replay)
+
+    @contextlib.asynccontextmanager
+    async def refused(url):
+        raise OSError("refused")
+        yield
+
+    @contextlib.asynccontextmanager
+    async def opens():
+        yield
+
+    async with guard.connect(refused, "wss://x") as stream:
+        assert stream == "recorded"
+    with pytest.raises(KeyError):
+        async with guard.connect(opens):
+            raise KeyError("block")
+
+    assert asked == [(OSError, ("wss://x",))]
