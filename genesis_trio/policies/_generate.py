@@ -37,12 +37,12 @@ async def guarded({parameters}):
         permit$ = guard$._admit_first()
         if permit$ is None:
             return await guard$._call(fn$, {args}, {kwargs})
-        if permit$.__class__ is list:
+        if permit$.__class__ is list$:
             raise permit$.pop()
     since$ = marks$.made
     try:
 {attempt}
-    except BaseException as error$:
+    except anything$ as error$:
         course$ = guard$._failed(None, permit$, error$, since$, fn$)
         if course$ is None:
             raise
@@ -178,7 +178,14 @@ def write(shape: Shape, features: Features) -> str:
     return f"def make({free}):\n{body}    return guarded\n".replace("$", shape.suffix)
 
 
-_GLOBALS = {"marks": MARKS, "scope": _SCOPE.get, "CancelScope": trio.CancelScope}
+# Builtins among them: a parameter may have the name of one.
+_GLOBALS = {
+    "marks": MARKS,
+    "scope": _SCOPE.get,
+    "CancelScope": trio.CancelScope,
+    "list": list,
+    "anything": BaseException,
+}
 _MAKERS: dict[str, Callable[..., FunctionType]] = {}
 
 

@@ -48,7 +48,10 @@ class _Written:
     def __get__(self, guard: "Guard | None", owner: type) -> Callable[..., Any]:
         if guard is None:
             return self._method
-        wrapper = guard.__dict__[self._method.__name__] = guard._compile(None, EXECUTE)
+        wrapper = guard._compile(None, EXECUTE)
+        if inspect.getattr_static(owner, self._method.__name__) is self:
+            guard.__dict__[self._method.__name__] = wrapper
+        # Else a subclass has one of its own, which asked for this one with `super()` and must be found the next time, too.
         return wrapper
 
 

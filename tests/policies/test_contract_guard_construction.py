@@ -224,6 +224,38 @@ async def test_guard_as_a_decorator_works_on_methods():
     assert await client.send("o1") == (client, "o1")
 
 
+async def test_guard_as_a_decorator_leaves_parameters_the_names_of_builtins():
+    """What the wrapper itself needs is out of reach: an order book may well call its parameter *list*."""
+    breaker = breaker_of(failure_threshold=2)
+    down = [OSError("down")]
+
+    @Guard("orders", breaker=breaker, retry=exact(base_delay=0.0))
+    async def place(list, BaseException=None):  # noqa: N803 - this very name
+        if down:
+            raise down.pop()
+        return list, BaseException
+
+    assert await place("o1") == ("o1", None)
+    breaker.isolate()
+    with pytest.raises(BreakerOpenError):
+        await place("o2")
+
+
+async def test_guard_subclass_with_its_own_execute_keeps_it():
+    """Asking for the one of the base class does not put that in its place."""
+    asked = []
+
+    class Logged(Guard):
+        async def execute(self, fn, /, *args, **kwargs):
+            asked.append(args)
+            return await super().execute(fn, *args, **kwargs)
+
+    guard = Logged("orders")
+
+    assert [await guard.execute(Venue("ack"), order) for order in range(3)] == ["ack"] * 3
+    assert asked == [(0,), (1,), (2,)]
+
+
 async def test_guard_decorated_function_with_wrong_arguments_is_a_type_error():
     """A call that does not fit is the caller's mistake, before any policy sees it."""
     breaker = breaker_of(failure_threshold=1)
