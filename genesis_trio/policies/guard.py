@@ -427,6 +427,8 @@ class Guard(RunBound):
         if breaker is not None:
             breaker._settle(permit, breaker._rule.outcome(error, breaker.name), error)
         if isinstance(error, Exception):
+            if self._run is not _RUN.get(None):  # type: ignore[arg-type]
+                self._enter_run()  # as in `_admit_first`
             if course is None:
                 course = self._make_course(since)
             if not course.failed(error):

@@ -241,3 +241,26 @@ def test_guard_open_breaker_in_two_runs_at_once_is_a_runtime_error():
 
     with pytest.raises(RuntimeError, match="another trio.run"):
         trio.run(refused)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [Guard("venue"), Guard("venue", breaker=breaker_of(failure_threshold=1)), breaker_of(failure_threshold=1)],
+    ids=repr,
+)
+def test_policy_that_fails_in_a_second_run_leaves_the_first_alone(policy):
+    """A failure in a run that has no business with it is a RuntimeError, and changes nothing in the run that has."""
+    fail, seen = Venue(OSError("down")), []
+
+    async def second():
+        with pytest.raises(RuntimeError, match=r"another trio\.run") as caught:
+            await policy.execute(fail)
+        seen.append(caught.value.__context__)
+
+    async def first():
+        await policy.execute(Venue())
+        await trio.to_thread.run_sync(trio.run, second)
+        return policy.statistics().failures, await policy.execute(Venue())
+
+    assert trio.run(first) == (0, "ack")
+    assert [type(error) for error in seen] == [OSError]
