@@ -19,9 +19,13 @@ def seconds_of(value: object, utcnow: Callable[[], datetime]) -> float | None:
         return left if left > 0.0 else None
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        seconds = math.inf if value > 0 else -math.inf
+    return seconds if seconds >= 0.0 else None
 
 
 def _http_date(text: str) -> datetime | None:

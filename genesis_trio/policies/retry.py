@@ -167,9 +167,10 @@ class Retry:
     def delays(self, rng: random.Random | None = None) -> Iterator[float]:
         """The delays of one call that fails all the time, in seconds: *max_retries* of them, or without end.
 
-        *rng* is where the jitter comes from; None is this retry's own, or the current tree's.
+        *rng* is where the jitter comes from; None is this retry's own, or the current tree's, or, outside of a run, any.
         """
-        rng = rng or self.rng
+        # Outside of a run there is no tree, and nothing that has to be the same again.
+        rng = rng or self.rng or (None if trio.lowlevel.in_trio_run() else random.Random())
         previous: float | None = None
         n = 0
         while self.max_retries is None or n < self.max_retries:

@@ -50,6 +50,15 @@ def test_retry_delays_stay_within_the_bounds_of_their_kind(kind, base, multiplie
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_retry_delays_can_be_looked_at_outside_of_a_run(kind):
+    """They are pure numbers: to print them in a console needs neither a run nor a source of randomness of one's own."""
+    delays = list(Retry(OSError, max_retries=3, jitter=kind).delays())
+
+    assert len(delays) == 3
+    assert all(0.0 <= delay <= 0.9 for delay in delays)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_retry_delays_do_not_overflow_at_any_n(kind):
     """The ten thousandth delay of an endless retry is as finite as the first."""
     retry = Retry(OSError, max_retries=None, multiplier=1e6, jitter=kind)
@@ -266,9 +275,10 @@ def test_retry_named_date_that_is_over_or_makes_no_sense_does_no_harm(named):
     assert venue.times[1] - venue.times[0] == 1.0
 
 
-async def test_retry_named_infinite_delay_gives_up(autojump_clock):
-    """inf means never."""
-    venue = Venue(ServerBusy(math.inf), "ack")
+@pytest.mark.parametrize("never", [math.inf, pytest.param(10**400, id="beyond all floats"), "9" * 400])
+async def test_retry_named_infinite_delay_gives_up(never, autojump_clock):
+    """inf means never, and so does what no float can hold; the real error comes either way."""
+    venue = Venue(ServerBusy(never), "ack")
 
     with trio.move_on_after(1000.0), pytest.raises(ServerBusy):
         await exact(ServerBusy).execute(venue)
