@@ -14,7 +14,7 @@ from genesis_trio.policies._course import Course
 from genesis_trio.policies._given_up import MARKS
 from genesis_trio.policies._lane import Permit
 from genesis_trio.policies._outcome import REFUSALS, Outcome, leaves
-from genesis_trio.policies._wrapping import explain_misuse
+from genesis_trio.policies._wrapping import explain_misuse, name_of
 
 if TYPE_CHECKING:
     from genesis_trio.policies.guard import Guard
@@ -233,8 +233,21 @@ class Call:
         )
 
     async def _reconcile(self) -> Any:
-        assert self._guard._reconcile is not None
-        return await self._guard._reconcile(*self._args, **self._kwargs)
+        guard = self._guard
+        assert guard._reconcile is not None
+        try:
+            answer = guard._reconcile(*self._args, **self._kwargs)
+            if not inspect.isawaitable(answer):
+                raise TypeError(
+                    f"Guard(reconcile=…) of {guard.name!r} wants an async function, but {name_of(guard._reconcile)}() "
+                    f"gave {answer!r}, which cannot be awaited: write `async def`"
+                )
+            return await answer
+        except Exception as failure:
+            # Whoever reads of it wants to know of the attempt's own error, too, which nobody is handling by now.
+            if failure.__context__ is None and self.course is not None and self.course.last_error is not failure:
+                failure.__context__ = self.course.last_error
+            raise
 
     # ------------------------------------------------------------ bulkhead, rate limit, hedge
 
@@ -330,9 +343,12 @@ class Call:
         guard._lane.settle(permit, outcome)
         return result
 
+    def _explain_misuse(self, error: BaseException) -> bool:
+        return explain_misuse(self._fn, error)
+
     def settle_error(self, permit: Permit, error: BaseException, copy: int = 0) -> None:
         """Tell the breaker how the attempt of *permit* failed; one that lost a race counts nowhere."""
-        if error.__class__ is TypeError and explain_misuse(self._fn, error):
+        if error.__class__ is TypeError and self._explain_misuse(error):
             self.is_misused = True
             outcome = Outcome.NONE
         else:

@@ -11,6 +11,7 @@ import trio
 from genesis_trio.policies._call import Call
 from genesis_trio.policies._lane import Permit
 from genesis_trio.policies._outcome import Outcome
+from genesis_trio.policies._wrapping import explain_misuse_of_factory
 
 if TYPE_CHECKING:
     from genesis_trio.policies.guard import Guard
@@ -64,7 +65,9 @@ class Stream(Call):
                     except BaseException as error:  # noqa: ASYNC103 - the classifier decides, and the real error is raised
                         if permit is not None:
                             self.settle_error(permit, error)
-                        if self.has_entered or not isinstance(error, Exception) or self.make_course().failed(error):
+                        if self.has_entered or self.is_misused or not isinstance(error, Exception):
+                            raise
+                        if self.make_course().failed(error):
                             raise
                     else:
                         assert permit is not None
@@ -80,6 +83,9 @@ class Stream(Call):
             self.total_timeout_is_over()
         finally:
             self.settle_cut(Outcome.CANCELLED)
+
+    def _explain_misuse(self, error: BaseException) -> bool:
+        return explain_misuse_of_factory(self._factory, error)
 
     async def _enter(self, permit: Permit, attempt: trio.CancelScope) -> None:
         """The stream is open: what limited that ends here."""

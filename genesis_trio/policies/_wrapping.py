@@ -1,5 +1,6 @@
 """What all decorators of this room ask of the function they are put on."""
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -71,6 +72,42 @@ def explain_misuse(fn: object, error: BaseException) -> bool:
     else:
         return False
     error.args = (words,)
+    return True
+
+
+def require_factory(factory: object) -> None:
+    """Refuse what `Guard.connect` cannot call, before anything is waited for.
+
+    Raises:
+        TypeError: *factory* is no function that gives an async context manager; the message says what to pass instead.
+    """
+    # One that can be called decorates a function with itself, instead of making another one.
+    is_factory = callable(factory) and not isinstance(factory, contextlib.AsyncContextDecorator)
+    if hasattr(type(factory), "__aenter__") and not is_factory:
+        raise TypeError(
+            f"connect() was given an async context manager, {factory!r}; each attempt makes a new one, so pass the "
+            f"function that makes it: connect(fn, *args), without calling it"
+        )
+    if not callable(factory):
+        raise TypeError(
+            f"connect() wants a function that gives an async context manager, and its arguments, got {factory!r}"
+        )
+    if is_async_function(factory):
+        name = name_of(factory)
+        raise TypeError(
+            f"connect() wants a function that gives an async context manager, but {name}() is an async function: await it "
+            f"in one that is decorated with `contextlib.asynccontextmanager`, and yield what it gives"
+        )
+
+
+def explain_misuse_of_factory(factory: object, error: BaseException) -> bool:
+    """As `explain_misuse`, where what *factory* gave was to be entered."""
+    traceback = error.__traceback__
+    if traceback is None or traceback.tb_next is not None or "asynchronous context manager" not in str(error):
+        return False
+    error.args = (
+        f"connect() wants a function that gives an async context manager, but {name_of(factory)}() gave something else: {error}",
+    )
     return True
 
 

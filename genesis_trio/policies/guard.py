@@ -24,7 +24,8 @@ from genesis_trio.policies._guard_settings import features_of, function, instanc
 from genesis_trio.policies._lane import NEVER, NOWHERE, Lane, Permit, open_without_breaker
 from genesis_trio.policies._outcome import REFUSALS, Outcome
 from genesis_trio.policies._stream import open_stream
-from genesis_trio.policies._wrapping import check_name, explain_misuse, require_async_function
+from genesis_trio.policies._tokens import MOMENT
+from genesis_trio.policies._wrapping import check_name, explain_misuse, require_async_function, require_factory
 from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.policies.bulkhead import Bulkhead
 from genesis_trio.policies.hedge import Hedge
@@ -241,6 +242,7 @@ class Guard(RunBound):
                 raise ValueError(
                     f"guard {self.name!r} has {name}=, which has no meaning for a stream; make one without"
                 )
+        require_factory(factory)
         return open_stream(self, factory, args)
 
     def source(self, fn: Callable[..., Any] | None = None) -> str:

@@ -21,7 +21,7 @@ def breaker_of(**settings) -> CircuitBreaker:
 
 
 def exact(**settings) -> Retry:
-    return Retry(OSError, **{"base_delay": 1.0, "jitter": "none", **settings})
+    return Retry(**{"on": OSError, "base_delay": 1.0, "jitter": "none", **settings})
 
 
 class Feed:
@@ -75,15 +75,59 @@ async def test_connect_factory_that_raises_is_a_failed_attempt(autojump_clock):
 
 async def test_connect_to_what_is_no_context_manager_is_a_type_error(autojump_clock):
     """A mistake in the program reaches the caller at once; no place stays taken."""
-    bulkhead = Bulkhead(1)
-    guard = Guard("feed", retry=exact(), bulkhead=bulkhead)
+    bulkhead, breaker = Bulkhead(1), CircuitBreaker("venue", failure_threshold=1)
+    guard = Guard("feed", retry=exact(on=Exception), bulkhead=bulkhead, breaker=breaker)
 
-    with pytest.raises(TypeError, match="asynchronous context manager"):
+    with pytest.raises(TypeError, match=r"<lambda>\(\) gave something else: .*asynchronous context manager"):
         async with guard.connect(lambda: object()):
             pytest.fail("not entered")
 
     assert trio.current_time() == 0.0
     assert bulkhead.statistics().running == 0
+    assert breaker.statistics().failures == 0
+
+
+async def open_connection():
+    """As trio.open_tcp_stream: what it gives once awaited is a context manager, and it is none itself."""
+
+
+@contextlib.asynccontextmanager
+async def opened_already():
+    yield
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (open_connection, r"open_connection\(\) is an async function: await it in one that is decorated"),
+        (contextlib.nullcontext(), r"was given an async context manager, .* pass the function that makes it"),
+        (opened_already(), r"was given an async context manager, .* pass the function that makes it"),
+        (7, r"wants a function that gives an async context manager, and its arguments, got 7"),
+    ],
+    ids=["async function", "context manager", "context manager that decorates", "no function"],
+)
+async def test_connect_with_what_is_no_factory_says_what_to_pass(factory, words):
+    """Refused by connect() itself, before anything is begun."""
+    guard = Guard("feed")
+
+    with pytest.raises(TypeError, match=words):
+        guard.connect(factory)
+
+    assert guard.statistics().calls == 0
+
+
+async def test_connect_error_of_the_factory_stays_its_own(autojump_clock):
+    """A TypeError from inside of the factory is a failed attempt like any other, and keeps its words."""
+    guard = Guard("feed", retry=exact(on=TypeError, max_retries=1))
+
+    def broken():
+        raise TypeError("no asynchronous context manager of mine")
+
+    with pytest.raises(TypeError, match=r"^no asynchronous context manager of mine"):
+        async with guard.connect(broken):
+            pytest.fail("not entered")
+
+    assert guard.statistics().attempts == 2
 
 
 async def test_connect_place_is_free_during_the_block_and_between_attempts(autojump_clock):

@@ -74,6 +74,7 @@ async def test_guard_reconcile_that_raises_reaches_the_caller(autojump_clock):
         await guard.execute(venue)
 
     assert caught.value is error
+    assert isinstance(error.__context__, OSError)  # the attempt's own is not lost
     assert venue.calls == 1
 
 

@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from genesis_trio.policies.breaker import CircuitBreaker
-from genesis_trio.policies.guard import Guard
+from genesis_trio.policies.guard import NOT_DONE, Guard
 from genesis_trio.policies.retry import Retry
 
 FAST = {}
@@ -86,3 +86,16 @@ def test_rule_that_names_what_ends_a_task_is_refused(cls, place):
         Retry(rule)
     with pytest.raises(ValueError, match=rf"CircuitBreaker\(failure_on=…\): {cls.__name__} is no outcome of a call"):
         CircuitBreaker("venue", failure_on=rule)
+
+
+async def test_reconcile_that_is_not_async_says_so(autojump_clock):
+    """A sync function instead of an async one is named, and the attempt's own error is not lost."""
+    guard = Guard("orders", retry=Retry(OSError), repeatable=False, reconcile=lambda: NOT_DONE)
+
+    async def place():
+        raise OSError("no reply")
+
+    with pytest.raises(TypeError, match=r"reconcile=…\) of 'orders' .*<lambda>\(\) gave NOT_DONE") as caught:
+        await guard.execute(place)
+
+    assert isinstance(caught.value.__context__, OSError)
