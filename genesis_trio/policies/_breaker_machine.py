@@ -17,6 +17,7 @@ from genesis_trio.policies._breaker_records import BreakerState
 from genesis_trio.policies._lane import Lane, Permit
 from genesis_trio.policies._outcome import CANCELLED, FAILURE, NONE, Outcome, Predicate, Rule
 from genesis_trio.policies._ramp import NO_RAMP, Ramp
+from genesis_trio.policies._tokens import MOMENT
 from genesis_trio.policies._window import Totals, Window
 
 # On Python 3.11 a member of an enum costs as much as a call when it is looked up there.
@@ -140,10 +141,10 @@ class BreakerMachine(RunBound):
 
     def _advance(self, now: float) -> None:
         """Work out what time has brought about, in the order in which it happened."""
-        if self._state is OPEN and now < self._break_ends:
+        if self._state is OPEN and self._break_ends - now > MOMENT:
             return
         while True:
-            if self._state is OPEN and self._break_ends <= now:
+            if self._state is OPEN and self._break_ends - now <= MOMENT:
                 self._change(HALF_OPEN)
                 self._tell(BreakerHalfOpened)
             elif self._probes and (lease_ends := next(iter(self._probes)).lease_ends) <= now:
@@ -207,7 +208,7 @@ class BreakerMachine(RunBound):
 
     def _rejection(self, now: float) -> BreakerOpenError | None:
         """Why the state that it is in at *now* lets nothing through."""
-        if self._state is not OPEN or self._break_ends <= now:
+        if self._state is not OPEN or self._break_ends - now <= MOMENT:
             self._advance(now)
         if self._state is OPEN:
             return self._reject(_IS_OPEN, self._break_ends - now)
@@ -305,8 +306,8 @@ class BreakerMachine(RunBound):
         now = trio.current_time()
         self._advance(now)
         self._let_go(permit)
-        took = (now if permit.ended is None else permit.ended) - permit.began
-        return self._slow_call is not None and took >= self._slow_call
+        ended = now if permit.ended is None else permit.ended
+        return permit.began + self._slow_after <= ended  # as in `_advance`: a difference would be rounded otherwise
 
     def _answered(self) -> int:
         """How many calls were answered in this run, whether told or counted by a lane."""

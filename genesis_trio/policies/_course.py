@@ -12,6 +12,7 @@ from genesis_trio.errors import GenesisError, RetryBudgetExhaustedError
 from genesis_trio.events import AttemptFailed, RetriesExhausted, RetryScheduled, RetrySucceeded, emit
 from genesis_trio.policies._given_up import MARKS, given_up_by, mark
 from genesis_trio.policies._outcome import BETWEEN_ATTEMPTS, add_note
+from genesis_trio.policies._tokens import MOMENT
 
 if TYPE_CHECKING:
     from genesis_trio.policies.retry import Retry
@@ -243,7 +244,7 @@ class Course:
                 return f"the next attempt would be made in {delay:g} s, but the deadline is in {max(left, 0.0):g} s"
         if retry.max_elapsed is not None:
             elapsed = trio.current_time() - self._began
-            if elapsed + delay > retry.max_elapsed:
+            if elapsed + delay - retry.max_elapsed > MOMENT:
                 return (
                     f"the next attempt would be made {elapsed + delay:g} s after the first, "
                     f"later than max_elapsed={retry.max_elapsed:g}"

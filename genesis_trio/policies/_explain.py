@@ -57,7 +57,7 @@ def _latency(guard: "Guard") -> str:
     if guard._hedge is not None and guard._hedge._delay is not None:
         attempt += guard._hedge._max_hedges * guard._hedge._delay
     worst = attempts * attempt + waits if attempts != math.inf else math.inf
-    words = f"{worst:g} s ({_count(attempts, 'attempt')} of {attempt:g} s, waits of up to {waits:g} s in all)"
+    words = f"{worst:g} s ({count(attempts, 'attempt')} of {attempt:g} s, waits of up to {waits:g} s in all)"
     if worst == math.inf:
         words = "no limit: the number of retries has none, and total_timeout is not set"
     if total is not None and total < worst:
@@ -80,7 +80,7 @@ def _amplification(guard: "Guard") -> str:
         return "1 call for each call"
     words = f"{'no limit of' if calls == math.inf else f'{calls:g}'} calls for each call"
     if copies > 1:
-        words += f" ({_count(attempts, 'attempt')}, each of up to {copies} copies)"
+        words += f" ({count(attempts, 'attempt')}, each of up to {copies} copies)"
     budget = guard._retry.budget if guard._retry is not None else None
     return words + (f", as far as {budget!r} allows" if budget is not None else "")
 
@@ -92,7 +92,7 @@ def _policies(guard: "Guard") -> list[str]:
     if guard._total_timeout is not None:
         lines.append(f"total timeout: {guard._total_timeout:g} s for everything below")
     if guard._retry is not None:
-        lines.append(f"retry: {_count(attempts_of(guard), 'attempt')}, {guard._retry.jitter} jitter")
+        lines.append(f"retry: {count(attempts_of(guard), 'attempt')}, {guard._retry.jitter} jitter")
     if guard._reconcile is not None:
         lines.append("reconcile: asked before another attempt, because the call is not repeatable")
     if guard._needs is not None:
@@ -110,7 +110,8 @@ def _policies(guard: "Guard") -> list[str]:
     return lines
 
 
-def _count(number: float, noun: str) -> str:
+def count(number: float, noun: str) -> str:
+    """The number and the noun, in the plural where it is one."""
     if number == math.inf:
         return f"any number of {noun}s"
     return f"{number:g} {noun}{'s' if number != 1 else ''}"

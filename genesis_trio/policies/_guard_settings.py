@@ -1,16 +1,20 @@
 """The settings of a guard: what each may be, what contradicts what, and which healthy path they leave."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from genesis_trio.modes import Capability
-from genesis_trio.policies._explain import attempts_of
+from genesis_trio.policies._explain import attempts_of, count
 from genesis_trio.policies._generate import Features, features
 
 if TYPE_CHECKING:
     from genesis_trio.policies.guard import Guard
 
 T = TypeVar("T")
+
+# Three attempts of 0.1 s fit into 0.3 s, though 3 * 0.1 is a little more.
+_ROUNDING = 1e-9
 
 
 def instance(name: str, value: Any, cls: type[T]) -> T | None:
@@ -35,11 +39,13 @@ def refuse_contradictions(guard: "Guard") -> None:
     """
     attempts = attempts_of(guard)
     if guard._total_timeout is not None and guard._attempt_timeout is not None:
-        needed = guard._attempt_timeout * (attempts if attempts != float("inf") else 1)
-        if needed > guard._total_timeout:
+        attempts = attempts if attempts != math.inf else 1
+        needed = guard._attempt_timeout * attempts
+        if needed > guard._total_timeout * (1 + _ROUNDING):
             raise ValueError(
-                f"Guard(attempt_timeout={guard._attempt_timeout:g}, total_timeout={guard._total_timeout:g}): {attempts:g} "
-                f"attempts of {guard._attempt_timeout:g} s take {needed:g} s and do not fit; give more time or fewer retries"
+                f"Guard(attempt_timeout={guard._attempt_timeout:g}, total_timeout={guard._total_timeout:g}): "
+                f"{count(attempts, 'attempt')} of {guard._attempt_timeout:g} s take {needed:g} s and do not fit; "
+                f"give more time or fewer retries"
             )
     if guard._hedge is not None and guard._hedge._delay is not None:
         for name, limit in (("attempt_timeout", guard._attempt_timeout), ("total_timeout", guard._total_timeout)):

@@ -12,9 +12,9 @@ from collections import deque
 _GRAINS = 1_000_000_000
 # A third of a retry, three times, is one retry: rounding may be off by this much, never by a call.
 _SLACK = 1e-6
-# Within this many seconds it is the same moment: a clock that adds up its steps is off by less, and every new start of
-# a count would keep that error.
-_MOMENT = 1e-9
+#: Within this many seconds it is the same moment: a clock that adds up its steps is off by less, every new start of a
+#: count would keep that error, and who has slept for just the ``retry_after`` that he was told may wake so much too early.
+MOMENT = 1e-9
 # Up to so many moments of deposit in a window each one expires at its own time.
 _EXACT_MOMENTS = 1000
 
@@ -145,9 +145,9 @@ class Bucket:
 
     def take(self, now: float, keep: int) -> bool:
         """Take one token and leave at least *keep*; False, and nothing taken, when there are too few."""
-        if now > self._start + self._count * self._per / self._calls + _MOMENT:
+        if now > self._start + self._count * self._per / self._calls + MOMENT:
             self._start, self._count = now, 0
-        if now < self.ready_at(keep):
+        if self.ready_at(keep) - now > MOMENT:
             return False
         self._count += 1
         return True

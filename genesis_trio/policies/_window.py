@@ -65,9 +65,10 @@ class Window:
         calls, failures, slow = totals
         if calls < self.minimum_calls:
             return ""
-        if failures >= self.failure_ratio * calls:
+        # Divided, not multiplied: 0.07 * 100 is more than 7, while 7 / 100 is just the 0.07 that somebody wrote.
+        if failures / calls >= self.failure_ratio:
             return f"{failures} of the last {calls} calls failed"
-        if self.slow_ratio is not None and slow >= self.slow_ratio * calls:
+        if self.slow_ratio is not None and slow / calls >= self.slow_ratio:
             return f"{slow} of the last {calls} calls were slow"
         return ""
 

@@ -233,6 +233,7 @@ class Guard(RunBound):
 
         Raises:
             ValueError: the guard has a hedge, or reconcile: of two streams one would be thrown away.
+            TypeError: *factory* cannot be what it has to be, such as an async function or a context manager.
 
         Trio checkpoint: those of entering and leaving; see `execute`.
         Cancellation: passes through at once and is no outcome.
@@ -398,7 +399,7 @@ class Guard(RunBound):
         # An OPEN breaker has told the lane so, and until when: there is nothing more to ask than what time it is.
         if lane.refuses_until != NEVER and self._needs is None and not self._retries_refusals:
             left = lane.refuses_until - trio.current_time()
-            if left > 0.0:
+            if left > MOMENT:
                 lane.refused += 1
                 refusal = lane.breaker._refusal(left)  # type: ignore[union-attr]
                 tree = _TREE.get(None) or self._run.tree  # type: ignore[union-attr]

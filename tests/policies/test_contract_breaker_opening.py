@@ -11,6 +11,7 @@ from genesis_trio.errors import (
     BreakerOpenError,
 )
 from genesis_trio.policies.breaker import BreakerState, CircuitBreaker, Window
+from genesis_trio.policies.guard import Guard
 from policies.contract import CLOSED, HALF_OPEN, OPEN, fail, hold, make, succeed
 from policies.venue import Venue
 
@@ -236,6 +237,22 @@ async def test_breaker_rejection_tells_name_time_and_cause(autojump_clock):
     assert caught.value.retry_after == pytest.approx(3.0)
     assert caught.value.__cause__ is error
     assert "venue" in str(caught.value)
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+async def test_breaker_retry_after_slept_is_never_a_rounding_error_short(guarded, autojump_clock):
+    """Who sleeps for just the retry_after that he was told is let through: 0.4 + (1.7 - 0.4) is a little less than 1.7."""
+    breaker = make(failure_threshold=1, recovery_timeout=1.7)
+    execute = Guard("venue", breaker=breaker).execute if guarded else breaker.execute
+    await fail(breaker)
+    await trio.sleep(0.4)
+    with pytest.raises(BreakerOpenError) as caught:
+        await execute(Venue("ack"))
+
+    await trio.sleep(caught.value.retry_after)
+
+    assert trio.current_time() < 1.7
+    assert await execute(Venue("ack")) == "ack"
 
 
 async def test_breaker_rejection_is_a_new_instance_each_time():

@@ -218,6 +218,18 @@ async def test_breaker_slow_calls_count_in_the_ratio(autojump_clock):
     assert breaker.statistics().slow == 2
 
 
+async def test_breaker_call_of_just_slow_call_seconds_is_slow_whatever_the_digits(autojump_clock):
+    """slow_call is inclusive at any time of day: no difference of two times is a rounding error short of it."""
+    breaker = make(window=Window(slow_ratio=1.0), slow_call=0.7)
+
+    for _ in range(200):
+        await breaker.execute(trio.sleep, 0.7)
+        await trio.sleep(0.1)
+        breaker.reset()
+
+    assert breaker.statistics().slow == 200
+
+
 async def test_breaker_calls_in_flight_count_as_slow_before_they_end(autojump_clock, nursery):
     """A venue that hangs trips the breaker though no call ever ends."""
     breaker = make(window=Window(minimum_calls=4, slow_ratio=0.5), slow_call=1.0)

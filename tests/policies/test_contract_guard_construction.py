@@ -100,9 +100,18 @@ def test_guard_attempts_times_timeout_beyond_the_total_is_a_contradiction():
     assert "2" in str(caught.value)
 
 
+@pytest.mark.parametrize("retries", range(20))
+@pytest.mark.parametrize("limit", [0.1, 0.3, 0.7, 1.1])
+def test_guard_attempts_that_just_fit_are_no_contradiction(retries, limit):
+    """3 * 0.1 is a little more than 0.3, and three attempts of 0.1 s fit into 0.3 s."""
+    total = float(f"{limit * (retries + 1):.6g}")
+
+    Guard("venue", retry=Retry(OSError, max_retries=retries), attempt_timeout=limit, total_timeout=total)
+
+
 def test_guard_attempt_longer_than_the_total_is_a_contradiction():
     """Without retries too: an attempt may not be allowed more than the whole call."""
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r": 1 attempt of 2 s take"):
         Guard("orders", attempt_timeout=2.0, total_timeout=1.0)
 
 

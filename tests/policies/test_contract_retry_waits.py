@@ -334,6 +334,16 @@ async def test_retry_max_elapsed_begins_no_wait_beyond_it(autojump_clock):
     assert notes(caught.value)
 
 
+async def test_retry_max_elapsed_that_just_holds_the_waits_lets_all_be_made(autojump_clock):
+    """0.1 + 0.2 + 0.4 is a little more than 0.7; a rounding error takes no attempt away."""
+    venue = Venue(OSError("real"))
+
+    with pytest.raises(OSError):
+        await exact(max_retries=3, base_delay=0.1, max_elapsed=0.7).execute(venue)
+
+    assert venue.calls == 4
+
+
 async def test_retry_attempts_obeys_the_deadline_too(autojump_clock):
     """The block form begins no wait that cannot end in time."""
     with trio.fail_after(5.0), pytest.raises(OSError, match="real"):

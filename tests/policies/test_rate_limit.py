@@ -111,11 +111,11 @@ async def test_rate_limit_pause_fills_the_burst_and_no_more(autojump_clock):
 
 
 async def test_rate_limit_try_take_is_exact_at_the_moment(autojump_clock):
-    """A token is there at its time, and not a moment before."""
+    """A token is there at its time, and not a moment before; only what may be a rounding error is no moment."""
     limit = RateLimit(1, per=10.0)
     limit._try_take(False)
 
-    await trio.sleep_until(math.nextafter(10.0, 0.0))
+    await trio.sleep_until(10.0 - 1e-8)
     before = limit._try_take(False)
     await trio.sleep_until(10.0)
     then = limit._try_take(False)
@@ -156,6 +156,31 @@ async def test_rate_limit_without_wait_raises_with_retry_after(autojump_clock):
     assert caught.value.retry_after == 1.0
     assert str(caught.value) == ("rate limit of 2 calls in 3 s (burst 2) is used up; the next call can begin in 1 s")
     assert limit.statistics() == RateLimitStatistics(available=0, waiting=0, refused=1)
+
+
+async def test_rate_limit_retry_after_slept_is_never_a_rounding_error_short(autojump_clock):
+    """Who sleeps for just the retry_after that he was told finds a token: 0.4 + (1.7 - 0.4) is a little less than 1.7."""
+    limit = RateLimit(1, per=1.7, wait=False)
+    await limit._take(False)
+    await trio.sleep(0.4)
+    with pytest.raises(RateLimitedError) as caught:
+        await limit._take(False)
+
+    await trio.sleep(caught.value.retry_after)
+
+    assert trio.current_time() < 1.7
+    await limit._take(False)
+
+
+async def test_rate_limit_asked_once_each_interval_never_refuses(autojump_clock):
+    """Ten steps of 0.1 s are a little less than 1 s on a clock that adds them up; that costs no call."""
+    limit = RateLimit(10, burst=1, wait=False)
+
+    for _ in range(10_000):
+        await limit._take(False)
+        await trio.sleep(0.1)
+
+    assert limit.statistics().refused == 0
 
 
 async def test_rate_limit_without_wait_counts_the_reserve_into_retry_after(autojump_clock):
@@ -449,7 +474,7 @@ def test_bucket_is_ready_at_the_time_that_it_names(calls, per, burst, start):
 
     for _ in range(5):
         ready = bucket.ready_at(0)
-        assert not bucket.take(math.nextafter(ready, -math.inf), 0)
+        assert not bucket.take(ready - 1e-8, 0)
         assert bucket.take(ready, 0)
 
 

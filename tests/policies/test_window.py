@@ -1,9 +1,10 @@
 """The windows of a circuit breaker against plain lists."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genesis_trio.policies._window import OutcomesOfCalls, OutcomesOfSeconds, Totals
+from genesis_trio.policies._window import OutcomesOfCalls, OutcomesOfSeconds, Totals, Window
 
 # Each step: quarters of a second that pass, and whether the call failed and was slow; often several in one moment.
 STEPS = st.lists(st.tuples(st.sampled_from([0, 0, 0, 1, 2, 7]), st.booleans(), st.booleans()), max_size=60)
@@ -51,3 +52,16 @@ def test_window_that_is_saved_and_taken_over_holds_the_same(steps, quarters, awa
     restored.take_over(saved, 1000.0)
 
     assert restored.totals(1000.0 + away / 4) == window.totals((now + away) / 4)
+
+
+@pytest.mark.parametrize("percent", range(1, 101))
+def test_window_ratio_that_was_written_is_reached_exactly(percent):
+    """No rounding moves the limit: 7 of 100 calls are at failure_ratio=0.07, though 0.07 * 100 is a little more than 7."""
+    failures = Window(failure_ratio=percent / 100)
+    slowness = Window(failure_ratio=1.0, slow_ratio=percent / 100)
+
+    at_the_limit = failures.is_too_bad(Totals(100, percent, 0)), slowness.is_too_bad(Totals(100, 0, percent))
+    below_it = failures.is_too_bad(Totals(100, percent - 1, 0)), slowness.is_too_bad(Totals(100, 0, percent - 1))
+
+    assert all(at_the_limit)
+    assert not any(below_it)
