@@ -3,6 +3,7 @@
 Nothing heavy is imported up here, so that Ctrl-C while the rest is loaded ends like Ctrl-C at any other time.
 """
 
+import io
 import os
 import signal
 import sys
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parse(argv)
         debug = arguments.debug
         status: int = arguments.carry_out(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)  # does nothing where stdout was closed, and is None
         return status
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command() -> None:
     """`main` as a whole process: while Python takes itself down there is nothing left that Ctrl-C could interrupt."""
+    # A name or a state may hold what the terminal cannot show; that is no reason to show nothing.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     status = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)
@@ -67,7 +71,8 @@ def _explain(*errors: BaseException) -> int:
     """One line for each thing that is wrong, and the status that belongs to it."""
     ours = all(isinstance(error, (GenesisError, LookupError)) for error in errors)
     for error in errors:
-        text = str(error.args[0] if error.args else error)  # a KeyError would put its text in quotes
+        # A KeyError would put its text in quotes.
+        text = str(error.args[0] if error.args and isinstance(error, LookupError) else error)
         if not isinstance(error, (GenesisError, LookupError)):
             text = f"failed: {type(error).__name__}: {text} (genesis --debug shows where)"
         for line in text.splitlines():

@@ -13,6 +13,7 @@ __all__ = ["add_checkpoints", "add_journal", "carry_out"]
 
 FAILED = 1
 SHOWN = 60  # characters of a value in a line
+MOST = 1_000_000_000  # of what can be counted
 
 
 def add_checkpoints(parser: argparse.ArgumentParser) -> None:
@@ -67,9 +68,12 @@ def _add_checkpoint(order: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is less than 1")
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {MOST}")
     return number
 
 
@@ -212,7 +216,7 @@ def _write_new(path: str, text: str) -> None:
     try:
         # As private as the store: it holds the same.
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8") as file:
+        with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error

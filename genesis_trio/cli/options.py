@@ -40,6 +40,17 @@ ORDERS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 
+class _ShowVersion(argparse.Action):
+    """Print what a report of a bug begins with, looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import platform
+        from importlib.metadata import version
+
+        print(f"genesis_trio {version('genesis_trio')}, Trio {version('trio')}, Python {platform.python_version()}")
+        parser.exit()
+
+
 def _positive(text: str) -> float:
     seconds = float(text)
     if not seconds > 0:
@@ -63,6 +74,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     shared = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": EXIT_STATUS}
     parser = argparse.ArgumentParser(prog="genesis", description="Trading services that keep running.", **shared)  # type: ignore[arg-type]
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the versions of this, Trio and Python")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, help_: str, module: str, function: str) -> argparse.ArgumentParser:

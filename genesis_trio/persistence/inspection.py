@@ -99,8 +99,16 @@ async def open_inspector(url: str) -> "AsyncIterator[Inspector]":
 
 def _check_that_it_is_there(url: str) -> None:
     scheme, _, location = url.partition(":")
-    if scheme == "sqlite" and location and not os.path.exists(location):
+    if scheme != "sqlite" or not location:
+        return
+    if not os.path.exists(location):
         raise StoreError(f"there is no store {location}; looking at one does not make it")
+    if all(_is_empty(name) for name in (location, location + "-wal")):
+        raise StoreError(f"{location} is an empty file and no store; looking at one does not make it")
+
+
+def _is_empty(path: str) -> bool:
+    return not os.path.exists(path) or os.path.getsize(path) == 0
 
 
 class Inspector:
@@ -235,10 +243,14 @@ def _find(ledger: Ledger, checkpoint: str) -> Cut:
         return find_cut(ledger, checkpoint)
     except CorruptError:
         raise
-    except StoreError:
-        with contextlib.suppress(ValueError):
-            return find_cut(ledger, datetime.fromisoformat(checkpoint))
-        raise
+    except StoreError as error:
+        try:
+            moment = datetime.fromisoformat(checkpoint)
+        except ValueError:
+            raise error from None
+        if moment.tzinfo is None:
+            raise StoreError(f"{error}; a time needs its zone, as in {moment.isoformat()}+00:00") from None
+        return find_cut(ledger, moment)
 
 
 def _state(ledger: Ledger, cut: Cut, component: str) -> SavedState:

@@ -174,20 +174,29 @@ async def test_checkpoints_of_a_store_that_a_service_holds_is_an_error(url, caps
     [
         (["checkpoints", "show", "{url}", "cp-000009"], "no saved checkpoint 'cp-000009'; there are cp-000003"),
         (["checkpoints", "list", "sqlite:{folder}/none.db"], "there is no store"),
+        (["checkpoints", "list", "sqlite:{folder}/zero.db"], "zero.db is an empty file and no store"),
         (["checkpoints", "list", "desk.db"], "a store is named by scheme and place"),
+        (["checkpoints", "show", "{url}", "2036-01-01"], "a time needs its zone, as in 2036-01-01T00:00:00+00:00"),
+        (["checkpoints", "show", "{url}", "2016-01-01T00:00:00Z"], "no saved checkpoint at or before 2016-01-01"),
         (["checkpoints", "restore", "{url}", "newest", "--only", "x"], "no component 'x'"),
         (["journal", "tail", "{url}", "x"], "no component 'x'"),
     ],
 )
 def test_checkpoints_wrong_input_is_told_in_a_line(url, tmp_path, capsys, arguments, message):
     """What is wrong is said on stderr, with 2."""
+    (tmp_path / "zero.db").touch()
     assert main([each.format(url=url, folder=tmp_path) for each in arguments]) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["checkpoints"], ["journal", "tail", "memory:", "-n", "0"], ["checkpoints", "prune", "memory:", "--keep", "x"]],
+    [
+        ["checkpoints"],
+        ["journal", "tail", "memory:", "-n", "0"],
+        ["journal", "tail", "memory:", "-n", "9" * 30],
+        ["checkpoints", "prune", "memory:", "--keep", "x"],
+    ],
 )
 def test_checkpoints_wrong_use_ends_with_status_2(capsys, arguments):
     """As any other wrong option."""

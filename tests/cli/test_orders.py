@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -277,3 +278,55 @@ def test_output_that_nobody_reads_is_no_traceback(tmp_path):
         )
 
     assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out", "status", "errors"),
+    [
+        (["check", "service.toml"], "/dev/full", 1, b"genesis: failed: OSError: [Errno 28] No space left on device"),
+        (["check", "service.toml"], None, 0, b""),
+        (["check", "nowhere.toml"], None, 2, b"genesis: nowhere.toml: cannot be read"),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line(tmp_path, arguments, out, status, errors):
+    """A full disk under stdout is a failure that is named; a stdout that was closed is nobody's concern."""
+    (tmp_path / "service.toml").write_text('name = "desk"')
+    script = "import os, sys\n"
+    script += "os.close(1); sys.stdout = None\n" if out is None else ""
+    script += "from genesis_trio.cli import command; command()"
+    with open(out or os.devnull, "wb") as stdout:
+        ended = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+
+    assert ended.returncode == status
+    assert ended.stderr.startswith(errors) and ended.stderr.count(b"\n") == bool(errors)
+
+
+def test_output_that_the_terminal_cannot_show_is_escaped(tmp_path):
+    """A name is shown in a terminal of ASCII, too."""
+    (tmp_path / "service.toml").write_text('name = "börse"', encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-c", "from genesis_trio.cli import command; command()", "check", "service.toml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert rb"b\xf6rse" in ended.stdout
+
+
+def test_version_is_what_a_report_begins_with(capsys):
+    """Ours, and of what it runs on."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+
+    assert caught.value.code == 0
+    assert re.fullmatch(r"genesis_trio \S+, Trio \S+, Python \S+\n", capsys.readouterr().out)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
@@ -155,25 +156,50 @@ def test_sqlite_without_a_file_is_refused(location):
 
 
 def test_sqlite_foreign_file_is_refused_and_left_alone(path):
-    """A file that is no database is refused without being touched."""
+    """A file that is no database is refused without being touched: neither its bytes nor who may read it."""
     path.parent.mkdir()
     path.write_bytes(b"not a database at all")
+    path.chmod(0o644)
 
     with pytest.raises(CorruptError, match="is not a store"):
         SqliteEngine.open(str(path))
 
     assert path.read_bytes() == b"not a database at all"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_sqlite_database_of_another_program_is_refused(path):
-    """An SQLite file with other tables is refused by its application id."""
+@pytest.mark.parametrize("statement", ["create table theirs(x)", "pragma application_id = 7"])
+def test_sqlite_database_of_another_program_is_refused_and_left_alone(path, statement):
+    """An SQLite file with an id or with tables of its own is refused before a setting of it is changed."""
     path.parent.mkdir()
     with sqlite3.connect(path) as connection:
-        connection.execute("create table theirs(x)")
+        connection.execute(statement)
     connection.close()
+    path.chmod(0o644)
+    before = path.read_bytes()
+
+    with pytest.raises(StoreError, match="of another program.*; nothing in it was changed"):
+        SqliteEngine.open(str(path))
+
+    assert path.read_bytes() == before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_sqlite_database_of_another_program_in_its_log_is_refused(path):
+    """So is one whose tables are only in its log yet."""
+    path.parent.mkdir()
+    theirs = sqlite3.connect(path)
+    theirs.execute("pragma journal_mode = wal")
+    theirs.execute("pragma wal_autocheckpoint = 0")
+    theirs.execute("create table theirs(x)")
+    theirs.commit()
+    copy = path.with_name("copy.db")
+    for ending in ("", "-wal"):
+        shutil.copy(f"{path}{ending}", f"{copy}{ending}")
+    theirs.close()
 
     with pytest.raises(StoreError, match="of another program"):
-        SqliteEngine.open(str(path))
+        SqliteEngine.open(str(copy))
 
 
 def test_sqlite_newer_format_is_refused(path):

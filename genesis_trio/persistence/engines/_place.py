@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.persistence._filesystem import NETWORK, filesystem_of
 
-__all__ = ["OpenFiles", "refuse_foreign_file", "refuse_name", "refuse_place", "sync_folder"]
+__all__ = ["OpenFiles", "make_private", "refuse_foreign_file", "refuse_name", "refuse_place", "sync_folder"]
+
+# Of an SQLite file: the header of 100 bytes and the one of the page behind it, which holds the list of tables.
+_HEADER = 108
+_LEAF_PAGE = 0x0D
 
 
 def refuse_name(location: str) -> None:
@@ -44,7 +48,7 @@ def refuse_place(path: str, folder: str) -> None:
         )
     # The names beside the file are made from its own: with a link they would lie beside the link, and a second
     # process that opens the file itself would find other locks.
-    for name in (path, *(path + ending for ending in (".lock", ".head", "-wal"))):
+    for name in _names(path):
         with contextlib.suppress(FileNotFoundError):
             found = os.lstat(name)
             if stat.S_ISLNK(found.st_mode):
@@ -56,20 +60,39 @@ def refuse_place(path: str, folder: str) -> None:
                 raise StoreError(
                     f"{name} belongs to user {found.st_uid}, not to us ({os.geteuid()}); run as its owner, or chown it"
                 )
-            if stat.S_IMODE(found.st_mode) & 0o077:
+
+
+def make_private(path: str) -> None:
+    """Whatever others were allowed to do with the files of the store at *path*, they no longer are."""
+    for name in _names(path):
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_IMODE(os.stat(name).st_mode) & 0o077:
                 os.chmod(name, stat.S_IRUSR | stat.S_IWUSR)
 
 
-def refuse_foreign_file(path: str) -> None:
-    """A file that is there and is no SQLite file."""
+def _names(path: str) -> list[str]:
+    return [path, *(path + ending for ending in (".lock", ".head", "-wal"))]
+
+
+def refuse_foreign_file(path: str, application_id: int) -> None:
+    """A file that is there and is no SQLite file, or one of another program; before anything is changed about it."""
     try:
         with open(path, "rb") as file:
-            begin = file.read(16)
+            begin = file.read(_HEADER)
     except FileNotFoundError:
         return
-    if begin and begin != b"SQLite format 3\x00":
+    if begin and begin[:16] != b"SQLite format 3\x00":
         raise CorruptError(
-            f"{path} is not a store, or its beginning is damaged: it begins with {begin!r}; nothing in it was changed"
+            f"{path} is not a store, or its beginning is damaged: it begins with {begin[:16]!r}; nothing in it was changed"
+        )
+    if len(begin) < _HEADER:
+        return
+    # All of it may still be in the log beside the file: then the file has no tables yet, and no id.
+    found = int.from_bytes(begin[68:72], "big")
+    has_tables = begin[100] != _LEAF_PAGE or begin[103:105] != b"\0\0"
+    if found != application_id and (found or has_tables):
+        raise StoreError(
+            f"{path} is an SQLite file of another program (application id {found}), not a store; nothing in it was changed"
         )
 
 

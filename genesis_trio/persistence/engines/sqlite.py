@@ -34,6 +34,7 @@ from genesis_trio.persistence._head import HeadFile
 from genesis_trio.persistence.engine import Batch, Promise, Record, Row, StoreEngine
 from genesis_trio.persistence.engines._place import (
     OpenFiles,
+    make_private,
     refuse_foreign_file,
     refuse_name,
     refuse_place,
@@ -95,7 +96,10 @@ class SqliteEngine(StoreEngine):
                 folder = os.path.dirname(self.path)
                 os.makedirs(folder, mode=0o700, exist_ok=True)
                 refuse_place(self.path, folder)
+                # Before the file is opened: closing it again would give up the locks that SQLite may have on it here.
                 self._take_lock()
+                refuse_foreign_file(self.path, APPLICATION_ID)
+                make_private(self.path)
                 self._open_database()
                 self._open_head()
                 sync_folder(folder)
@@ -118,7 +122,6 @@ class SqliteEngine(StoreEngine):
             ) from None
 
     def _open_database(self) -> None:
-        refuse_foreign_file(self.path)
         # Made here, so that the file and the WAL beside it are never readable by others, whatever the umask is.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=64)
