@@ -1,5 +1,6 @@
 """The service of the tutorial runs as the page says: its files are taken from the page, and the commands are real."""
 
+import importlib
 import json
 import os
 import signal
@@ -9,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import trio
 
+from genesis_trio import open_store
 from genesis_trio.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -84,6 +87,48 @@ def test_tutorial_service_runs_holds_dies_and_comes_back_as_the_page_says(folder
 
     assert list(before["children"]) == ["desk/ledger", "desk/strategy", "desk/feed"]
     assert (before["mode"], after["mode"], cleared["mode"], code) == ("NORMAL", "SAFE", "NORMAL", 0)
+
+
+@pytest.mark.slow
+def test_tutorial_service_killed_between_order_and_books_misses_no_fill(folder, capsys):
+    """However often it is killed right after the venue filled, the books end with each of the venue's fills, once."""
+    venue = folder / "venue.txt"
+    for _ in range(3):
+        process = start()
+        try:
+            known = len(lines(venue))
+            for _ in range(4000):
+                if len(lines(venue)) > known + 2:
+                    break
+                time.sleep(0.005)  # polling another process
+        finally:
+            process.kill()  # its answer is still on its way
+            process.wait()
+
+    process = start()
+    try:
+        status(capsys)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+    books = trio.run(books_of, folder / "desk.db")
+    filled = lines(venue)
+    assert len(filled) >= 9
+    assert len(set(filled)) == len(filled)
+    assert (books.fills, books.unanswered) == (len(filled), {})
+
+
+def lines(path):
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+async def books_of(path):
+    state_type = importlib.import_module("my_desk").LedgerState
+    async with open_store(f"sqlite:{path}") as store:
+        return (await store.restore_latest("desk/ledger", state_type)).state
 
 
 def status_after(capsys):
