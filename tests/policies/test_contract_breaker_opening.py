@@ -255,7 +255,7 @@ async def test_breaker_retry_after_slept_is_never_a_rounding_error_short(guarded
     assert await execute(Venue("ack")) == "ack"
 
 
-async def test_breaker_rejection_is_a_new_instance_each_time():
+async def test_breaker_rejection_is_a_new_instance_each_time(autojump_clock):
     """One error object for all would collect the tracebacks of all."""
     breaker, errors = make(failure_threshold=1), []
     await fail(breaker)
@@ -268,7 +268,7 @@ async def test_breaker_rejection_is_a_new_instance_each_time():
     assert len({id(error) for error in errors}) == 3
 
 
-async def test_breaker_rejections_do_not_grow_the_traceback_of_the_cause():
+async def test_breaker_rejections_do_not_grow_the_traceback_of_the_cause(autojump_clock):
     """The failure that opened it stays as it was, however many callers are told of it."""
     breaker, error = make(failure_threshold=1), OSError("down")
     await fail(breaker, error=error)

@@ -153,7 +153,7 @@ async def test_guard_fallback_is_outermost(autojump_clock):
     assert venue.calls == 4
 
 
-async def test_guard_fallback_does_not_hide_the_failure_from_the_breaker():
+async def test_guard_fallback_does_not_hide_the_failure_from_the_breaker(autojump_clock):
     """The dependency failed all the same."""
     guard = Guard("quotes", fallback=lambda error: "cached", breaker=breaker_of(failure_threshold=1))
 
@@ -197,7 +197,7 @@ async def test_guard_fallback_is_not_for_cancellations(autojump_clock):
     assert used == []
 
 
-async def test_guard_fallback_is_told_to_observers():
+async def test_guard_fallback_is_told_to_observers(autojump_clock):
     """That an answer is a substitute can be seen."""
     seen = []
 

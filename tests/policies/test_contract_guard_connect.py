@@ -209,7 +209,7 @@ async def test_guard_connect_lease_of_a_probe_runs_while_entering(autojump_clock
     nursery.cancel_scope.cancel()
 
 
-async def test_guard_connect_is_refused_by_mode_and_breaker():
+async def test_guard_connect_is_refused_by_mode_and_breaker(autojump_clock):
     """Refusals come before anything is entered."""
     guard, stream = Guard("feed", needs=Capability.READ, breaker=breaker_of()), Stream()
     guard.breaker.trip()

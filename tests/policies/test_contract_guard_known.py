@@ -105,7 +105,7 @@ async def test_guard_budget_exhausted_counts_as_exhausted(autojump_clock):
     assert (guard.statistics().failures, guard.statistics().exhausted, guard.statistics().retries) == (1, 1, 0)
 
 
-async def test_guard_rejection_is_told_to_observers():
+async def test_guard_rejection_is_told_to_observers(autojump_clock):
     """A refused call is an event with the guard's name."""
     guard, seen = Guard("orders", breaker=breaker_of()), []
     guard.breaker.trip()
@@ -154,7 +154,7 @@ def test_guard_used_from_two_runs_at_once_is_a_runtime_error():
         trio.run(outer)
 
 
-async def test_guard_and_breaker_are_held_weakly():
+async def test_guard_and_breaker_are_held_weakly(autojump_clock):
     """The registry does not keep them: what is dropped is gone."""
 
     guard = Guard("orders", breaker=breaker_of())

@@ -27,7 +27,7 @@ from policies.contract import breaker_of, exact
 from policies.venue import Venue
 
 
-async def test_guard_call_runs_in_the_context_of_the_caller():
+async def test_guard_call_runs_in_the_context_of_the_caller(autojump_clock):
     """What the called function sets in its context, the caller sees: there is no task in between."""
     trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
 
@@ -114,7 +114,7 @@ def test_guard_same_seed_gives_the_same_run():
     assert "BreakerOpened" in runs[0]
 
 
-async def test_guard_refused_call_with_a_fallback_counts_as_rejected():
+async def test_guard_refused_call_with_a_fallback_counts_as_rejected(autojump_clock):
     """An answer by the fallback does not change what became of the call."""
     guard = Guard("orders", breaker=breaker_of(), fallback=lambda error: "cached")
     guard.breaker.trip()
@@ -136,7 +136,7 @@ async def test_guard_statistics_of_two_guards_on_one_policy_are_apart(autojump_c
 
 
 @pytest.mark.parametrize("moment", ["open", "close"])
-async def test_breaker_guard_collected_while_it_tells_its_guards_is_no_error(moment, monkeypatch):
+async def test_breaker_guard_collected_while_it_tells_its_guards_is_no_error(moment, monkeypatch, autojump_clock):
     """The garbage collector may take a guard in the middle of a transition; its counts stay the breaker's."""
     breaker = CircuitBreaker("venue", failure_threshold=2)
     guards = [Guard(f"orders {number}", breaker=breaker) for number in range(3)]
