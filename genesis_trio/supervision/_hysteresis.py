@@ -51,6 +51,7 @@ class ModeMeter:
         self.mode = Mode.NORMAL
         self._well_since = -math.inf  # since when nothing is bad at the present mode
         self._hold_down = policy.recover_after
+        self._has_fallen = False  # since it last rose
         self._calm_since = -math.inf  # since when the mode is NORMAL
         self._wakes_at = math.inf
 
@@ -94,6 +95,7 @@ class ModeMeter:
             self._well_since = min(self._well_since, now)
             while self.mode > worst and now - self._well_since >= self._hold_down - 1e-9:
                 self.mode = Mode(self.mode - 1)
+                self._has_fallen = True
                 self._well_since = now if self.mode > worst else math.inf
                 if self.mode is Mode.NORMAL:
                     self._calm_since = now
@@ -104,10 +106,10 @@ class ModeMeter:
 
     def _rise(self, mode: Mode, now: float) -> None:
         policy = self._policy
-        if self.mode is Mode.NORMAL:
-            if now - self._calm_since >= policy.max_recover_after:
-                self._hold_down = policy.recover_after
-            else:
-                self._hold_down = min(policy.max_recover_after, self._hold_down * 2)
+        if self.mode is Mode.NORMAL and now - self._calm_since >= policy.max_recover_after:
+            self._hold_down = policy.recover_after
+        elif self._has_fallen:  # it comes back, also from SAFE; to rise from SAFE for the first time is no re-entry
+            self._hold_down = min(policy.max_recover_after, self._hold_down * 2)
+        self._has_fallen = False
         self.mode = mode
         self._well_since = math.inf

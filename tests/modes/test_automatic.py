@@ -110,6 +110,46 @@ async def test_policy_reentry_doubles_the_hold_down_and_calm_forgets_it(autojump
     assert len(found) == 8
 
 
+async def test_policy_flapping_between_emergency_and_safe_doubles_the_hold_down(autojump_clock):
+    """What falls to SAFE and comes back to EMERGENCY has come back: each time would run the entry actions again."""
+    log = Log()
+    with observe(log):
+        async with open_supervisor("desk", mode_policy=ModePolicy()) as desk:
+            (critical,) = await start(desk, 1, Criticality.CRITICAL)
+            for _ in range(60):
+                with critical.ill():
+                    await trio.sleep(2)
+                await trio.sleep(7)
+            await trio.sleep(30)
+            await desk.stop()
+
+    # Well from 2 on: SAFE after 5 s; well from 11 on: the second fall would come after 10 s, and so never.
+    assert transitions(log) == [
+        (1.0, "EMERGENCY"),
+        (7.0, "SAFE"),
+        (10.0, "EMERGENCY"),
+        (543.0, "SAFE"),
+        (553.0, "NORMAL"),
+    ]
+
+
+async def test_policy_rise_from_safe_is_no_reentry(autojump_clock):
+    """Trouble that grows has not come back: the hold-down is that of the first time."""
+    log = Log()
+    with observe(log):
+        async with open_supervisor("desk", mode_policy=ModePolicy()) as desk:
+            (essential,) = await start(desk, 1)
+            (critical,) = await start(desk, 1, Criticality.CRITICAL)
+            with essential.ill():
+                await trio.sleep(2)
+                with critical.ill():
+                    await trio.sleep(2)
+            await trio.sleep(20)
+            await desk.stop()
+
+    assert transitions(log) == [(1.0, "SAFE"), (3.0, "EMERGENCY"), (9.0, "SAFE"), (14.0, "NORMAL")]
+
+
 @pytest.mark.parametrize(
     ("ill", "of", "expected"), [(1, 10, NORMAL), (2, 11, NORMAL), (2, 10, SAFE), (4, 10, SAFE), (5, 10, EMERGENCY)]
 )
