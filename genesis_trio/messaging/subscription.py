@@ -81,6 +81,8 @@ class Subscription(Generic[T]):
         One Trio checkpoint for a whole batch makes a pipeline cost about what plain calls cost.
         After a crash the batch in hand comes back one by one.
         """
+        if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int)):
+            raise TypeError(f"max_size is a number of messages, or None, got {max_size!r}")
         if max_size is not None and max_size < 1:
             raise ValueError(f"max_size is at least 1, or None, got {max_size!r}")
         return _Batches(self, max_size)

@@ -16,7 +16,7 @@ from genesis_trio.modes._values import Capability, Mode, mask_of, number, text
 if TYPE_CHECKING:
     from genesis_trio.modes._scope import ModeScope
 
-__all__ = ["Hold", "LatchLog", "ModeCause", "check_cause", "in_words"]
+__all__ = ["Hold", "LatchLog", "ModeCause", "check_cause", "check_operator", "in_words"]
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +69,12 @@ def check_cause(
         raise ValueError(f"expires is in seconds, positive and finite, or None, got {expires!r}")
     if clears_when is not None and (not callable(clears_when) or inspect.iscoroutinefunction(clears_when)):
         raise TypeError(f"clears_when is an ordinary function without arguments, got {clears_when!r}")
+
+
+def check_operator(by: object) -> None:
+    """Refuse to clear a cause for nobody: the event that says so would name none."""
+    if not text("by", by):
+        raise ValueError(f"by is the name of the operator who clears it, got {by!r}")
 
 
 def in_words(hold: "Hold") -> str:

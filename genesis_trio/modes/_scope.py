@@ -13,7 +13,7 @@ from genesis_trio._empty import EMPTY, EMPTY_LIST
 from genesis_trio._runtime import Run, Tree, current_run
 from genesis_trio.errors import ModeRefusedError
 from genesis_trio.events import CauseCleared, CauseHeld, ModeLowered, ModeRaised, emit
-from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, check_cause, in_words
+from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, check_cause, check_operator, in_words
 from genesis_trio.modes._clearing import clearing_clock
 from genesis_trio.modes._entry import EntryAction, check_entry_action, name_of, spawn_system_task
 from genesis_trio.modes._news import News, Resident
@@ -189,8 +189,7 @@ class ModeScope:
         """
         check_cause(mode, owner, reason, capabilities, latched=latched, expires=expires, clears_when=clears_when)
         run = self.own_run()
-        if owner is None:
-            owner = self._caller()
+        owner = self._caller() if owner is None else owner
         now = run.utcnow()
         held = self._holds.get((owner, reason))
         cause = ModeCause(
@@ -291,7 +290,6 @@ class ModeScope:
 
     def _let_go(self, hold: Hold, by: str) -> None:
         clearing_clock().forget(hold)
-
         turn = hold._turn
 
         def loosen(is_written: bool) -> None:
@@ -317,9 +315,11 @@ class ModeScope:
 
         Raises:
             LookupError: no such cause is held here; the message lists those that are.
+            ValueError: *by* is empty.
 
         Trio checkpoint: never.
         """
+        check_operator(by)
         hold = self._holds.get((owner, reason))
         if hold is None:
             held = "; ".join(f"{cause.owner!r}: {cause.reason!r}" for cause in self.causes) or "none"

@@ -434,6 +434,9 @@ async def test_batches_max_size(autojump_clock):
         async with ctx.subscribe(NUMBERS) as inbox:
             with pytest.raises(ValueError, match="at least 1"):
                 inbox.batches(0)
+            for size in (1.5, True, "2"):
+                with pytest.raises(TypeError, match="a number of messages"):
+                    inbox.batches(size)
             ctx.ready()
             async for batch in inbox.batches(2):
                 got.append(list(batch))

@@ -140,6 +140,9 @@ async def test_operator_clears_one_cause(autojump_clock):
         desk.hold(Mode.SAFE, owner="a", reason="r")
         with pytest.raises(LookupError, match=r"held are: 'a': 'r'"):
             desk.clear("a", "other", by="me")
+        for nobody, error in (("", ValueError), (None, TypeError)):
+            with pytest.raises(error, match="by is "):
+                desk.clear("a", "r", by=nobody)
         desk.clear("a", "r", by="me")
         assert desk.mode is Mode.NORMAL
     assert [event.name for event in seen] == ["cause_held", "mode_raised", "cause_cleared", "mode_lowered"]
