@@ -281,8 +281,6 @@ class BreakerMachine(RunBound):
         if permit.generation != self._generation:
             return
         if failed:
-            if self._run is not _RUN.get(None):  # type: ignore[arg-type]
-                self._enter_run()  # says that it belongs to another run, whose state this failure must not change
             self._failures += 1
             answered = self._answered()
             if answered != self._answered_before:
