@@ -12,7 +12,8 @@ import trio
 from genesis_trio._runtime import _RUN, RunBound, current_tree
 from genesis_trio.errors import BreakerOpenError
 from genesis_trio.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, describe_error, emit
-from genesis_trio.policies import _backoff
+from genesis_trio.modes import ModeScope, current_scope
+from genesis_trio.policies import _backoff, _counted
 from genesis_trio.policies._breaker_records import BreakerState
 from genesis_trio.policies._lane import Lane, Permit
 from genesis_trio.policies._outcome import CANCELLED, FAILURE, NONE, Outcome, Predicate, Rule
@@ -69,6 +70,7 @@ class BreakerMachine(RunBound):
         self._slow_after = math.inf if self._slow_call is None else self._slow_call
         # Whether a success while CLOSED can go untold.
         self._is_plain = self._window is None and self._slow_call is None and self._failure_result is None
+        self._is_over_children = False  # some depend on it: an error that it has counted is then marked as such
         self._generation = 0
         self._lanes: dict[Lane, None] = {}
         self._fresh()
@@ -214,9 +216,22 @@ class BreakerMachine(RunBound):
             return self._reject(_IS_OPEN, self._break_ends - now)
         if self._state is ISOLATED:
             return self._reject(_IS_ISOLATED, math.inf)
-        if self._state is HALF_OPEN and len(self._probes) >= self._half_open_max_calls:
+        if (
+            self._state is HALF_OPEN
+            and len(self._probes) >= self._half_open_max_calls
+            and not self._is_elected(current_scope())
+        ):
             return self._reject(_IS_PROBED, next(iter(self._probes)).lease_ends - now)
         return None
+
+    def _is_elected(self, scope: ModeScope | None) -> bool:
+        """True for a call of the child that is the probe, or of one below it: its start may need the venue."""
+        elected = [permit.elected for permit in self._probes if permit.elected is not None]
+        while elected and scope is not None:
+            if scope in elected:
+                return True
+            scope = scope.parent
+        return False
 
     def _refusal(self, left: float) -> BreakerOpenError:
         """The error of a call that a lane refuses, *left* seconds before the break ends; the lane counts it."""
@@ -282,6 +297,8 @@ class BreakerMachine(RunBound):
             return
         if failed:
             self._failures += 1
+            if self._is_over_children and error is not None:
+                _counted.mark(error, self.name)
             answered = self._answered()
             if answered != self._answered_before:
                 self._answered_before = answered

@@ -9,7 +9,7 @@ error of a broken connection raise one and the same instance to every caller, an
 the first call to give up would switch off the retries of all others.
 """
 
-from genesis_trio.policies._outcome import is_own_limit, leaves
+from genesis_trio.policies._outcome import with_causes
 
 _KEY = "_genesis_given_up"
 
@@ -34,17 +34,8 @@ def mark(error: BaseException, policy: str) -> None:
 
 def given_up_by(error: BaseException, since: int) -> str | None:
     """Which policy has given up on *error*, or on what caused it, after mark number *since*; None for nobody."""
-    waiting, seen = [error], set()
-    while waiting:
-        found = waiting.pop()
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
+    for found in with_causes(error):
         made, policy = found.__dict__.get(_KEY, (0, ""))
         if made > since:
             return str(policy)
-        if isinstance(found, BaseExceptionGroup):
-            waiting.extend(leaf for leaf in leaves(found))
-        if found.__cause__ is not None and not is_own_limit(found):
-            waiting.append(found.__cause__)
     return None

@@ -31,9 +31,10 @@ class Permit:
         ended: When what is timed of the call ended, if that is not the end of the call.
         lease_ends: When a probe has failed by having taken too long.
         is_old: The call is running and has taken ``slow_call`` seconds; the breaker has counted it.
+        elected: The scope of the child that this probe stands for; calls inside of it are part of the probe.
     """
 
-    __slots__ = ("began", "ended", "generation", "is_old", "is_shared", "lease_ends")
+    __slots__ = ("began", "elected", "ended", "generation", "is_old", "is_shared", "lease_ends")
 
     def __init__(
         self, generation: int, *, is_shared: bool = False, began: float = 0.0, lease_ends: float = float("inf")
@@ -44,6 +45,7 @@ class Permit:
         self.ended: float | None = None
         self.lease_ends = lease_ends
         self.is_old = False
+        self.elected: ModeScope | None = None
 
 
 #: Gives nothing, however often it is asked.

@@ -66,6 +66,24 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def with_causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, the members of groups and what is behind each along ``__cause__``, once each.
+
+    Not through limits of ours: the cause of a `BreakerOpenError` is an older failure.
+    """
+    waiting, seen = [error], set()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found
+        if isinstance(found, BaseExceptionGroup):
+            waiting.extend(leaves(found))
+        if found.__cause__ is not None and not is_own_limit(found):
+            waiting.append(found.__cause__)
+
+
 def _real_leaves(error: BaseException) -> Iterator[BaseException]:
     """As `leaves`, with the real failure where an exhausted budget took its place."""
     for leaf in leaves(error):

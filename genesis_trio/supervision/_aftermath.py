@@ -80,7 +80,7 @@ class Aftermath(Parking):
         if follows is OnCrash.ESCALATE:
             return self._escalate(error, f"its rules say so of {type(error).__name__}")
         now = trio.current_time()
-        charged = self._start_gate is None or not self._start_gate.is_open()
+        charged = self._start_gate is None or not self._start_gate.explains(error)
         if isinstance(error, (SchemaError, CorruptError)) or follows is OnCrash.PARK:
             self._park(error)  # another run would meet the same
         elif charged and self.supervisor.is_over_limit():

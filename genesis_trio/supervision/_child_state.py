@@ -130,7 +130,7 @@ class ChildState:
         self._by_hand = False
         #: Suspended while it was failing: that counts until it was ready again.
         self.failed_when_suspended = False
-        self._start_gate = StartGate(spec.breaker) if spec.breaker is not None else None
+        self._start_gate = StartGate(spec.breaker, self.scope) if spec.breaker is not None else None
         #: What it depends on, in the order in which that was learned.
         self.breakers: tuple[CircuitBreaker, ...] = () if spec.breaker is None else (spec.breaker,)
         #: The generation before its first one in this process.

@@ -3,6 +3,7 @@
 import contextlib
 
 import trio
+import trio.lowlevel
 import trio.testing
 
 from genesis_trio.errors import BreakerOpenError
@@ -220,4 +221,140 @@ async def test_breaker_elected_child_that_is_stopped_is_replaced_within_a_second
         await trio.sleep(5)
         assert len(started) == 2
         assert stopped < min(started) <= stopped + 1.0
+        await desk.stop()
+
+
+# ---------------------------------------------------------------- the same breaker in the children's own calls
+
+
+def calling(guard, is_up, log):
+    """A component whose start needs the venue: two calls at once through *guard*, then it is ready."""
+
+    async def connect():
+        await trio.sleep(0.1)
+        if not is_up():
+            raise OSError("venue down")
+
+    async def component(ctx):
+        log.append((ctx.name, trio.current_time()))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(guard.execute, connect)
+            nursery.start_soon(guard.execute, connect)
+        ctx.ready()
+        await ctx.wait_stopping()
+
+    return component
+
+
+async def test_breaker_elected_child_calls_through_the_breaker_that_elected_it(autojump_clock):
+    """The child is the probe: its own calls are not refused because a probe, itself, is running."""
+    breaker = CircuitBreaker("venue", failure_threshold=2, recovery_timeout=10, max_recovery_timeout=10)
+    started = []
+    component = calling(Guard("venue", breaker=breaker), lambda: trio.current_time() > 30, started)
+
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=1, within=1000.0) as desk:
+        with trio.move_on_after(60):
+            await desk.start_all([ChildSpec(component, name=name, breaker=breaker) for name in "abcde"])
+        assert {child.status for child in desk.children.values()} == {Lifecycle.READY}
+        assert breaker.state is BreakerState.CLOSED
+        probes = [time for _, time in started if 1 < time < 30]
+        assert len(probes) == len(set(probes))  # one child at a time
+        assert max(child.restarts for child in desk.children.values()) <= 4
+        await desk.stop()
+
+
+async def test_breaker_half_open_refuses_calls_from_outside_of_the_elected_child(autojump_clock):
+    """A probe's place is taken for everybody else, also for a child that stands over the same breaker."""
+    breaker = CircuitBreaker("venue", failure_threshold=1, recovery_timeout=10, max_recovery_timeout=10)
+    refused = []
+
+    async def answer():
+        await trio.lowlevel.checkpoint()
+
+    async def slow(ctx):
+        await trio.sleep(8)
+        await breaker.execute(answer)
+        ctx.ready()
+        await ctx.wait_stopping()
+
+    async def other(ctx):
+        ctx.ready()
+        await trio.sleep(13)
+        try:
+            await breaker.execute(answer)
+        except BreakerOpenError as error:
+            refused.append(error)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        await desk.start(other, name="other")
+        breaker.trip()
+        with trio.move_on_after(30):
+            await desk.start(slow, name="slow", breaker=breaker)
+        await trio.sleep(5)
+        assert len(refused) == 1
+        assert breaker.state is BreakerState.CLOSED
+        await desk.stop()
+
+
+async def test_breaker_counts_a_failed_call_and_the_crash_by_it_once(autojump_clock):
+    """The error that crashes the child is the one that its call failed with, bare, in a group or as a cause."""
+    breaker = CircuitBreaker("venue", failure_threshold=100)
+
+    async def refuse():
+        raise OSError("venue down")
+
+    async def component(ctx):
+        ctx.ready()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(breaker.execute, refuse)
+        except* OSError as group:
+            if ctx.generation == 1:
+                raise
+            if ctx.generation == 2:
+                raise ConnectionError("lost the venue") from group.exceptions[0]
+        if ctx.generation == 3:
+            await breaker.execute(refuse)
+        if ctx.generation == 4:
+            raise KeyError("nothing that the breaker has seen")
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=9, within=1000.0) as desk:
+        child = await desk.start(component, name="x", breaker=breaker)
+        await trio.sleep(60)
+        assert child.generation == 5
+        assert breaker.statistics().failures == 1 + 1 + 2 + 2 + 1
+        await desk.stop()
+
+
+async def test_breaker_rejection_that_crashes_a_child_is_no_failure_and_costs_no_budget(autojump_clock):
+    """A refusal of the breaker over it tells the breaker nothing new, also while it is half open."""
+    breaker = CircuitBreaker("venue", failure_threshold=1, recovery_timeout=10, probe_lease=1000)
+
+    async def long_call():
+        await trio.sleep(50)
+
+    async def answer():
+        await trio.lowlevel.checkpoint()
+
+    async def component(ctx):
+        ctx.ready()
+        if trio.current_time() < 100:
+            await trio.sleep(20 if ctx.generation == 1 else 0)
+            await breaker.execute(answer)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=0) as desk:
+        child = await desk.start(component, name="x", breaker=breaker)
+        breaker.trip()
+        await trio.sleep(12)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(breaker.execute, long_call)
+            await trio.sleep(10)
+            assert isinstance(child.last_error, BreakerOpenError)
+            assert child.status is Lifecycle.BACKOFF
+            assert breaker.state is BreakerState.HALF_OPEN
+        await child.wait(Lifecycle.READY)
+        assert breaker.statistics().failures == 0
         await desk.stop()
