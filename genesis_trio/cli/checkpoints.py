@@ -40,7 +40,7 @@ def add_checkpoints(parser: argparse.ArgumentParser) -> None:
     prune = order("prune", "remove old saved checkpoints")
     prune.add_argument("--keep", type=_count, default=10, help="how many to keep for each component (default: 10)")
     prune.add_argument(
-        "--journal", action="store_true", help="also the records that every one kept includes; their keys stay"
+        "--journal", action="store_true", help="also the records that every one kept includes; given keys stay"
     )
     export = order("export", "a saved checkpoint as one JSON document")
     _add_checkpoint(export)

@@ -15,11 +15,11 @@ from genesis_trio.persistence._operations import NewEvent, PlannedPart
 __all__ = ["decode_entries", "decode_part", "event_candidates", "pack_event", "plan_part"]
 
 
-def pack_event(event: object, key: str | None) -> NewEvent:
+def pack_event(event: object, key: str | None, *, key_passes: bool = False) -> NewEvent:
     """Encode *event*; SchemaError when it cannot be kept as it is."""
     event_type = type(event)
     body = codec.encode(event, event_type)
-    return NewEvent(codec.event_tag(event), key, body, partial(codec.decode, body, event_type))
+    return NewEvent(codec.event_tag(event), key, body, partial(codec.decode, body, event_type), key_passes)
 
 
 def decode_entries(entries: Sequence[Entry], candidates: tuple[type, ...]) -> Iterator[tuple[int, Any]]:

@@ -23,6 +23,7 @@ class Part:
         state_type: The class that *body* is structured back to before the cut is acknowledged.
         journal: The last journal sequence that the state includes.
         inbox: Its mailboxes; opaque here.
+        repeats_after: The record behind which keys that pass may be asked for again, by a message of *inbox*.
     """
 
     component: str
@@ -30,6 +31,7 @@ class Part:
     state_type: type
     journal: int = 0
     inbox: bytes | None = None
+    repeats_after: int = 0
 
 
 @attrs.frozen(kw_only=True, slots=True)
@@ -47,6 +49,7 @@ class CutPart:
     chain: bytes
     start: int
     lineage: tuple[Lineage, ...]
+    repeats_after: int = 0
 
 
 @attrs.frozen(kw_only=True, slots=True)
@@ -100,7 +103,7 @@ class Cut:
         import json
 
         def part_fields(part: CutPart) -> dict[str, object]:
-            return {
+            fields: dict[str, object] = {
                 "digest": part.digest.hex(),
                 "size": part.size,
                 "inbox": part.inbox.hex() if part.inbox is not None else None,
@@ -113,6 +116,9 @@ class Cut:
                 "start": part.start,
                 "lineage": pack_lineage(part.lineage).hex(),
             }
+            if part.repeats_after:
+                fields["repeats_after"] = part.repeats_after
+            return fields
 
         fields: dict[str, object] = {
             "number": self.number,
@@ -147,6 +153,7 @@ class Cut:
                 chain=bytes.fromhex(fields["chain"]),
                 start=fields["start"],
                 lineage=tuple(unpack_lineage(bytes.fromhex(fields["lineage"]))),
+                repeats_after=fields.get("repeats_after", 0),
             )
 
         fields = json.loads(data)

@@ -100,10 +100,12 @@ class Draft:
 
     # -- writing
 
-    def add_entry(self, component: str, tag: str, key: str | None, at: float, body: bytes) -> int:
+    def add_entry(
+        self, component: str, tag: str, key: str | None, at: float, body: bytes, *, key_passes: bool = False
+    ) -> int:
         head = self.head_to_change(component)
         head.last += 1
-        entry = Entry(head.last, tag, key, at, body)
+        entry = Entry(head.last, tag, key, at, body, key_passes)
         packed, head.chain = entry.pack(component, head.chain)
         self.records.append(Record(component, head.last, packed))
         self.root.records += 1

@@ -89,6 +89,7 @@ def subtract(total: int, digest: int) -> int:
 
 _ENTRY = struct.Struct("<2sBB16sdHI")  # magic, format, flags, chain, wall time, length of tag, length of key
 _HAS_KEY = 1
+_KEY_PASSES = 2
 _LINK = struct.Struct("<QH")
 
 
@@ -100,6 +101,7 @@ class Entry:
         tag: Which class it is, as the codec says.
         key: What makes it unique; None means that it may come again.
         at: Seconds since 1970 when it was recorded.
+        key_passes: Nobody asks for its key once its message is handled for good, so the key goes together with the record.
     """
 
     sequence: int
@@ -107,6 +109,7 @@ class Entry:
     key: str | None
     at: float
     body: bytes
+    key_passes: bool = False
 
     def pack(self, component: str, previous: bytes) -> tuple[bytes, bytes]:
         """The bytes for the engine and the digest that the next entry builds upon."""
@@ -114,7 +117,7 @@ class Entry:
         key = b"" if self.key is None else self.key.encode()
         header = struct.pack("<dHI", self.at, len(tag), len(key))
         content = b"".join((header, tag, key, self.body))
-        flags = 0 if self.key is None else _HAS_KEY
+        flags = (0 if self.key is None else _HAS_KEY) | (_KEY_PASSES if self.key_passes else 0)
         chain = _link(previous, component, self.sequence, FORMAT, flags, content)
         return b"".join((_MAGIC, bytes((FORMAT, flags)), chain, content)), chain
 
@@ -147,7 +150,8 @@ def unpack_entry(component: str, sequence: int, data: bytes, previous: bytes) ->
     tag_end = _ENTRY.size + tag_size
     key_end = tag_end + key_size
     key = data[tag_end:key_end].decode() if flags & _HAS_KEY else None
-    return Entry(sequence, data[_ENTRY.size : tag_end].decode(), key, at, data[key_end:]), chain
+    passes = bool(flags & _KEY_PASSES)
+    return Entry(sequence, data[_ENTRY.size : tag_end].decode(), key, at, data[key_end:], passes), chain
 
 
 # ---------------------------------------------------------------- heads

@@ -1,9 +1,11 @@
 """Which keys of records count: after damage, after a rewind, and where the records themselves were removed.
 
-A key outlives its record when the journal is shortened behind a saved checkpoint: what was recorded once is
-still known then.  So keys are made anew from two sources, the records that are there and the keys of those that are not.
+A key that somebody gave outlives its record when the journal is shortened behind a saved checkpoint: what was recorded
+once is still known then.  So keys are made anew from two sources, the records that are there and the keys of those that
+are not.  A key that was made from the message in hand passes with its record (decision 0011).
 """
 
+import contextlib
 from collections.abc import Mapping
 
 from genesis_trio.errors import CorruptError
@@ -13,7 +15,7 @@ from genesis_trio.persistence._envelope import unseal
 from genesis_trio.persistence._ledger import KEY
 from genesis_trio.persistence.recovery import Tail
 
-__all__ = ["keys_in_past", "keys_upto", "readable_keys", "repair_keys"]
+__all__ = ["keys_in_past", "keys_upto", "passing_keys", "readable_keys", "repair_keys"]
 
 
 def keys_upto(draft: Draft, component: str, upto: int) -> dict[str, int]:
@@ -24,6 +26,20 @@ def keys_upto(draft: Draft, component: str, upto: int) -> dict[str, int]:
         sequence = int.from_bytes(unseal(KEY, component, row.key, row.body), "little")
         if sequence <= upto:
             found[row.key] = sequence
+    return found
+
+
+def passing_keys(draft: Draft, component: str, upto: int) -> dict[str, int]:
+    """The keys that go with the records up to *upto*; what cannot be read stays."""
+    found: dict[str, int] = {}
+    tail = Tail.whole(draft.ledger, component)
+    while tail.reached < upto and (page := tail.next_page()):
+        for entry in page:
+            if entry.key is not None and entry.key_passes and entry.sequence <= upto:
+                with contextlib.suppress(CorruptError):
+                    known = draft.read_row(KEY, component, entry.key)
+                    if known is not None and int.from_bytes(known, "little") == entry.sequence:
+                        found[entry.key] = entry.sequence
     return found
 
 

@@ -19,7 +19,7 @@ from genesis_trio.modes import Mode
 from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._envelope import Lineage
-from genesis_trio.persistence._keys import keys_in_past, keys_upto, readable_keys, repair_keys
+from genesis_trio.persistence._keys import keys_in_past, keys_upto, passing_keys, readable_keys, repair_keys
 from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA
 from genesis_trio.persistence._quarantine import Verdict, name_entry, pack_verdicts, verdicts_in
 from genesis_trio.persistence.effects import Effect, EffectStatus
@@ -69,6 +69,7 @@ class NewEvent:
     key: str | None
     body: bytes
     prove: Callable[[], object]
+    key_passes: bool = False
 
 
 @attrs.define(eq=False)
@@ -101,7 +102,9 @@ class Append(Operation):
                 if known is not None:
                     self.outcome = int.from_bytes(known, "little")
                     continue
-            sequence = draft.add_entry(component, event.tag, event.key, self.at, event.body)
+            sequence = draft.add_entry(
+                component, event.tag, event.key, self.at, event.body, key_passes=event.key_passes
+            )
             if event.key is not None:
                 draft.set_row(KEY, component, event.key, sequence.to_bytes(8, "little"), is_new=True)
             self.new.append(sequence)
@@ -277,6 +280,7 @@ class SaveCut(Operation):
                 chain=chain,
                 start=start,
                 lineage=head.lineage,
+                repeats_after=part.repeats_after,
             )
             if (SCHEMA, "", each.fingerprint) not in draft.ledger.row_digests:
                 text = json.dumps([each.schema, each.version, each.fingerprint, each.schema_text]).encode()
@@ -413,8 +417,8 @@ def release(draft: Draft, cut: Cut, component: str) -> bool:
 class Remove(Operation):
     """Saved checkpoints that nobody needs any more, or records in front of all that are kept.
 
-    The keys of the records stay, unless they are to be forgotten as well.  It is committed alone: an engine removes
-    and adds in different calls.
+    The keys of the records stay, but for those that pass, unless all are to be forgotten.  It is committed alone: an
+    engine removes and adds in different calls.
     """
 
     cuts: Sequence[int] = ()
@@ -427,10 +431,8 @@ class Remove(Operation):
         ledger = draft.ledger
         doomed = [number for number in self.cuts if number in ledger.cuts or number in ledger.damaged_cuts]
         chains = {component: draft.chain_at(component, upto)[0] for component, upto in self.records.items()}
-        keys = {
-            component: keys_upto(draft, component, upto) if self.forgets_keys else {}
-            for component, upto in self.records.items()
-        }
+        find_keys = keys_upto if self.forgets_keys else passing_keys
+        keys = {component: find_keys(draft, component, upto) for component, upto in self.records.items()}
         kept = [cut.digests() for number, cut in ledger.cuts.items() if number not in doomed]
         needed = set().union(*kept)
         gone = set().union(*(ledger.cuts[number].digests() for number in doomed if number in ledger.cuts)) - needed

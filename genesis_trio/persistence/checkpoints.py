@@ -86,6 +86,7 @@ class Loaded(Generic[StateT]):
         replayed: How many records were applied.
         fell_back_from: Ids of newer saved checkpoints that were damaged, violate an invariant or are in quarantine, newest first.
         lost: Acknowledged records that could not be recovered; None when that cannot be known.
+        repeats_after: The record behind which messages of the mailboxes may have recorded something already.
     """
 
     state: StateT
@@ -95,6 +96,7 @@ class Loaded(Generic[StateT]):
     replayed: int
     fell_back_from: tuple[str, ...] = ()
     lost: int | None = 0
+    repeats_after: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -52,7 +52,7 @@ class CheckpointPolicy:
         bytes: Bytes of journal since the last one, over all components.  None: not by size.
         keep: How many are kept for each component; labelled ones, and the newest that is known to be good, stay besides.
         keep_journal: Keep all records, to replay them from the first one.  Otherwise those that every saved checkpoint
-            kept of their component includes are removed, without their keys: see `Store.shorten_journal`.
+            kept of their component includes are removed: see `Store.shorten_journal`, also for their keys.
 
     Raises:
         ValueError: a number that cannot work.

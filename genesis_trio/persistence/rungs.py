@@ -67,7 +67,15 @@ async def load_from(
     newer = [each.id for each in ledger.usable_cuts(component, unfit=True) if cut is None or each.number > cut.number]
     lost = await store._writer.read(tail.lost, cut, newer)
     info = cut.info() if cut is not None else None
-    return Loaded(state=state, info=info, inbox=inbox, journal=tail.reached, replayed=replayed, lost=lost)
+    return Loaded(
+        state=state,
+        info=info,
+        inbox=inbox,
+        journal=tail.reached,
+        replayed=replayed,
+        lost=lost,
+        repeats_after=cut.parts[component].repeats_after if cut is not None else 0,
+    )
 
 
 async def load_first(store: "Store", component: str, *, make: Callable[[], StateT]) -> Loaded[StateT]:

@@ -154,7 +154,8 @@ class Store:
             for component, state in states.items():
                 codec.check_state_type(type(state))
                 body = codec.encode(state, type(state))
-                parts.append(Part(component, body, type(state), self._writer.acknowledged.get(component, 0)))
+                last = self._writer.acknowledged.get(component, 0)
+                parts.append(Part(component, body, type(state), last, repeats_after=last))  # no message comes with it
             stall = trio.current_time() - began
             info = await self.commit_cut(parts, reason=reason, label=label, mode=current_mode(), stall=stall)
         except GenesisError as error:
@@ -318,11 +319,20 @@ class Store:
         last: int = await self._writer.write(Append(component, packed, utcnow().timestamp()))
         return last
 
-    async def record(self, component: str, event: object, *, key: str | None, apply: Callable[[int], None]) -> int:
+    async def record(
+        self,
+        component: str,
+        event: object,
+        *,
+        key: str | None,
+        key_passes: bool = False,
+        apply: Callable[[int], None],
+    ) -> int:
         """Add *event* once, and have it applied in journal order: in one step, before anybody learns of it.
 
-        With a *key* that is recorded already its sequence is returned, and *apply* is not called.  When *apply* raises,
-        the event stays, and the error is raised here.  For supervisors; else as `append`.
+        With a *key* that is recorded already its sequence is returned, and *apply* is not called.  A key that passes is
+        forgotten together with its record.  When *apply* raises, the event stays, and the error is raised here.  For
+        supervisors; else as `append`.
         """
         from genesis_trio.persistence._coding import pack_event
 
@@ -330,7 +340,8 @@ class Store:
         if key is not None:
             _check_name("key", key)
             await self._check_rows(component)
-        operation = Append(component, [pack_event(event, key)], utcnow().timestamp(), apply)
+        packed = pack_event(event, key, key_passes=key_passes)
+        operation = Append(component, [packed], utcnow().timestamp(), apply)
         sequence: int = await self._writer.write(operation)
         return sequence
 
@@ -396,6 +407,7 @@ class Store:
             replayed=replayed,
             fell_back_from=fell_back_from,
             lost=lost,
+            repeats_after=found.part.repeats_after if found is not None else 0,
         )
 
     async def _apply_tail(self, component: str, tail: Tail, state: Any, state_type: type) -> int:
@@ -536,8 +548,9 @@ class Store:
         """Remove the records that every saved checkpoint kept of their component includes; how many were removed.
 
         A saved checkpoint is restored from what it holds and the records after it, so no restore misses them; only
-        `replay` from the beginning does.  Their keys stay: a key that was recorded still returns its sequence.  Where no
-        saved checkpoint of a component is good, its journal stays as it is.
+        `replay` from the beginning does.  The keys that `Context.record` was given stay: one that was recorded still
+        returns its sequence.  Its default keys go with their records; those of a message that may come again stay, both.
+        Where no saved checkpoint of a component is good, or its keys are damaged, its journal stays as it is.
 
         Raises:
             StoreError: nothing is acknowledged any more.
@@ -553,6 +566,10 @@ class Store:
         removed = 0
         checked: dict[str, int] = {}
         while covered := await self._writer.read(find_covered_records, self._ledger, SHORTEN_AT_ONCE, checked):
+            for component in covered:
+                await self._check_rows(component)
+            if not all(self._ledger.row_state(component).keys for component in covered):
+                continue  # what they can be made anew from stays
             before = {component: self._ledger.heads[component].base for component in covered}
             await self._writer.write(Remove(records=covered, forgets_keys=forgets_keys))
             removed += sum(upto - before[component] for component, upto in covered.items())

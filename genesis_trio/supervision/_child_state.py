@@ -297,6 +297,14 @@ class ChildState:
             found.setdefault(key, saved.settled)
         return found
 
+    def has_repeats(self) -> bool:
+        """True while a message may come again for which something was recorded already."""
+        mailboxes = self.mailboxes.values()
+        if any(mailbox.has_repeats for mailbox in mailboxes) or any(box.entries for box in self.unopened.values()):
+            return True
+        # In two mailboxes a message has one origin: what was recorded for it in one of them is a repeat in the other.
+        return sum(len(mailbox.topics) for mailbox in mailboxes) > len({t for box in mailboxes for t in box.topics})
+
     def covered(self, part: CapturedPart) -> None:
         """*part* is durable: messages before its positions are not needed again."""
         for key, position in part.positions.items():

@@ -22,6 +22,7 @@ from genesis_trio.supervision._exits import first_cut
 from genesis_trio.supervision._first_state import make_first_state
 from genesis_trio.supervision._inbox import decode_inbox
 from genesis_trio.supervision._ladder import Origin
+from genesis_trio.supervision._record_keys import RecordKeys
 from genesis_trio.supervision._waiting import where_it_was_cut
 from genesis_trio.supervision.component import Component
 from genesis_trio.supervision.context import Context
@@ -50,11 +51,13 @@ class CapturedPart:
         body: The encoded state.
         journal: The last journal sequence that it includes.
         positions: For each mailbox, the position up to which its messages are in it.
+        repeats_after: The record behind which default keys count: those up to it are of messages that never come again.
     """
 
     body: bytes
     journal: int
     positions: dict[str, int]
+    repeats_after: int
 
 
 class Incarnation:
@@ -69,8 +72,8 @@ class Incarnation:
         "_delivered_before",
         "_last_beat",
         "_open",
-        "_record_number",
-        "_record_origin",
+        "_record_keys",
+        "_repeats_after",
         "_resting",
         "_serves",
         "_silent",
@@ -118,14 +121,14 @@ class Incarnation:
         self._busy: dict[object, None] = EMPTY
         # State
         self.journal = 0
+        self._repeats_after = 0
         self._untouched = False  # since the last capture its task did nothing but wait
         self._changed = True
         self.task: trio.lowlevel.Task | None = None
         self._serves = False  # it has taken a request
         #: Its state, while it has an older one on trial: what is saved is still the newer one.
         self.trial_part: CapturedPart | None = None
-        self._record_origin = ""
-        self._record_number = 0
+        self._record_keys: RecordKeys | None = None  # made at the first record
         # Heartbeats
         self._beats = child.spec.heartbeat_timeout is not None
         self._last_beat = math.inf
@@ -223,7 +226,7 @@ class Incarnation:
                 owner="store",
                 reason=f"{child.path} came back older than it was, without {lost}; compare it with the outside, then clear this",
             )
-        self.journal = loaded.journal
+        self.journal, self._repeats_after = loaded.journal, loaded.repeats_after
         child.line_up(decode_inbox(loaded.inbox))
         self.capture()
         self._note_origin(loaded)
@@ -236,11 +239,13 @@ class Incarnation:
         assert state_type is not None
         if child.part is None and newest is not None:
             positions = {key: box.settled for key, box in decode_inbox(newest.inbox).items()}
-            child.part = CapturedPart(codec.encode(newest.state, state_type), newest.journal, positions)
+            body = codec.encode(newest.state, state_type)
+            child.part = CapturedPart(body, newest.journal, positions, newest.repeats_after)
         component.state = start.loaded.state
-        self.journal = start.loaded.journal
+        self.journal, self._repeats_after = start.loaded.journal, start.loaded.repeats_after
         child.line_up(start.inbox, is_older=True)
-        self.trial_part = CapturedPart(codec.encode(component.state, state_type), self.journal, child.positions())
+        body = codec.encode(component.state, state_type)
+        self.trial_part = CapturedPart(body, self.journal, child.positions(), self._repeats_after)
         self._note_origin(start.loaded)
 
     def _note_origin(self, loaded: "Loaded[Any]") -> None:
@@ -453,7 +458,9 @@ class Incarnation:
             body = codec.encode(component.state, child.spec.state_type)
         else:
             body = part.body
-        part = CapturedPart(body, self.journal, child.positions())
+        if not child.has_repeats():
+            self._repeats_after = self.journal
+        part = CapturedPart(body, self.journal, child.positions(), self._repeats_after)
         if self.trial_part is None:
             child.part = part
         else:
@@ -462,23 +469,12 @@ class Incarnation:
         self._changed = False
         self._untouched = bool(self._resting) and not self._busy
 
-    def record_key(self, key: str | None) -> str | None:
-        """The key of a record: the given one, or the message in hand and the number of the record for it."""
-        if key is not None:
-            return key
-        entries = [entry for mailbox in self.in_hand() for entry in mailbox.in_hand]
-        if not entries:
-            return None
-        if len(entries) > 1:
-            raise RuntimeError(
-                f"{self.child.path!r} has {len(entries)} messages in hand, so record() cannot know which one an event "
-                f"belongs to; give record(..., key=...)"
-            )
-        origin = entries[0].origin
-        if origin != self._record_origin:
-            self._record_origin, self._record_number = origin, 0
-        self._record_number += 1
-        return f"{origin}/{self._record_number}"
+    @property
+    def record_keys(self) -> RecordKeys:
+        """The default keys of its records."""
+        if self._record_keys is None:
+            self._record_keys = RecordKeys(self)
+        return self._record_keys
 
     # ------------------------------------------------------------ the end
 

@@ -431,8 +431,8 @@ class Context:
         """Write *event* to the component's journal, then apply it: ``state.apply(event)``.
 
         On return it is durable and applied.  A *key* that was recorded before returns its sequence and applies nothing;
-        the default key is the message in hand and the number of the record for it, so that a message
-        that comes again records nothing twice.
+        the default key is the message in hand and the number of the record for it, so that a message that comes again records
+        nothing twice.  A given key is known for ever, a default one for as long as a checkpoint can bring its message again.
 
         Returns:
             The sequence in the component's journal, from 1, without gaps.
@@ -453,7 +453,15 @@ class Context:
         def apply(sequence: int) -> None:
             incarnation.apply(sequence, event)
 
-        sequence = await store.record(self.path, event, key=incarnation.record_key(key), apply=apply)
+        if key is not None:
+            sequence = await store.record(self.path, event, key=key, apply=apply)
+        else:
+            key, passes = incarnation.record_keys.next_key()
+            try:
+                sequence = await store.record(self.path, event, key=key, key_passes=passes, apply=apply)
+            except BaseException:
+                incarnation.record_keys.take_back(key)
+                raise
         if self._child.tree.saver is not None:
             self._child.tree.saver.journal_grew()
         return sequence
