@@ -24,6 +24,8 @@ class Part:
         journal: The last journal sequence that the state includes.
         inbox: Its mailboxes; opaque here.
         repeats_after: The record behind which keys that pass may be asked for again, by a message of *inbox*.
+        acknowledged: The last journal sequence whose callers were told when the cut was taken: who goes back to it gets
+            the records up to this one as well.  They are not in a state that was captured before them.
     """
 
     component: str
@@ -32,6 +34,7 @@ class Part:
     journal: int = 0
     inbox: bytes | None = None
     repeats_after: int = 0
+    acknowledged: int = 0
 
 
 @attrs.frozen(kw_only=True, slots=True)
@@ -50,6 +53,7 @@ class CutPart:
     start: int
     lineage: tuple[Lineage, ...]
     repeats_after: int = 0
+    acknowledged: int = 0  # or *journal*, if that is more
 
 
 @attrs.frozen(kw_only=True, slots=True)
@@ -118,6 +122,8 @@ class Cut:
             }
             if part.repeats_after:
                 fields["repeats_after"] = part.repeats_after
+            if part.acknowledged > part.journal:
+                fields["acknowledged"] = part.acknowledged
             return fields
 
         fields: dict[str, object] = {
@@ -154,6 +160,7 @@ class Cut:
                 start=fields["start"],
                 lineage=tuple(unpack_lineage(bytes.fromhex(fields["lineage"]))),
                 repeats_after=fields.get("repeats_after", 0),
+                acknowledged=fields.get("acknowledged", 0),
             )
 
         fields = json.loads(data)

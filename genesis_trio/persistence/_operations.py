@@ -281,6 +281,7 @@ class SaveCut(Operation):
                 start=start,
                 lineage=head.lineage,
                 repeats_after=part.repeats_after,
+                acknowledged=part.acknowledged,
             )
             if (SCHEMA, "", each.fingerprint) not in draft.ledger.row_digests:
                 text = json.dumps([each.schema, each.version, each.fingerprint, each.schema_text]).encode()
@@ -318,7 +319,7 @@ def find_violation(state: Any) -> str | None:
 
 @attrs.define(eq=False)
 class Rewind(Operation):
-    """An older saved checkpoint becomes the newest, and the records behind it are void."""
+    """An older saved checkpoint becomes the newest, and what was recorded after it was taken is void."""
 
     number: int
     components: Sequence[str]
@@ -338,14 +339,20 @@ class Rewind(Operation):
             for digest in (part.digest, part.inbox):
                 if digest is not None:
                     draft.ledger.read_part(digest)
-        keys = {component: keys_in_past(draft, component, part) for component, part in plans}
+        pasts = {component: _when_taken(draft, component, part) for component, part in plans}
+        keys = {component: keys_in_past(draft, component, past) for component, past in pasts.items()}
         saved: dict[str, CutPart] = {}
         for component, part in plans:
             release(draft, target, component)  # who names it wants it
             head = draft.head_to_change(component)
-            head.lineage = (*part.lineage, Lineage(part.journal, head.last, target.number, number, head.chain))
-            chain, start = draft.chain_at(component, head.last)
-            saved[component] = attrs.evolve(part, journal=head.last, chain=chain, start=start, lineage=head.lineage)
+            reached = pasts[component].journal
+            head.lineage = (*part.lineage, Lineage(reached, head.last, target.number, number, head.chain))
+            journal, chain, start = part.journal, part.chain, part.start
+            if reached == journal:  # no record has to be applied to it
+                journal, (chain, start) = head.last, draft.chain_at(component, head.last)
+            saved[component] = attrs.evolve(
+                part, journal=journal, chain=chain, start=start, lineage=head.lineage, acknowledged=head.last
+            )
             draft.replace_keys(component, keys[component])
             draft.repaired_keys.add(component)
         self.outcome = Cut(
@@ -360,6 +367,14 @@ class Rewind(Operation):
             parts=saved,
         )
         draft.add_cut(self.outcome)
+
+
+def _when_taken(draft: Draft, component: str, part: CutPart) -> CutPart:
+    """*part* as if its state included all that was acknowledged when its cut was taken."""
+    if part.acknowledged <= part.journal:
+        return part
+    chain, _ = draft.chain_at(component, part.acknowledged)
+    return attrs.evolve(part, journal=part.acknowledged, chain=chain)
 
 
 # ---------------------------------------------------------------- quarantine

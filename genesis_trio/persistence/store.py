@@ -113,6 +113,10 @@ class Store:
         """The version of the code that uses it, as it was opened with."""
         return self._code_version
 
+    def acknowledged(self, component: str) -> int:
+        """The last sequence of *component* whose callers were told."""
+        return self._writer.acknowledged.get(component, 0)
+
     @property
     def journal_bytes(self) -> int:
         """Bytes of events recorded since it was opened."""
@@ -154,7 +158,7 @@ class Store:
             for component, state in states.items():
                 codec.check_state_type(type(state))
                 body = codec.encode(state, type(state))
-                last = self._writer.acknowledged.get(component, 0)
+                last = self.acknowledged(component)
                 parts.append(Part(component, body, type(state), last, repeats_after=last))  # no message comes with it
             stall = trio.current_time() - began
             info = await self.commit_cut(parts, reason=reason, label=label, mode=current_mode(), stall=stall)
@@ -270,9 +274,10 @@ class Store:
         return await self._writer.read(find)
 
     async def rewind(self, to: str | datetime, *, only: Sequence[str] = ()) -> CheckpointInfo:
-        """Make an older saved checkpoint the newest one, and what was recorded after it void.
+        """Make an older saved checkpoint the newest one, and what was recorded after it was taken void.
 
-        The records stay in the journal, are never replayed, and their keys are free again.  Effects that are done
+        Records that were acknowledged before count also where a state was captured before them: they are applied to it.
+        The later records stay in the journal, are never replayed, and their keys are free again.  Effects that are done
         stay done.  The components must not be running.
 
         Args:

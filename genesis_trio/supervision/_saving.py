@@ -175,7 +175,17 @@ class Saver:
             state_type = child.spec.state_type
             assert state_type is not None
             inbox = encode_inbox(child.mailboxes.values(), part.positions, child.unopened)
-            parts.append(Part(child.path, part.body, state_type, part.journal, inbox, part.repeats_after))
+            parts.append(
+                Part(
+                    child.path,
+                    part.body,
+                    state_type,
+                    part.journal,
+                    inbox,
+                    part.repeats_after,
+                    self._store.acknowledged(child.path),
+                )
+            )
             captured.append((child, part))
         return parts, captured
 
