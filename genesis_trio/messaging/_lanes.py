@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from genesis_trio.messaging.topic import Overflow, Sender, Topic
+from genesis_trio.messaging.topic import Intake, Overflow, Sender, Topic
 
 if TYPE_CHECKING:
     from genesis_trio.messaging.mailbox import Mailbox
@@ -153,16 +153,22 @@ class Lane:
 
     def _make_room(self) -> bool:
         mailbox = self.mailbox
-        if not mailbox.holds_back:
-            mailbox.missed += 1
+        if mailbox.intake is Intake.KEEP_NEWEST:
+            # More than one, where a crash brought back what was in hand, or the first start took in more than there is room for.
+            while self._size >= self._full_at:
+                mailbox.missed += 1
+                self._drop_oldest()
         elif mailbox.overflow is Overflow.DROP_OLDEST:
             mailbox.dropped += 1
-        else:
+            self._drop_oldest()
+        elif mailbox.intake is Intake.HOLD_BACK:
             mailbox.refused += 1
             return False
-        if not mailbox.drop_first(self):
-            self.take(1)
         return True
+
+    def _drop_oldest(self) -> None:
+        if not self.mailbox.drop_first(self):
+            self.take(1)
 
     def take(self, at_most: int | None) -> list[list[Message] | Batch]:
         """Hand out up to *at_most* messages (None: all), in runs."""
@@ -223,10 +229,10 @@ class NewestLane(Lane):
             mailbox.dropped += 1
         elif len(by_key) >= mailbox.capacity:
             del by_key[next(iter(by_key))]
-            if mailbox.holds_back:
-                mailbox.dropped += 1
-            else:
+            if mailbox.intake is Intake.KEEP_NEWEST:
                 mailbox.missed += 1
+            else:
+                mailbox.dropped += 1
         by_key[key] = (topic, message, sender, number)
         if mailbox.listens:
             mailbox.arrived()

@@ -10,7 +10,7 @@ from genesis_trio.errors import ConfigError, MailboxFullError
 from genesis_trio.messaging._lanes import Batch, Lane
 from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestQueue
-from genesis_trio.messaging.topic import Overflow, Sender, Topic, check_topic
+from genesis_trio.messaging.topic import Intake, Overflow, Sender, Topic, check_topic
 
 __all__ = ["Bus"]
 
@@ -77,7 +77,7 @@ class Bus:
         """Stop to deliver to *mailbox*, and let those go on that wait for its room."""
         for topic in mailbox.topics:
             self._routes[topic].remove(mailbox.lane(topic))
-        mailbox.set_holds_back(False)
+        mailbox.set_intake(Intake.KEEP_NEWEST)
 
     def topic(self, name: str) -> Topic[Any] | None:
         """The topic of that name, if somebody has used it."""

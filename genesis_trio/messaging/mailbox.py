@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import trio
 
 from genesis_trio.messaging._lanes import Batch, Lane, Message, NewestLane
-from genesis_trio.messaging.topic import MailboxStatistics, Overflow, Sender, Topic
+from genesis_trio.messaging.topic import Intake, MailboxStatistics, Overflow, Sender, Topic
 
 __all__ = ["POISON_LIMIT", "Entry", "Mailbox"]
 
@@ -54,9 +54,9 @@ class Mailbox:
         overflow: What happens to one more.
         keeps_handled: Keep handled messages until `covered`: the child's state is saved, and may come back older.
         on_dead: Called with an entry that was put aside.
+        intake: What it does when it is full.
 
     Attributes:
-        holds_back: False while the child is parked or suspended: then nobody waits for it, and what it misses is counted.
         listens: A `put` has to call `arrived`.
         next_position: The position of the next new message.
         settled: Everything up to this position is handled.
@@ -72,12 +72,13 @@ class Mailbox:
         overflow: Overflow,
         keeps_handled: bool,
         on_dead: Callable[[Entry], None],
+        intake: Intake = Intake.HOLD_BACK,
     ) -> None:
         self.owner = owner
         self.topics = topics
         self.overflow = overflow
         self.keeps_handled = keeps_handled and overflow.keeps_all
-        self.holds_back = True
+        self.intake = intake
         self.listens = False
         self.next_position = 1
         self.settled = 0
@@ -144,8 +145,13 @@ class Mailbox:
         self._fit()
         return True
 
-    def set_holds_back(self, holds_back: bool) -> None:
-        self.holds_back = holds_back
+    @property
+    def holds_back(self) -> bool:
+        """True if a sender may have to wait for it."""
+        return self.intake is Intake.HOLD_BACK
+
+    def set_intake(self, intake: Intake) -> None:
+        self.intake = intake
         for lane in self._lanes:
             lane.offer_room()
 

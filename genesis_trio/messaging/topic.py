@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-__all__ = ["MailboxStatistics", "Overflow", "Sender", "Timer", "Topic", "check_topic"]
+__all__ = ["Intake", "MailboxStatistics", "Overflow", "Sender", "Timer", "Topic", "check_topic"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,20 @@ class Overflow(enum.Enum):
     def keeps_all(self) -> bool:
         """True where no message may be dropped, so that it is part of what is saved."""
         return self is Overflow.BLOCK or self is Overflow.REJECT
+
+
+class Intake(enum.Enum):
+    """What a full BLOCK or REJECT mailbox does with one more message, which depends on what its child does.
+
+    - ``HOLD_BACK``: what its overflow says.  The child is ready, or between restarts.
+    - ``TAKE_ALL``: it takes it, beyond its capacity.  The child is in its first start or is stopping, both of which have
+      a time limit; until then nobody waits for it, and nothing is lost.
+    - ``KEEP_NEWEST``: the oldest goes, and is counted as missed.  The child is parked or suspended, or has ended.
+    """
+
+    HOLD_BACK = "hold back"
+    TAKE_ALL = "take all"
+    KEEP_NEWEST = "keep newest"
 
 
 class Topic(Generic[T]):

@@ -14,6 +14,7 @@ from genesis_trio.events import (
     describe_error,
     emit,
 )
+from genesis_trio.messaging.topic import Intake
 from genesis_trio.supervision._child_state import Ask
 from genesis_trio.supervision._exits import Exit, How, what_follows
 from genesis_trio.supervision._parking import Parking
@@ -119,11 +120,11 @@ class Aftermath(Parking):
     def _ended(self, reason: str) -> None:
         """It ended by itself, and nothing follows: nobody waits for it any more, but what waits for it stays.
 
-        A supervisor that stops holds senders back to the end: what waits then is part of the last saved checkpoint.
+        Where the supervisor stops, it is all taken: what waits then is part of the last saved checkpoint.
         """
         self._stopped(reason)
         for mailbox in self.mailboxes.values():
-            mailbox.set_holds_back(False)
+            mailbox.set_intake(Intake.KEEP_NEWEST)
 
     def _stopped(self, reason: str) -> None:
         self._set(Lifecycle.STOPPED)

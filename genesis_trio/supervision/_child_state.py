@@ -14,6 +14,7 @@ import trio
 from genesis_trio._empty import EMPTY
 from genesis_trio.events import MessageDead, emit
 from genesis_trio.messaging.mailbox import Entry, Mailbox
+from genesis_trio.messaging.topic import Intake
 from genesis_trio.modes import Hold, ModeScope
 from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.supervision._breaker_watch import is_open
@@ -215,25 +216,39 @@ class ChildState:
             return True
         if self.status is Lifecycle.SUSPENDED:
             return not self.failed_when_suspended
-        first_start = (
+        return self._is_first_start() and trio.current_time() < self.first_started_at + self.spec.start_timeout
+
+    def _is_first_start(self) -> bool:
+        return (
             not self.was_ready and self.status is Lifecycle.STARTING and self.generation == self.generation_before + 1
         )
-        return first_start and trio.current_time() < self.first_started_at + self.spec.start_timeout
 
     # ------------------------------------------------------------ its status
+
+    def intake(self) -> Intake:
+        """What its mailboxes do when they are full: only who is ready or between restarts holds back a sender."""
+        status, asked = self.status, self._asked if self.status is Lifecycle.STOPPING else None
+        if status is Lifecycle.PARKED or status is Lifecycle.SUSPENDED or asked is Ask.SUSPEND:
+            return Intake.KEEP_NEWEST
+        if status is Lifecycle.STOPPED or asked is Ask.STOP or self._is_first_start():
+            return Intake.TAKE_ALL
+        return Intake.HOLD_BACK
 
     def _set(self, status: Lifecycle) -> None:
         self.status = status
         if self.mailboxes:
-            holds_back = status not in (Lifecycle.PARKED, Lifecycle.SUSPENDED)
-            for mailbox in self.mailboxes.values():
-                if mailbox.holds_back is not holds_back:
-                    mailbox.set_holds_back(holds_back)
+            self._set_intake()
         if status is Lifecycle.STOPPED:
             # Where all stop, who asked is stopped as well, in its turn.
             self.tree.bus.stop_answering(self.path, for_good=not self.supervisor.is_stopping)
         self._tell_watchers()
         self.supervisor.health_changed(self)
+
+    def _set_intake(self) -> None:
+        intake = self.intake()
+        for mailbox in self.mailboxes.values():
+            if mailbox.intake is not intake:
+                mailbox.set_intake(intake)
 
     def _tell_watchers(self) -> None:
         for judge in self._watchers:
@@ -268,6 +283,8 @@ class ChildState:
             self.incarnation.begin_stop(deadline)
             if self.status is not Lifecycle.STOPPING:
                 self._set(Lifecycle.STOPPING)
+            else:
+                self._set_intake()  # it stopped for a restart, and now for good
         self._poke()
 
     def _poke(self) -> None:

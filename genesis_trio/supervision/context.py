@@ -274,7 +274,9 @@ class Context:
         Args:
             topics: At least one.
             capacity: How many messages may wait.
-            overflow: What happens to one more.
+            overflow: What happens to one more.  A BLOCK or REJECT mailbox holds senders back only while the component is
+                ready or between restarts.  In its first start, and while it stops, it takes more than *capacity*; while it
+                is parked or suspended, it keeps the newest and counts the rest as missed.
             every: Seconds between `Timer` items; None: none.
             max_age: Seconds without a message after which the component counts as failing; None: never.
             max_depth: How many messages may wait before the component counts as failing, until no more than half as many
