@@ -231,7 +231,7 @@ class Course:
     def _objection(self, retry: "Retry", delay: float, deadline: float, *, is_named: bool) -> str | None:
         """Why a wait of *delay* seconds is not begun, or None."""
         if deadline == math.inf:
-            if is_named and delay > retry.max_delay:
+            if is_named and delay > retry.max_delay and retry.max_elapsed is None:
                 return (
                     f"the next attempt may only be made in {delay:g} s, which is more than max_delay={retry.max_delay:g}, "
                     f"and no deadline says that there is as much time"

@@ -45,7 +45,8 @@ class Retry:
         multiplier: Growth from one retry to the next, at least 1.
         max_delay: Seconds that no delay of our own exceeds.  A delay that the server names (the rule's number, or a
             ``retry_after`` attribute of the error: seconds, a timedelta, an aware datetime, or the text of HTTP's
-            ``Retry-After``) is waited for in full; if it is longer than this, only under a deadline that leaves the time for it.
+            ``Retry-After``) is waited for in full; if it is longer than this, only under a deadline that leaves the time for it:
+            one of Trio's scopes, a guard's ``total_timeout``, or *max_elapsed*.
         jitter: ``full`` (0 to the delay), ``equal`` (the upper half), ``decorrelated`` (*base_delay* to three times
             the one before), ``additive`` (0 to 0.1 s more) or ``none``.
         max_elapsed: Seconds after the first attempt began beyond which none is begun; None is no limit.

@@ -216,6 +216,17 @@ async def test_retry_named_delay_beyond_max_delay_is_honoured_under_a_deadline_t
     assert venue.times[1] == 60.0
 
 
+@pytest.mark.parametrize(("max_elapsed", "calls"), [(60.0, 2), (59.0, 1)])
+async def test_retry_named_delay_beyond_max_delay_is_honoured_within_max_elapsed(max_elapsed, calls, autojump_clock):
+    """max_elapsed says how much time there is, as a deadline does."""
+    venue = Venue(ServerBusy(60.0), KeyError("an answer"))
+
+    with pytest.raises((ServerBusy, KeyError)):
+        await exact(ServerBusy, max_elapsed=max_elapsed).execute(venue)
+
+    assert venue.times == [0.0, 60.0][:calls]
+
+
 async def test_retry_named_delay_beyond_max_delay_and_deadline_gives_up(autojump_clock):
     """Under a deadline that comes before its end the wait is not begun."""
     venue = Venue(ServerBusy(60.0), "ack")
