@@ -87,9 +87,11 @@ class Groups:
             if child.status in (Lifecycle.STARTING, Lifecycle.READY, Lifecycle.STOPPING):
                 await child.stop_for_group()
             elif child.status is Lifecycle.BACKOFF:
-                child.hold_gate()  # it crashed by itself before, and now has its place in the order
+                child.join_group()  # it crashed by itself before, and now has its place in the order
 
     async def _wait_backoff(self, members: "list[Child]") -> None:
+        if any(child.is_restarted_by_hand for child in members):
+            self._at_once.set()  # it was asked before the group came to it
         due = max((child.due for child in members if child.status is Lifecycle.BACKOFF), default=-math.inf)
         if due > trio.current_time():
             with trio.move_on_at(due):

@@ -306,14 +306,27 @@ class Child(Aftermath):
 
     async def stop_for_group(self) -> None:
         """End the running incarnation; the next one begins when the group opens the gate."""
-        self.hold_gate()
+        self.join_group()
         self.ask(Ask.GROUP)
         await self.wait_until(lambda: self.incarnation is None and self.status is not Lifecycle.STOPPING)
 
+    def join_group(self) -> None:
+        """Start when the group opens the gate: also if somebody restarts it by hand, and it has not begun yet."""
+        self.hold_gate()
+        if self._asked is Ask.RESTART:
+            self._asked = None
+            if self.incarnation is None:
+                self._set(Lifecycle.BACKOFF)  # it has ended in this step, and was about to start
+
     @property
     def due(self) -> float:
-        """When its backoff is over."""
+        """When it may start, as far as its backoff is concerned."""
         return self._due
+
+    @property
+    def is_restarted_by_hand(self) -> bool:
+        """True while somebody who restarted it by hand waits for it."""
+        return self._by_hand
 
     def hold_gate(self) -> None:
         """Do not start before `open_gate`, even when the backoff is over."""

@@ -106,3 +106,37 @@ async def test_group_crash_during_the_backoff_of_another_restarts_both_once(auto
         assert started == ["a", "b", "c"] * 2
         assert [child.generation for child in desk.children.values()] == [2, 2, 2]
         await desk.stop()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_group_crash_while_a_member_stops_for_a_restart_by_hand_restarts_both_in_order(at_once, autojump_clock):
+    """Who was to be restarted by hand takes its place in the group, which does not wait for a backoff; also if it ends just then."""
+    log = []
+    may_end = trio.Event()
+
+    async def first(ctx):
+        log.append(("+first", trio.current_time()))
+        ctx.ready()
+        if ctx.generation == 1:
+            await trio.sleep(2.95)  # the backoff alone would last until 3.05
+            if at_once:
+                may_end.set()
+            raise OSError("first")
+        await ctx.wait_stopping()
+
+    async def last(ctx):
+        log.append(("+last", trio.current_time()))
+        ctx.ready()
+        await ctx.wait_stopping()
+        with trio.move_on_after(2):
+            await may_end.wait()
+
+    async with open_supervisor("desk", strategy=Strategy.REST_FOR_ONE, backoff=EXACT) as desk:
+        await desk.start(first, name="first")
+        child = await desk.start(last, name="last")
+        await trio.sleep(1)
+        await child.restart()
+        began = 2.95 if at_once else 3
+        assert log[2:] == [("+first", began), ("+last", began)]
+        assert desk.statistics().ready == 2
+        await desk.stop()
