@@ -30,6 +30,7 @@ from genesis_trio.supervision.context import Context
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import Loaded
     from genesis_trio.supervision._recovery import Start
+    from genesis_trio.supervision._stopping import Stopping
     from genesis_trio.supervision.child import Child
 
 __all__ = ["CapturedPart", "Incarnation", "current_host"]
@@ -85,6 +86,7 @@ class Incarnation:
         "context",
         "is_ready",
         "journal",
+        "nested",
         "number",
         "origin",
         "ready_at",
@@ -110,6 +112,7 @@ class Incarnation:
         self.ready_at = math.inf
         #: When the supervisor stops waiting for it; what it supervises itself must be gone by then.
         self.stop_deadline = math.inf
+        self.nested: tuple[Stopping, ...] = ()  # of the supervisors that were opened in it
         self.stopping = False
         self._stop: trio.Event | None = None  # made for whoever waits for it
         self._silent = False
@@ -274,7 +277,10 @@ class Incarnation:
     def begin_stop(self, deadline: float) -> None:
         """Ask it to end, gracefully: cancelled after ``stop_grace``; *deadline* is when nobody waits any longer."""
         now = trio.current_time()
-        self.stop_deadline = min(self.stop_deadline, deadline)
+        if deadline < self.stop_deadline:
+            self.stop_deadline = deadline
+            for nested in self.nested:
+                nested.hasten(deadline)
         if not self.stopping:
             self._begin_to_stop()
             self.scope.deadline = now + self.child.spec.stop_grace

@@ -26,29 +26,40 @@ class Stopping:
         self._supervisor = supervisor
         self.is_saved = False
         self._last_cut = trio.Lock()
+        self._waits: dict[trio.CancelScope, Child] = {}
 
     async def stop_child(self, child: "Child", deadline: float) -> None:
         """Ask *child* to stop and wait until it has, at most until *deadline*, which is reported."""
         supervisor = self._supervisor
         began = trio.current_time()
         child.ask(Ask.STOP, deadline=deadline)
-        with trio.move_on_at(max(deadline, began + LAST_GRACE)):
-            await child.wait_finished()
+        with trio.move_on_at(max(deadline, began + LAST_GRACE)) as wait:
+            self._waits[wait] = child
+            try:
+                await child.wait_finished()
+            finally:
+                del self._waits[wait]
         if not child.is_finished:
             waited = trio.current_time() - began
             if supervisor.tree.hooks:
                 emit(supervisor.tree, ChildUnstopped, child=child.path, waited=waited)
             supervisor.scope.hold(Mode.SAFE, owner=child.path, reason="it did not stop in time")
 
+    def hasten(self, deadline: float) -> None:
+        """The child that it lives in is to be gone by *deadline*, which is sooner than what it was given before."""
+        last = max(deadline, trio.current_time() + LAST_GRACE)
+        for wait, child in self._waits.items():
+            child.ask(Ask.STOP, deadline=deadline)
+            wait.deadline = min(wait.deadline, last)
+
     async def stop(self, deadline: float) -> None:
         """Stop all children, each with what is left until *deadline*, and save the last cut."""
         supervisor = self._supervisor
-        if supervisor.host is not None:
-            deadline = min(deadline, supervisor.host.stop_deadline)
+        host = supervisor.host
         supervisor.is_stopping = True
         for child in reversed(list(supervisor.children.values())):
             if not child.is_finished and child.name not in supervisor.unlaunched:
-                await self.stop_child(child, deadline)
+                await self.stop_child(child, deadline if host is None else min(deadline, host.stop_deadline))
         # Two may stop it, and what is left of the block waits for the last cut, whoever takes it.
         async with self._last_cut:
             if not self.is_saved:
@@ -66,8 +77,12 @@ class Stopping:
         """A nested supervisor begins to stop when the child that it lives in is asked to."""
         host = self._supervisor.host
         assert host is not None
-        await host.wait_stopping()
-        await self.stop(trio.current_time() + self._supervisor.shutdown_timeout)
+        host.nested = (*host.nested, self)
+        try:
+            await host.wait_stopping()
+            await self.stop(trio.current_time() + self._supervisor.shutdown_timeout)
+        finally:
+            host.nested = tuple(nested for nested in host.nested if nested is not self)
 
     async def close(self) -> None:
         """Stop what still runs, with the last cut saved, and end the services; Ctrl-C meanwhile is raised when all is done."""

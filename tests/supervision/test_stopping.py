@@ -212,6 +212,32 @@ async def test_nested_supervisor_hangs_below_the_child_and_stops_with_it(autojum
     assert trio.current_time() == 0
 
 
+async def test_nested_supervisor_that_stops_already_gets_what_is_left_of_a_later_stop(autojump_clock):
+    """A stop that was begun without haste does not keep the whole tree beyond its time."""
+    ended = []
+
+    async def leaf(ctx):
+        ctx.ready()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append((ctx.name, trio.current_time()))
+
+    async def host(ctx):
+        async with open_supervisor("venue") as venue:
+            for name in "ab":
+                await venue.start(leaf, name=name, stop_grace=20.0)
+            ctx.ready()
+
+    async with open_supervisor("desk", shutdown_timeout=5.0) as desk:
+        child = await desk.start(host, name="host", stop_grace=0.5)
+        with trio.move_on_after(1):
+            await child.restart()  # its own stop would have 30 s
+        await desk.stop()
+        assert trio.current_time() == 6
+    assert ended == [("b", 6), ("a", 6)]
+
+
 async def test_nested_supervisor_with_a_store_of_its_own_is_refused(autojump_clock):
     """One tree, one store."""
     from genesis_trio.persistence.policy import CheckpointPolicy
