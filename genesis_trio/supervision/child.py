@@ -85,7 +85,18 @@ class Child(Aftermath):
         if self.is_finished:
             self._close_mailboxes()
             return
-        await self.supervisor.stop_child(self, trio.current_time() + self.supervisor.shutdown_timeout)
+        deadline = trio.current_time() + self.supervisor.shutdown_timeout
+        done = trio.Event()
+
+        async def stop() -> None:
+            await self._stop_for_good(deadline)
+            done.set()
+
+        self.supervisor.start_service(stop)  # whoever asked for it may be cancelled
+        await done.wait()
+
+    async def _stop_for_good(self, deadline: float) -> None:
+        await self.supervisor.stop_child(self, deadline)
         if self.is_finished:
             self.tree.scope.clear_owned(self.path, "stopped by hand")
             await self._save("stop")

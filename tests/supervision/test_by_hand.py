@@ -3,9 +3,12 @@
 import attrs
 import pytest
 import trio
+import trio.testing
 
-from genesis_trio import Backoff, ChildSpec, Component, Lifecycle, Mode, Strategy, open_store, open_supervisor
+from genesis_trio import Backoff, ChildSpec, Component, Lifecycle, Mode, Strategy, Topic, open_store, open_supervisor
 from supervision.desk import EXACT, forever
+
+TICKS = Topic("by-hand.ticks", int)
 
 
 @attrs.define
@@ -307,3 +310,23 @@ async def test_restart_by_hand_overtaken_by_the_mode_ends_suspended(autojump_clo
             assert (child.status, child.generation) == (Lifecycle.SUSPENDED, 1)
             assert not nursery.child_tasks
         await desk.stop()
+
+
+async def test_stop_by_hand_that_is_cancelled_goes_on_to_its_end(autojump_clock):
+    """The cause that the child held clears and its mailboxes are closed, though nobody waits for its end any more."""
+
+    async def reader(ctx):
+        async with ctx.subscribe(TICKS):
+            ctx.ready()
+            ctx.scope.parent.hold(Mode.SAFE, owner=ctx.path, reason="as long as it lives")
+            await ctx.wait_stopping()
+            await trio.sleep(2)
+
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(reader, name="x")
+        with trio.move_on_after(1):
+            await child.stop()
+        assert (trio.current_time(), child.status, desk.scope.mode) == (1, Lifecycle.STOPPING, Mode.SAFE)
+        await child.wait(Lifecycle.STOPPED)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (trio.current_time(), desk.scope.mode, dict(child.mailboxes)) == (2, Mode.NORMAL, {})
