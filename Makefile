@@ -22,7 +22,7 @@ make test      run the tests, with branch coverage
 make check     format, lint, async rules and types; changes nothing (with -k: all of it, whatever fails)
 make format    format, and repair what the linter can repair
 make bench     run the benchmarks
-make fuzz      make random trees of supervisors fail, and hold them to the rules (ARGS="--trees 10000 --first 1")
+make fuzz      make 100000 random trees of supervisors fail, and hold them to the rules (ARGS="--trees 1000 --first 1")
 make torture   kill, cut, flip and fill stores at length, and count what is lost
 make docs      build the documentation into docs/_build/html
 make clean     remove everything that the other commands made
