@@ -11,8 +11,7 @@ Subclass it in pytest, and say how an engine is opened::
             return MyEngine.open(str(self.path))
 
 ``open`` is called several times in a test, and always has to open the same place; each test needs a new one.
-The suite imports nothing but the standard library; for readable failures call
-``pytest.register_assert_rewrite("genesis_trio.testing.engines")`` before it is imported.
+The suite imports nothing but the standard library; in pytest its failures are shown as those of a test's own asserts.
 """
 
 import contextlib
