@@ -16,7 +16,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import trio
 
@@ -83,8 +83,15 @@ async def undisturbed(
 
 
 class _Uninterrupted(AbstractAsyncContextManager[T]):
-    def __init__(self, manager: AbstractAsyncContextManager[T]) -> None:
+    def __init__(self, manager: AbstractAsyncContextManager[T], name: str) -> None:
         self._manager = manager
+        self._name = name
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError(f"{self._name}() gives an async context manager: write `async with`, not `with`")
+
+    def __exit__(self, *_: object) -> None:
+        raise AssertionError("never called, but without it `with` does not ask for __enter__")  # pragma: no cover
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> T:
@@ -107,6 +114,6 @@ def uninterrupted(make: Callable[P, AbstractAsyncContextManager[T]]) -> Callable
 
     @functools.wraps(make)
     def open_uninterrupted(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T]:
-        return _Uninterrupted(make(*args, **kwargs))
+        return _Uninterrupted(make(*args, **kwargs), make.__name__)
 
     return open_uninterrupted

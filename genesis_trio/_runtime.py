@@ -124,13 +124,24 @@ def install_run(run: Run) -> None:
 
 
 def current_run() -> Run:
-    """The state of the running ``trio.run``; outside of one, Trio's own RuntimeError."""
+    """The state of the running ``trio.run``.
+
+    Raises:
+        RuntimeError: there is none.
+    """
     try:
         return _RUN.get()
     except LookupError:
         run = Run()
         install_run(run)
         return run
+    except RuntimeError:
+        # Trio speaks of a run context, which says nothing to whoever comes from asyncio.
+        raise RuntimeError(
+            "there is no trio.run here, in which all of genesis_trio works; start one with trio.run(main), or with "
+            "genesis_trio.run(service); from asyncio, or from another thread, call through a blocking portal of anyio's, as "
+            "docs/how-to/embed-a-service.md shows"
+        ) from None
 
 
 def current_tree() -> Tree:

@@ -20,7 +20,7 @@ PACKAGE = Path(genesis_trio.__file__).parent
 
 # From the ground up.  What shares a line is one layer.
 LAYERS: list[set[str]] = [
-    {"_empty", "_interrupts"},
+    {"_empty", "_interrupts", "_members"},
     {"errors"},
     {"_runtime"},
     {"events"},

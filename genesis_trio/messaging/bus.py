@@ -45,6 +45,10 @@ class Bus:
                 self._latest[topic] = {}
         return route
 
+    def check_name(self, topic: Topic[Any]) -> None:
+        """Refuse a topic whose name another one of this tree has."""
+        self._route(topic)
+
     # ------------------------------------------------------------ mailboxes
 
     def open(self, mailbox: Mailbox, *, restored: bool) -> None:

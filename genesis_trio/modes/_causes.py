@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
+from genesis_trio._members import check_member
 from genesis_trio.modes._values import Capability, Mode, mask_of, number, text
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ def check_cause(
     clears_when: object,
 ) -> None:
     """Refuse what cannot be held, with the value and what is allowed."""
-    if not isinstance(mode, Mode):
-        raise TypeError(f"mode is a Mode, got {mode!r}")
+    check_member("mode", mode, Mode)
     if not text("reason", reason):
         raise ValueError(f"reason says in words why the mode is held, got {reason!r}")
     if owner is not None and not text("owner", owner):

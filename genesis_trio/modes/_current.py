@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 
 import trio
 
+from genesis_trio._members import no_member
 from genesis_trio._runtime import current_run, current_tree
 from genesis_trio.modes._scope import _SCOPE, ModeScope
 from genesis_trio.modes._values import Capability, Mode, text
@@ -22,7 +23,7 @@ def root_scope() -> ModeScope:
     """The scope above all others of this run; NORMAL unless somebody holds a cause on it."""
     try:
         return _ROOT.get()
-    except LookupError:
+    except (LookupError, RuntimeError):  # the latter outside of a run, which current_run says in words of ours
         scope = ModeScope("root", None, current_run().tree)
         _ROOT.set(scope)
         return scope
@@ -52,7 +53,11 @@ def allows(needs: Capability) -> bool:
     Trio checkpoint: never.
     """
     scope = _scope(None)
-    return not needs._value_ & ~(scope.mask if scope is not None else root_scope().mask)
+    try:
+        wanted = needs._value_
+    except AttributeError:
+        raise no_member("needs", needs, Capability) from None
+    return not wanted & ~(scope.mask if scope is not None else root_scope().mask)
 
 
 def require(needs: Capability) -> None:
@@ -66,7 +71,11 @@ def require(needs: Capability) -> None:
     scope = _scope(None)
     if scope is None:
         scope = root_scope()
-    if needs._value_ & ~scope.mask:
+    try:
+        wanted = needs._value_
+    except AttributeError:
+        raise no_member("needs", needs, Capability) from None
+    if wanted & ~scope.mask:
         raise scope._refusal(needs)
 
 

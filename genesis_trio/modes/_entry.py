@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from genesis_trio._members import check_member
 from genesis_trio._runtime import _TREE
 from genesis_trio.errors import StoreError
 from genesis_trio.events import (
@@ -186,8 +187,7 @@ class EntryAction:
 
 def check_entry_action(mode: object, fn: object, timeout: object, latch_timeout: object) -> None:
     """Refuse what can be no entry action."""
-    if not isinstance(mode, Mode):
-        raise TypeError(f"mode is a Mode, got {mode!r}")
+    check_member("mode", mode, Mode)
     if mode is Mode.NORMAL:
         raise ValueError("NORMAL is not entered but returned to; watch it with wait_for() or changes()")
     if inspect.iscoroutine(fn):

@@ -4,6 +4,7 @@ import math
 
 import attrs
 
+from genesis_trio._members import check_member
 from genesis_trio.modes._values import Mode, number
 
 __all__ = ["ModePolicy"]
@@ -39,8 +40,7 @@ class ModePolicy:
         if self.emergency_at < self.safe_at:
             raise ValueError(f"emergency_at ({self.emergency_at!r}) must not be below safe_at ({self.safe_at!r})")
         for name in ("essential_failure", "critical_failure"):
-            if not isinstance(getattr(self, name), Mode):
-                raise TypeError(f"{name} is a Mode, got {getattr(self, name)!r}")
+            check_member(name, getattr(self, name), Mode)
         for name in ("trigger_after", "recover_after", "max_recover_after"):
             seconds = number(name, getattr(self, name))
             if not 0.0 <= seconds < math.inf:

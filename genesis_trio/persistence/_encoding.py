@@ -1,5 +1,7 @@
 """`encode` and `decode`, and the plan that is made once for each type."""
 
+import collections
+import sys
 from itertools import islice
 from typing import Any
 
@@ -16,7 +18,7 @@ from genesis_trio.persistence._scalars import Reader, RefusedError, Writer, wide
 from genesis_trio.persistence._shape_of import shape_of
 from genesis_trio.persistence._shapes import Shape, cut_by_subclasses, records_in, type_text
 
-__all__ = ["check_state_type", "check_type", "decode", "describe", "encode", "parsed", "structured"]
+__all__ = ["check_state_type", "check_type", "decode", "describe", "encode", "fitted", "parsed", "structured"]
 
 _MANY = 20  # so many problems are told in one message
 
@@ -103,15 +105,18 @@ def structured(tree: Any, as_type: Any, what: str) -> Any:
     return _read(_plan(as_type), tree, what)
 
 
-def _read(plan: _Plan, tree: Any, what: str) -> Any:
+def fitted(tree: Any, as_type: Any, what: str) -> Any:
+    """As `decode`, from plain values that somebody wrote, and that were never saved."""
+    return _read(_plan(as_type), tree, what, "must fit")
+
+
+def _read(plan: _Plan, tree: Any, what: str, how: str = "cannot be restored as") -> Any:
     if plan.recursive and _is_too_deep(tree):
         raise SchemaError(f"{what} is nested deeper than {MAX_DEPTH} levels, which is more than is ever written")
     try:
         return plan.read(tree, None)
     except Exception as exc:
-        raise _error(
-            f"{what} cannot be restored as {plan.name}", transform_error(exc, format_exception=_reason)
-        ) from exc
+        raise _error(f"{what} {how} {plan.name}", transform_error(exc, format_exception=_reason)) from exc
 
 
 def check_state_type(state_type: type) -> None:
@@ -123,10 +128,20 @@ def check_state_type(state_type: type) -> None:
     Trio checkpoint: never.
     """
     if not attrs.has(state_type):
+        # A class of somebody else's cannot be decorated.
+        foreign = state_type.__module__.partition(".")[0] in sys.stdlib_module_names
+        name = type_text(state_type)
+        target = "a class that has it as a field" if foreign else f"class {name}"
         raise SchemaError(
-            f"{type_text(state_type)} cannot be saved as a state, as it is no attrs class; write @attrs.define above a class that "
-            f"has it as a field"
+            f"{name} cannot be saved as a state, as it is no attrs class; write @attrs.define above {target}"
         )
+    for field in attrs.fields(state_type):
+        if isinstance(field.default, list | dict | set | bytearray | collections.deque):
+            kind = type(field.default).__name__
+            raise SchemaError(
+                f"the default of {type_text(state_type)}.{field.name} is one object, so that all states share one {kind}; write "
+                f"attrs.field(factory={kind})"
+            )
     check_type(state_type)
 
 

@@ -270,7 +270,7 @@ def write_datetime(value: Any) -> Any:
     if zone is UTC:
         return value  # the encoder writes the same text as isoformat()
     if value.utcoffset() is None:
-        raise RefusedError("expected a datetime with a time zone", value)
+        raise RefusedError("expected a datetime with a time zone, as ctx.utcnow() gives", value)
     text = value.isoformat()
     return f"{text}[{zone.key}]" if zone.__class__ is ZoneInfo and zone.key is not None else text
 

@@ -16,7 +16,7 @@ afterwards.
 This module imports cattrs and orjson, so it is itself imported where it is used.
 """
 
-from genesis_trio.persistence._encoding import check_state_type, check_type, decode, describe, encode
+from genesis_trio.persistence._encoding import check_state_type, check_type, decode, describe, encode, fitted
 from genesis_trio.persistence._fingerprint import SchemaInfo, changes
 from genesis_trio.persistence._tags import apply_candidates, decode_event, event_class, event_reader, event_tag
 from genesis_trio.persistence._upgrade import StoredSchema, upgrade
@@ -35,5 +35,6 @@ __all__ = [
     "event_class",
     "event_reader",
     "event_tag",
+    "fitted",
     "upgrade",
 ]

@@ -188,7 +188,8 @@ def _home(thing: Any) -> tuple[str, str]:
 
 def _check_name(argument: str, name: object) -> None:
     if not isinstance(name, str):
-        raise TypeError(f"{argument} must be a str, got {name!r}")
+        hint = "; write `@schema('…')`" if isinstance(name, type) else ""
+        raise TypeError(f"{argument} must be a str, got {name!r}{hint}")
     if not name or any(letter.isspace() for letter in name):
         raise ValueError(f"{argument} must be a name without white space, got {name!r}")
 

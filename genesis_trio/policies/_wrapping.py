@@ -114,7 +114,8 @@ def explain_misuse_of_factory(factory: object, error: BaseException) -> bool:
 def check_name(owner: str, name: str) -> str:
     """*name* as a text that is not empty, or the error that says so."""
     if not isinstance(name, str):
-        raise TypeError(f"{owner}(name=…) wants a text, got {name!r}")
+        hint = f"; it has a name of its own: write `@{owner}('…')`" if callable(name) else ""
+        raise TypeError(f"{owner}(name=…) wants a text, got {name!r}{hint}")
     if not name:
         raise ValueError(f"{owner}(name=''): a name is what messages and metrics call it, and is not empty")
     return name

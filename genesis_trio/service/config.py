@@ -212,7 +212,7 @@ def _check_options(component: Any, options: Mapping[str, Any] | None) -> None:
     if options_type is not None:
         from genesis_trio.supervision._options import structure_options
 
-        structure_options(options or {}, options_type, where=f"as a {options_type.__name__}")
+        structure_options(options or {}, options_type, where="it")
 
 
 def _check_restarts(settings: Mapping[str, Any]) -> None:

@@ -3,12 +3,13 @@
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import trio
 
-from genesis_trio.errors import ConfigError
+from genesis_trio._runtime import current_run
+from genesis_trio.errors import ConfigError, StoreError
 from genesis_trio.events import Event, emit, observe
 from genesis_trio.modes import ModePolicy
 from genesis_trio.service._events import Listening, SignalReceived
@@ -20,10 +21,13 @@ from genesis_trio.service.stall import measure_stall
 from genesis_trio.service.state import Phase, ServiceState
 from genesis_trio.supervision._limits import describe_limits
 from genesis_trio.supervision._order import check_requirements, levels
+from genesis_trio.supervision._settings import check_kinds, check_settings
 from genesis_trio.supervision.component import ChildSpec
 from genesis_trio.supervision.supervisor import Supervisor, open_supervisor
 
 __all__ = ["Service", "run", "run_service", "serve"]
+
+CHECKED = ("strategy", "max_restarts", "within", "shutdown_timeout", "escalate_after", "stall_limit")
 
 
 class Service:
@@ -50,26 +54,55 @@ class Service:
         instruments: Sequence[Callable[[Event], None]] = (),
         **supervisor: Any,
     ) -> None:
+        for what, members in (("children", children), ("instruments", instruments)):
+            if not isinstance(members, Iterable):
+                raise TypeError(f"{what} of service {name!r} are a list, as in {what}=[…], got {members!r}")
+        children = tuple(children)
         for child in children:
             if not isinstance(child, ChildSpec):
                 raise TypeError(f"children of service {name!r} are ChildSpecs, got {child!r}")
-        if "store" in supervisor:
-            raise ConfigError("a service opens its store itself; give its URL")
         for what, value in (("store", store), ("admin", admin), ("http", http)):
             if not isinstance(value, str) and (value is not None or what == "store"):
                 raise TypeError(f"{what} of service {name!r} is a text, got {value!r}")
         if http is not None:
             parse_address(http)
+        instruments = tuple(instruments)
         for hook in instruments:
             if not callable(hook):
                 raise TypeError(f"instruments of service {name!r} are functions of one event, got {hook!r}")
         self.name = name
-        self.children = tuple(children)
+        self.children = children
         self.store = store
         self.admin = admin
         self.http = http
-        self.instruments = tuple(instruments)
+        self.instruments = instruments
         self.supervisor = {"mode_policy": ModePolicy(), **supervisor}
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse what cannot work here, and not when sockets are open and the store is held."""
+        if ":" not in self.store:
+            raise StoreError(
+                f"a store is named by scheme and place, as in 'sqlite:desk.db' or 'memory:'; got {self.store!r}"
+            )
+        for setting in self.supervisor.keys() - _supervisor_defaults().keys():
+            from genesis_trio.service._tables import near
+
+            allowed = ["store", "admin", "http", "instruments", *_supervisor_defaults()]
+            raise TypeError(
+                f"a service has no setting {setting!r}{near(setting, allowed)}; allowed are: {', '.join(allowed)}"
+            )
+        settings = _supervisor_defaults() | self.supervisor
+        check_settings(self.name, **{key: settings[key] for key in CHECKED})
+        check_kinds(settings["backoff"], settings["mode_policy"], settings["rng"], None, settings["checkpoint"])
+        criticality = {child.name: child.criticality for child in self.children}
+        requires = {child.name: child.requires for child in self.children}
+        if len(requires) < len(self.children):
+            names = [child.name for child in self.children]
+            taken = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"service {self.name!r} has a child {taken!r} already; names are unique in a supervisor")
+        check_requirements(requires, criticality, supervisor=self.name, existing={})
+        levels(requires, supervisor=self.name)
 
     @classmethod
     def from_toml(cls, path: str) -> "Service":
@@ -99,18 +132,15 @@ async def run_service(service: Service, *, task_status: trio.TaskStatus[Any] = t
     Trio checkpoint: always.
     Cancellation: the children are stopped in order first, within ``shutdown_timeout``.
     """
+    if not isinstance(service, Service):
+        raise TypeError(
+            f"run_service() takes a Service, got {service!r}; make one: Service(name, [ChildSpec(component, name=…)])"
+        )
+    current_run()  # without one it says so, before signals do
     signals = StopSignals()
     signals.collect()
     with signals.caught():
         await serve(service, signals, begun=lambda supervisor: task_status.started(supervisor))
-
-
-def _check_tree(service: Service) -> None:
-    """Refuse an impossible tree before anything is opened: stopping it would save a checkpoint with nothing in it."""
-    criticality = {child.name: child.criticality for child in service.children}
-    requires = {child.name: child.requires for child in service.children}
-    check_requirements(requires, criticality, supervisor=service.name, existing={})
-    levels(requires, supervisor=service.name)
 
 
 def _tell_nobody(supervisor: Supervisor) -> None: ...
@@ -120,7 +150,6 @@ async def serve(service: Service, signals: StopSignals, *, begun: Callable[[Supe
     """`run_service`, with *signals* that the caller catches; one that came before the store is open lets nothing begin."""
     from genesis_trio.persistence.opening import open_store
 
-    _check_tree(service)
     async with contextlib.AsyncExitStack() as stack:
         for hook in service.instruments:
             stack.enter_context(observe(hook))
@@ -216,14 +245,28 @@ class _Running:
 
 
 def run(service: Service) -> None:
-    """Run *service* as this process's work: ``trio.run(run_service, service)``."""
+    """Run *service* as this process's work: ``trio.run(run_service, service)``.
+
+    Raises:
+        RuntimeError: called inside of a running Trio loop.
+        BaseException: what `run_service` raised.
+    """
+    if trio.lowlevel.in_trio_run():
+        raise RuntimeError(
+            "run() starts a trio.run of its own and was called inside of one; here write `await run_service(service)`"
+        )
     trio.run(run_service, service)
+
+
+def _supervisor_defaults() -> dict[str, Any]:
+    """What a service may give to `open_supervisor`, with the defaults."""
+    parameters = inspect.signature(open_supervisor).parameters
+    return {name: setting.default for name, setting in parameters.items() if name not in ("name", "store")}
 
 
 def limits_of(service: Service) -> Iterator[str]:
     """What the settings of *service* amount to, in words: restarts, groups, and the time that a stop takes."""
-    given = {name: setting.default for name, setting in inspect.signature(open_supervisor).parameters.items()}
-    given |= service.supervisor
+    given = _supervisor_defaults() | service.supervisor
     by_name = {child.name: child for child in service.children}
     order = levels({child.name: child.requires for child in service.children}, supervisor=service.name)
     return describe_limits(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from genesis_trio.errors import ConfigError, SchemaError
 from genesis_trio.supervision.component import ChildSpec
 
@@ -20,13 +22,15 @@ def structure_options(options: Mapping[str, Any], options_type: Any, *, where: s
     from genesis_trio.persistence import codec
 
     try:
-        body = json.dumps(dict(options)).encode()
+        plain = json.loads(json.dumps(dict(options)))
     except TypeError as error:
         raise ConfigError(f"{where}: {error}; options are plain values, lists and tables") from error
     try:
-        return codec.decode(body, options_type)
+        return codec.fitted(plain, options_type, where)
     except SchemaError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        keys = ", ".join(field.name for field in attrs.fields(options_type)) if attrs.has(options_type) else ""
+        hint = f"; the keys of {options_type.__name__} are {keys}" if keys else ""
+        raise ConfigError(f"{error}{hint}") from error
 
 
 def options_of(spec: ChildSpec) -> Any:

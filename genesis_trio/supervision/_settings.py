@@ -3,6 +3,7 @@
 import math
 import random
 
+from genesis_trio._members import check_member
 from genesis_trio.errors import ConfigError
 from genesis_trio.modes import ModePolicy
 from genesis_trio.supervision.backoff import Backoff
@@ -23,8 +24,7 @@ def check_settings(
     """Refuse what cannot work, with the value and what is allowed."""
     if not is_name(name):
         raise ValueError(f"the name of a supervisor is not empty and has no '/' or outer space, got {name!r}")
-    if not isinstance(strategy, Strategy):
-        raise TypeError(f"strategy is a Strategy, got {strategy!r}")
+    check_member("strategy", strategy, Strategy)
     if isinstance(max_restarts, bool) or not isinstance(max_restarts, int):
         raise TypeError(f"max_restarts is a whole number, got {max_restarts!r}")
     if max_restarts < 0:

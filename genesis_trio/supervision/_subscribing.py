@@ -35,6 +35,8 @@ def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: in
                     f"{child.path!r} has a subscription to topic {topic.name!r} already; one inbox can have several topics: "
                     f"ctx.subscribe(A, B)"
                 )
+    for topic in topics:
+        child.tree.bus.check_name(topic)  # a mailbox is found by the names of its topics
     if len(set(topics)) < len(topics):
         raise ValueError(f"subscribe() got a topic twice: {', '.join(topic.name for topic in topics)}")
     mailbox = child.mailboxes.get(mailbox_key(topics))

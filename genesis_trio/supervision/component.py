@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get
 
 import attrs
 
+from genesis_trio._members import check_member
 from genesis_trio.modes import Criticality
 from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.supervision._ladder import Recovery
@@ -191,12 +192,10 @@ class ChildSpec:
         check_component(component)
         if not is_name(name):
             raise ValueError(f"the name of a child is not empty and has no '/' or outer space, got {name!r}")
-        if not isinstance(restart, Restart):
-            raise TypeError(f"restart of child {name!r} is a Restart, got {restart!r}")
+        check_member(f"restart of child {name!r}", restart, Restart)
         if criticality is None:
             criticality = getattr(component, "criticality", Criticality.ESSENTIAL)
-        if not isinstance(criticality, Criticality):
-            raise TypeError(f"criticality of child {name!r} is a Criticality, got {criticality!r}")
+        check_member(f"criticality of child {name!r}", criticality, Criticality)
         if isinstance(requires, str):
             raise TypeError(f"requires of child {name!r} is a sequence of names, got the string {requires!r}")
         requires = tuple(requires)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from genesis_trio._interrupts import uninterrupted
+from genesis_trio._members import check_member
 from genesis_trio._runtime import utcnow
 from genesis_trio.errors import StoreError
 from genesis_trio.messaging.pump import ItemSink, ItemSource, pump_stream, receiver_of, sender_of
@@ -22,6 +23,7 @@ from genesis_trio.messaging.topic import Overflow, Sender, Topic, check_topic
 from genesis_trio.modes import ModeScope
 from genesis_trio.policies._outcome import RetryRule
 from genesis_trio.supervision._depth import watch_depth
+from genesis_trio.supervision._first_mistakes import check_count, check_gauge, no_apply
 from genesis_trio.supervision._subscribing import check_capacity, open_mailbox, watch_age
 
 if TYPE_CHECKING:
@@ -136,14 +138,18 @@ class Context:
         self._incarnation.beat()
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add *n* to the component's counter *name*."""
+        """Add *n*, a whole number that is not negative, to the component's counter *name*."""
         child = self._child
+        if name.__class__ is not str or n.__class__ is not int or n < 0:
+            check_count(child.path, name, n)
         child.counters = child.counters or {}
         child.counters[name] = child.counters.get(name, 0) + n
 
     def gauge(self, name: str, value: float) -> None:
-        """Set the component's gauge *name*."""
+        """Set the component's gauge *name* to *value*, a number."""
         child = self._child
+        if name.__class__ is not str or value.__class__ is not float:
+            value = check_gauge(child.path, name, value)
         child.gauges = child.gauges or {}
         child.gauges[name] = value
 
@@ -292,8 +298,7 @@ class Context:
         for topic in topics:
             check_topic(topic)
         check_capacity(capacity, "messages")
-        if not isinstance(overflow, Overflow):
-            raise TypeError(f"overflow is an Overflow, got {overflow!r}")
+        check_member("overflow", overflow, Overflow)
         for what, seconds in (("every", every), ("max_age", max_age)):
             if seconds is not None and not 0 < seconds < math.inf:
                 raise ValueError(f"{what} is in seconds, positive and finite, or None, got {seconds!r}")
@@ -450,7 +455,7 @@ class Context:
         component = incarnation.component
         apply_event = getattr(getattr(component, "state", None), "apply", None)
         if component is None or not callable(apply_event):
-            raise TypeError(f"{self.path!r} cannot record: its state has no method `apply(self, event)`")
+            raise TypeError(f"{self.path!r} cannot record: {no_apply(component)}")
 
         def apply(sequence: int) -> None:
             incarnation.apply(sequence, event)

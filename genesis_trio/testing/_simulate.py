@@ -1,5 +1,6 @@
 """One seed, one run."""
 
+import inspect
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -55,9 +56,20 @@ def simulate(main: Callable[..., Awaitable[T]], *args: Any, seed: int, epoch: da
             "call it from a plain function (in pytest: a test that is not async), or await main() itself here"
         )
 
+    if inspect.iscoroutine(main):
+        main.close()
+        raise TypeError(
+            f"simulate() was given what {main.__qualname__}() returned; pass the function itself: "
+            f"simulate({main.__qualname__}, *args, seed=…)"
+        )
+
     async def simulated() -> T:
         install_run(Run(rng=random.Random(seed), epoch=epoch))
-        return await main(*args)
+        begun = main(*args)
+        if not inspect.isawaitable(begun):
+            name = getattr(main, "__qualname__", repr(main))
+            raise TypeError(f"simulate() wants an async function, but {name}() gave {begun!r}; write `async def`")
+        return await begun
 
     module_state = random.getstate()
     random.seed(f"module:{seed}")

@@ -255,7 +255,7 @@ def test_class_bad_values_are_all_named_with_their_paths():
     assert str(caught.value) == (
         "Desk cannot be saved: expected a finite Decimal, got Decimal Decimal('NaN') @ $.cash; "
         "expected Decimal, got float 0.5 @ $.positions['BTC'].size; "
-        "expected a datetime with a time zone, got datetime datetime.datetime(2026, 1, 1, 0, 0) @ $.positions['ETH'].opened; "
+        "expected a datetime with a time zone, as ctx.utcnow() gives, got datetime datetime.datetime(2026, 1, 1, 0, 0) @ $.positions['ETH'].opened; "
         "expected int, got bool True @ $.limit"
     )
 

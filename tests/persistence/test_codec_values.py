@@ -294,7 +294,7 @@ REFUSED_AT_WRITE = [
     (Decimal, Decimal("-Infinity"), "expected a finite Decimal"),
     (Decimal, MyDecimal(1), "expected exactly Decimal"),
     (UUID, str(UUID(int=5)), "expected UUID, got str"),
-    (datetime, datetime(2026, 1, 1), "expected a datetime with a time zone, got datetime datetime.datetime(2026"),  # noqa: DTZ001
+    (datetime, datetime(2026, 1, 1), "expected a datetime with a time zone, as ctx.utcnow() gives, got"),  # noqa: DTZ001
     (datetime, date(2026, 1, 1), "expected datetime, got date"),
     (datetime, MyDatetime(2026, 1, 1, tzinfo=UTC), "expected exactly datetime"),
     (date, datetime(2026, 1, 1, tzinfo=UTC), "expected exactly date: a subclass"),

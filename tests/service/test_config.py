@@ -196,7 +196,7 @@ def test_from_toml_options_are_checked_without_running_anything(tmp_path):
     """`genesis check` finds a wrong option, not the start."""
     _, found = problems(tmp_path, child(component='"service.test_config:Trader"', options='{ symbl = "BTC" }'))
 
-    assert found[0].startswith("children[0].options: as a TraderOptions: ")
+    assert found[0].startswith("children[0].options: it must fit TraderOptions: ")
     assert "symbl" in found[0]
 
 

@@ -13,6 +13,7 @@ from genesis_trio import (
     ChildSpec,
     Mode,
     Service,
+    StoreError,
     Topic,
     current_mode,
     current_scope,
@@ -191,8 +192,8 @@ def test_embedded_service_in_an_asyncio_program():
 @pytest.mark.slow
 def test_embedded_service_that_fails_raises_in_the_program():
     """What `run_service` raises comes out of its future, with its own type."""
-    broken = Service("desk", [ChildSpec(door, name="door", requires=["nobody"])], store="memory:")
-    with start_blocking_portal("trio") as portal, pytest.raises(Exception, match="nobody"):
+    broken = Service("desk", [ChildSpec(door, name="door")], store="nowhere:")
+    with start_blocking_portal("trio") as portal, pytest.raises(StoreError, match="no engine for the scheme 'nowhere'"):
         portal.start_task(run_service, broken)
 
 
