@@ -5,6 +5,7 @@ Admission and result are one synchronous step each: nothing is awaited between a
 
 import math
 import random
+from operator import length_hint
 from typing import Any
 
 import trio
@@ -73,12 +74,14 @@ class BreakerMachine(RunBound):
         self._is_over_children = False  # some depend on it: an error that it has counted is then marked as such
         self._generation = 0
         self._lanes: dict[Lane, None] = {}
+        self._lanes_listed: list[Lane] | None = None
         self._fresh()
 
     # ------------------------------------------------------------ the run
 
     def _fresh(self) -> None:
         self._lanes.clear()
+        self._lanes_listed = None
         self._lane.reset()
         self._state = CLOSED
         self._generation += 1  # what is left of an earlier run is late
@@ -104,17 +107,22 @@ class BreakerMachine(RunBound):
     def _join(self, lane: Lane) -> None:
         """Let *lane* take part from now on: it is opened and closed with the breaker, and its counts are the breaker's."""
         self._lanes[lane] = None
+        self._lanes_listed = None
         self._publish(lane)
 
     def _retire(self, lane: Lane) -> None:
         """The guard of *lane* is gone: keep its counts, not the lane."""
         if self._lanes.pop(lane, self) is None:
+            self._lanes_listed = None
             self._successes += lane.succeeded
             self._rejections += lane.refused
 
     def _every_lane(self) -> list[Lane]:
         # A copy: the garbage collector may retire a lane at any moment, also in the middle of a loop over them.
-        return list(self._lanes)
+        lanes = self._lanes_listed
+        if lanes is None:
+            lanes = self._lanes_listed = list(self._lanes)
+        return lanes
 
     def _publish(self, *lanes: Lane) -> None:
         """Open or close the lanes according to the state; all of them if none is given."""
@@ -326,10 +334,10 @@ class BreakerMachine(RunBound):
 
     def _answered(self) -> int:
         """How many calls were answered in this run, whether told or counted by a lane."""
-        lanes = list(self._lanes)  # first: a lane that is retired in between would be missed
+        lanes = self._every_lane()  # first: a lane that is retired in between would be missed
         answered = self._successes
         for lane in lanes:
-            answered += lane.succeeded
+            answered += lane._succeeded - length_hint(lane.successes)  # `Lane.succeeded`, at each failure
         return answered
 
     def _failures_in_a_row(self) -> int:

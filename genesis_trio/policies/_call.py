@@ -208,7 +208,7 @@ class Call:
     def make_course(self) -> Course:
         """The call's course; a new one at its first trouble."""
         if self.course is None:
-            self.course = self._guard._make_course(self._since, began=self._began)
+            self.course = self._guard._make_course(self._since, self._began)
         return self.course
 
     def _is_good(self, result: object) -> bool:

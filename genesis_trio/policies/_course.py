@@ -1,7 +1,7 @@
 """The way of one call through its retries: the decisions that `Retry` and `Guard` share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -36,6 +36,7 @@ class Course:
 
     Attributes:
         attempts: How many have been made.
+        is_over: No further attempt is made: the call ends with ``last_error``, or else with ``last_result``.
         retries: How many retries were scheduled since the start, or since the call was last `healthy`.
         delay: Seconds before the next attempt.
         is_retryable: The rule matches the last attempt's error, whether or not it is tried again.
@@ -44,16 +45,24 @@ class Course:
         last_result: The last attempt's result, alone, if that was unsatisfying; else empty.
     """
 
-    # Attributes of the class are what most courses never change: one is made for each call that has trouble.
-    _previous: float | None = None
-    _is_over = False
-    _is_unpaid = False  # the budget had nothing left, and the rule says to ask again
-    attempts = 0
-    retries = 0
-    delay = 0.0
-    is_retryable = False
-    last_error: Exception | None = None
-    last_result: Sequence[Any] = ()
+    __slots__ = (
+        "_began",
+        "_counts",
+        "_heeds_marks",
+        "_is_unpaid",
+        "_policy",
+        "_previous",
+        "_retry",
+        "_since",
+        "_tree",
+        "attempts",
+        "delay",
+        "is_over",
+        "is_retryable",
+        "last_error",
+        "last_result",
+        "retries",
+    )
 
     def __init__(
         self,
@@ -62,7 +71,6 @@ class Course:
         tree: Tree,
         since: int,
         counts: RetryCounts | None = None,
-        *,
         began: float = 0.0,
         heeds_marks: bool = True,
     ) -> None:
@@ -74,6 +82,15 @@ class Course:
         self._counts = counts
         self._began = began
         self._heeds_marks = heeds_marks
+        self._previous: float | None = None
+        self._is_unpaid = False  # the budget had nothing left, and the rule says to ask again
+        self.attempts = 0
+        self.retries = 0
+        self.delay = 0.0
+        self.is_over = False
+        self.is_retryable = False
+        self.last_error: Exception | None = None
+        self.last_result: Sequence[Any] = ()
 
     # ------------------------------------------------------------ reports
 
@@ -115,6 +132,7 @@ class Course:
 
     def succeeded(self) -> None:
         """The call succeeds now, after it had failed before."""
+        self.last_error = None
         if self.retries:
             if self._counts is not None:
                 self._counts.retry_successes += 1
@@ -130,7 +148,7 @@ class Course:
     @property
     def is_out_of_budget(self) -> bool:
         """The call ends because the budget had nothing left; `proceed` raises that."""
-        return self._is_over and self._is_unpaid
+        return self.is_over and self._is_unpaid
 
     def forget(self) -> None:
         """Let go of the errors; the call is over."""
@@ -148,22 +166,24 @@ class Course:
 
         Trio checkpoint: always before another attempt, even when there is no delay.
         """
-        if self._is_over:
-            if self.last_error is None:
-                return False
-            error = self.last_error
-            try:
-                raise error
-            finally:
-                del error
-        if self.delay > 0.0:
-            await trio.sleep(self.delay)
-        else:
-            # Also without a delay: a function that fails without ever suspending would otherwise starve the loop.
-            await trio.lowlevel.checkpoint()
+        if self.is_over and self.last_error is None:
+            return False
+        await self.pause()
         if self._is_unpaid:
             await self._wait_for_budget()
         return True
+
+    def pause(self) -> Awaitable[None]:
+        """What to await before the next attempt.  (Not a coroutine of its own: each frame around a wait costs something.)
+
+        Raises:
+            Exception: there is no other attempt; the real last error.
+        """
+        if self.is_over:
+            assert self.last_error is not None
+            raise self.last_error
+        # A checkpoint also without a delay: a function that fails without ever suspending would otherwise starve the loop.
+        return trio.sleep(self.delay) if self.delay > 0.0 else trio.lowlevel.checkpoint()
 
     async def _wait_for_budget(self) -> None:
         """The rule names `RetryBudgetExhaustedError`: ask again after each delay, until the retries are spent."""
@@ -253,9 +273,9 @@ class Course:
 
     def end(self, reason: str) -> None:
         """No further attempt is made, for *reason*; the first one counts."""
-        if self._is_over:
+        if self.is_over:
             return
-        self._is_over = True
+        self.is_over = True
         if self._counts is not None:
             self._counts.exhausted += 1
         if self.last_error is not None:

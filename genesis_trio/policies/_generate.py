@@ -40,30 +40,39 @@ async def guarded({parameters}):
         if permit$.__class__ is list$:
             raise permit$.pop()
     since$ = marks$.made
-    try:
+    course$ = None
+    while True:
+        try:
+            if course$ is not None:
+                permit$ = None
+                await course$.pause()
+                permit$ = guard$._admit_again(course$)
+                if permit$ is None:
+                    continue
 {attempt}
-    except anything$ as error$:
-        course$ = guard$._failed(None, permit$, error$, since$, fn$)
-        if course$ is None:
-            raise
-    else:
-        for given$ in lane$.successes:
-            if given$ is permit$:
-                return result$
-            break
-        guard$._succeeded(permit$, result$)
-        return result$
-    return await guard$._again(course$, fn$, {args}, {kwargs})
+        except anything$ as error$:
+            course$ = guard$._failed(course$, permit$, error$, since$, fn$)
+            if course$ is None:
+                raise
+        else:
+            given$ = None
+            for given$ in lane$.successes:
+                break
+            if given$ is not permit$:
+                guard$._succeeded(permit$, result$)
+            if course$ is not None:
+                course$.succeeded()
+            return result$
 """
 
 _ATTEMPT = """\
-        result$ = await fn${call}"""
+            result$ = await fn${call}"""
 
 _TIMED_ATTEMPT = """\
-        with CancelScope$(relative_deadline=limit$) as timeout$:
-            result$ = await fn${call}
-        if timeout$.cancelled_caught:
-            raise guard$._attempt_timeout_error()"""
+            with CancelScope$(relative_deadline=limit$) as timeout$:
+                result$ = await fn${call}
+            if timeout$.cancelled_caught:
+                raise guard$._attempt_timeout_error()"""
 
 #: What differs from one wrapper to the next.  The rest are globals, because each name of a closure is copied at each call.
 FREE_NAMES = ("fn", "guard", "lane", "limit")

@@ -22,7 +22,7 @@ from genesis_trio.policies._generate import EXECUTE, Shape, compile_wrapper, sha
 from genesis_trio.policies._guard_records import GuardCounts, GuardStatistics
 from genesis_trio.policies._guard_settings import features_of, function, instance, refuse_contradictions
 from genesis_trio.policies._lane import NEVER, NOWHERE, Lane, Permit, open_without_breaker
-from genesis_trio.policies._outcome import REFUSALS, Outcome
+from genesis_trio.policies._outcome import FAILURE, NONE, REFUSALS, Outcome
 from genesis_trio.policies._stream import open_stream
 from genesis_trio.policies._tokens import MOMENT
 from genesis_trio.policies._wrapping import check_name, explain_misuse, require_async_function, require_factory
@@ -352,22 +352,18 @@ class Guard(RunBound):
 
     def _outcome(self, error: BaseException) -> Outcome:
         if self.breaker is None:
-            return Outcome.NONE  # nobody asks
+            return NONE  # nobody asks
         return self.breaker._rule.outcome(error, self.breaker.name)
 
     def _outcome_of_result(self, result: object) -> Outcome:
         return Outcome.NONE if self.breaker is None else self.breaker._outcome_of_result(result)
 
-    def _make_course(self, since: int, *, began: float = 0.0) -> Course:
-        return Course(self._retry, self.name, self._tree(), since, self._counts, began=began)
+    def _make_course(self, since: int, began: float = 0.0) -> Course:
+        return Course(self._retry, self.name, self._tree(), since, self._counts, began)
 
     def _tree(self) -> Tree:
         """As `current_tree`, for a guard that is in its run."""
-        tree = _TREE.get(None)
-        if tree is None:
-            assert self._run is not None
-            tree = self._run.tree
-        return tree
+        return _TREE.get(None) or self._run.tree  # type: ignore[union-attr]
 
     def _count_end(self, error: BaseException, *, has_started: bool) -> None:
         """Count a call that ended with *error*."""
@@ -416,77 +412,42 @@ class Guard(RunBound):
         return [permit]
 
     def _failed(
-        self, course: Course | None, permit: Permit, error: BaseException, since: int, fn: Callable[..., Any]
+        self, course: Course | None, permit: Permit | None, error: BaseException, since: int, fn: Callable[..., Any]
     ) -> Course | None:
-        """An attempt raised.  None: so does the call.  A course: the call goes on with `_again`."""
-        if error.__class__ is TypeError and explain_misuse(fn, error):
-            self._lane.settle(permit, Outcome.NONE)
-            self._count_end(error, has_started=True)
-            if course is not None:
-                course.forget()
-            return None
-        self._lane._settled += 1
-        breaker = self.breaker
-        if breaker is not None:
-            breaker._settle(permit, breaker._rule.outcome(error, breaker.name), error)
-        if isinstance(error, Exception):
-            if self._run is not _RUN.get(None):  # type: ignore[arg-type]
-                self._enter_run()  # as in `_admit_first`
-            if course is None:
-                course = self._make_course(since)
-            if not course.failed(error):
-                return course
+        """An attempt raised, or the wait for the next one did.  None: so does the call.  A course: it makes another attempt."""
+        if permit is not None:
+            if error.__class__ is TypeError and explain_misuse(fn, error):
+                self._lane.settle(permit, Outcome.NONE)
+            else:
+                outcome = self._outcome(error)
+                self._lane.settle(permit, outcome, error)
+                # A breaker that is told a failure sees for itself that this is its run.
+                if outcome is not FAILURE and _RUN.get(None) is not self._run:  # type: ignore[arg-type]
+                    self._enter_run()
+                if course is None:
+                    course = self._make_course(since)
+                if not course.failed(error):
+                    return course
         if course is not None:
             course.forget()
         self._count_end(error, has_started=True)
         return None
 
-    async def _again(
-        self, course: Course, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Make the attempts after the first one, which has failed."""
-        while True:
-            permit = await self._next_permit(course)
-            try:
-                if self._attempt_timeout is None:
-                    result = await fn(*args, **kwargs)
-                else:
-                    result = None
-                    with trio.CancelScope(relative_deadline=self._attempt_timeout) as scope:
-                        result = await fn(*args, **kwargs)
-                    if scope.cancelled_caught:
-                        raise self._attempt_timeout_error()
-            except BaseException as error:  # noqa: ASYNC103 - a cancellation ends the call, and is raised
-                if self._failed(course, permit, error, 0, fn) is None:
-                    raise
-            else:
-                if next(self._lane.successes, None) is not permit:
-                    self._succeeded(permit, result)
-                course.succeeded()
-                course.last_error = None
-                return result
-
-    async def _next_permit(self, course: Course) -> Permit:
-        """Wait for the next attempt, and decide it; it starts in the same step.
+    def _admit_again(self, course: Course) -> Permit | None:
+        """Decide the next attempt; it starts in the same step.  None: it was refused, and `Course.pause` knows what follows.
 
         Raises:
-            Exception: there is none; the real last error.
+            GenesisError: it was refused, and that is the end.
         """
-        try:
-            while True:
-                await course.proceed()
-                permit = self._decide()
-                if isinstance(permit, Permit):
-                    return permit
-                if course.failed(permit):
-                    try:
-                        raise permit
-                    finally:
-                        del permit
-        except BaseException as error:
-            course.forget()
-            self._count_end(error, has_started=True)
-            raise
+        decision = self._decide()
+        if isinstance(decision, Permit):
+            return decision
+        if course.failed(decision):
+            try:
+                raise decision
+            finally:
+                del decision
+        return None
 
     def _succeeded(self, permit: Permit, result: object) -> None:
         """An attempt succeeded, and `Lane.successes` gave another permit than its own, or none."""
