@@ -334,7 +334,7 @@ class BreakerMachine(RunBound):
 
     def _answered(self) -> int:
         """How many calls were answered in this run, whether told or counted by a lane."""
-        lanes = self._every_lane()  # first: a lane that is retired in between would be missed
+        lanes = self._lanes_listed or self._every_lane()  # first: a lane that is retired in between would be missed
         answered = self._successes
         for lane in lanes:
             answered += lane._succeeded - length_hint(lane.successes)  # `Lane.succeeded`, at each failure

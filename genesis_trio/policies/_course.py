@@ -182,8 +182,10 @@ class Course:
         if self.is_over:
             assert self.last_error is not None
             raise self.last_error
-        # A checkpoint also without a delay: a function that fails without ever suspending would otherwise starve the loop.
-        return trio.sleep(self.delay) if self.delay > 0.0 else trio.lowlevel.checkpoint()
+        if self.delay > 0.0:
+            return trio.sleep(self.delay)  # noqa: ASYNC105 - the caller awaits it
+        # Also without a delay: a function that fails without ever suspending would otherwise starve the loop.
+        return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it
 
     async def _wait_for_budget(self) -> None:
         """The rule names `RetryBudgetExhaustedError`: ask again after each delay, until the retries are spent."""

@@ -5,9 +5,9 @@ for each: 9.7 times a bare await for four of them, against less than 3 for one f
 own parameters.  So the frame is written as text, for each shape of parameters and each set of policies
 once, and compiled; `Guard.source` shows it.  See docs/decisions/0004-generated-guard-wrappers.md.
 
-What is written here is only the beginning of a call: take a permit, make the first attempt, count
-its success.  It decides nothing.  Whatever else happens, retries among it, is told to the guard, by the same
-methods that its general path uses.
+What is written here is the way of a call, without a decision: take a permit, make an attempt, give the permit
+back, and after a failure wait, and once more.  Whatever there is to decide is asked of the guard, by the
+methods that its general path uses, too.
 """
 
 import functools

@@ -363,7 +363,11 @@ class Guard(RunBound):
 
     def _tree(self) -> Tree:
         """As `current_tree`, for a guard that is in its run."""
-        return _TREE.get(None) or self._run.tree  # type: ignore[union-attr]
+        tree = _TREE.get(None)
+        if tree is None:
+            assert self._run is not None
+            tree = self._run.tree
+        return tree
 
     def _count_end(self, error: BaseException, *, has_started: bool) -> None:
         """Count a call that ended with *error*."""
@@ -416,16 +420,22 @@ class Guard(RunBound):
     ) -> Course | None:
         """An attempt raised, or the wait for the next one did.  None: so does the call.  A course: it makes another attempt."""
         if permit is not None:
+            lane, breaker = self._lane, self.breaker
+            lane._settled += 1
             if error.__class__ is TypeError and explain_misuse(fn, error):
-                self._lane.settle(permit, Outcome.NONE)
+                if breaker is not None:
+                    breaker._settle(permit, NONE, error)
             else:
-                outcome = self._outcome(error)
-                self._lane.settle(permit, outcome, error)
+                outcome = NONE
+                if breaker is not None:
+                    outcome = breaker._rule.outcome(error, breaker.name)
+                    breaker._settle(permit, outcome, error)
                 # A breaker that is told a failure sees for itself that this is its run.
                 if outcome is not FAILURE and _RUN.get(None) is not self._run:  # type: ignore[arg-type]
                     self._enter_run()
                 if course is None:
-                    course = self._make_course(since)
+                    tree = _TREE.get(None) or self._run.tree  # type: ignore[union-attr]
+                    course = Course(self._retry, self.name, tree, since, self._counts)
                 if not course.failed(error):
                     return course
         if course is not None:
