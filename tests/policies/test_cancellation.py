@@ -5,19 +5,21 @@ cancellation.  In one half of the runs the scope is cancelled when a task has ju
 other when a task is just about to go on, with what it waited for already in its hands.
 """
 
+import functools
 from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 import trio.testing
 
-from genesis_trio.errors import BreakerOpenError, GenesisError
+from genesis_trio.errors import BreakerOpenError, GenesisError, RetryBudgetExhaustedError
 from genesis_trio.modes import Capability
-from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
+from genesis_trio.policies.breaker import BreakerState, CircuitBreaker, Window
 from genesis_trio.policies.budget import RetryBudget
 from genesis_trio.policies.bulkhead import Bulkhead
 from genesis_trio.policies.guard import NOT_DONE, Guard
 from genesis_trio.policies.hedge import Hedge
+from genesis_trio.policies.pool import BreakerPool
 from genesis_trio.policies.rate_limit import RateLimit
 from genesis_trio.policies.retry import Retry
 from policies.venue import Middle
@@ -281,6 +283,97 @@ def test_breaker_probe_cancelled_anywhere_returns_its_slot(at_every_step):
         assert breaker.state is BreakerState.CLOSED
 
     at_every_step(scenario, at_least=2)
+
+
+def test_breaker_that_times_its_calls_cancelled_anywhere_keeps_none_in_flight(at_every_step):
+    """With a window and slow_call each call has a permit of its own: it is given back, and an old call counts no more."""
+
+    async def scenario(cancel):
+        place = Place(cancel, 2.0, OSError("down"), 0.5)
+        window = Window(failure_ratio=1.0, slow_ratio=1.0, minimum_calls=4)
+        breaker = CircuitBreaker("venue", window=window, slow_call=1.0)
+
+        async def crowd():
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(use)
+
+        async def use():
+            try:
+                await breaker.execute(place)
+            except OSError:
+                pass
+
+        was_cancelled = await cancelled(cancel, crowd)
+
+        statistics = breaker.statistics()
+        assert (statistics.successes, statistics.failures) == (place.succeeded, place.failed)
+        assert statistics.cancellations == (place.started - place.succeeded - place.failed if was_cancelled else 0)
+        assert (statistics.in_flight, statistics.state) == (0, BreakerState.CLOSED)
+        for _ in range(3 - place.succeeded - place.failed):
+            await breaker.execute(trio.sleep, 2.0)  # the minimum of four is reached by nobody who was cancelled
+        assert breaker.state is BreakerState.CLOSED
+
+    at_every_step(scenario, at_least=8)
+
+
+def test_breaker_pool_cancelled_anywhere_can_forget_the_breaker(at_every_step):
+    """A breaker whose call was cancelled is idle, and makes room for another key."""
+
+    async def scenario(cancel):
+        pool = BreakerPool(CircuitBreaker, max_size=1)
+
+        await cancelled(cancel, pool.execute, "BTC/USD", Place(cancel, 0.5))
+
+        assert pool.get("ETH/USD").name == "ETH/USD"
+
+    at_every_step(scenario, at_least=2)
+
+
+def test_budget_waited_for_cancelled_anywhere_pays_for_nothing_that_is_not_made(at_every_step):
+    """A retry that waits until the budget has something again makes no attempt after the cancellation."""
+
+    async def scenario(cancel):
+        place = Place(cancel, OSError("down"))
+        budget = RetryBudget(ratio=0.0, floor_per_second=0.5, window=2.0)
+        rule = (OSError, RetryBudgetExhaustedError)
+        retry = Retry(rule, max_retries=4, base_delay=1.0, jitter="none", budget=budget)
+
+        await cancelled(cancel, retry.execute, place)
+
+        assert place.reached_after_cancel == 0
+        assert place.started - 1 <= budget.statistics().scheduled <= place.started
+
+    at_every_step(scenario, at_least=8)
+
+
+# ---------------------------------------------------------------- guards on the path without a frame of their own
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["", "on=BreakerOpenError"])
+@pytest.mark.parametrize("way", ["execute", "decorator", "last attempt too slow"])
+def test_guard_of_retry_breaker_and_timeout_cancelled_anywhere_is_sound(at_every_step, way, named):
+    """Attempts, waits and a timeout that fires: every attempt that began has ended, as it ended, and none follows."""
+
+    async def scenario(cancel):
+        slow = way == "last attempt too slow"
+        place = Place(cancel, OSError("down"), OSError("down"), 5.0 if slow else 0.5)
+        breaker = CircuitBreaker("venue", failure_threshold=50)
+        retry = Retry((OSError, BreakerOpenError) if named else OSError, max_retries=2, base_delay=1.0, jitter="none")
+        guard = Guard("venue", retry=retry, breaker=breaker, attempt_timeout=1.0)
+        call = guard(place.__call__) if way == "decorator" else functools.partial(guard.execute, place)
+
+        was_cancelled = await cancelled(cancel, call)
+
+        counted, told = guard.statistics(), breaker.statistics()
+        assert place.reached_after_cancel == 0
+        assert counted.attempts == place.started
+        assert (counted.calls, counted.cancelled) == (1, int(was_cancelled))
+        assert counted.calls == counted.successes + counted.failures + counted.cancelled
+        assert (told.successes, told.failures) == (place.succeeded, place.failed + counted.timeouts)
+        assert (told.in_flight, told.cancellations) == (0, place.started - told.successes - told.failures)
+
+    at_every_step(scenario, at_least=6)
 
 
 # ---------------------------------------------------------------- guards with everything switched on
