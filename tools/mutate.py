@@ -2,6 +2,7 @@
 
     python tools/mutate.py tests/policies/mutations.toml
     python tools/mutate.py tests/policies/mutations.toml --only P1 --json
+    python tools/mutate.py tests/supervision/mutations.toml --tests tests/supervision/test_fuzz.py
 
 A table names the tests, and mutations of two kinds.  Written ones replace a text, and say which rule that breaks.
 Generated ones are drawn from the places where an operator can be turned round, a constant moved or a statement
@@ -196,6 +197,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path, help="a TOML file of tests and mutations")
     parser.add_argument("--only", default="", help="only mutations whose rule contains this text")
+    parser.add_argument("--tests", nargs="+", default=[], help="these in place of the tests that the table names")
     parser.add_argument(
         "--maxfail", type=int, default=1, help="list so many failing tests of each; the first is enough to know"
     )
@@ -215,7 +217,7 @@ def main() -> int:
             original = target.read_text()
             target.write_text(mutation["text"])
             began = time.monotonic()
-            failed, _ = run_tests(tree, table["tests"], arguments.maxfail)
+            failed, _ = run_tests(tree, arguments.tests or table["tests"], arguments.maxfail)
             target.write_text(original)
             survivors += not failed
             row = {
