@@ -72,6 +72,7 @@ class Incarnation:
         "_cut_at",
         "_delivered_before",
         "_last_beat",
+        "_late",
         "_open",
         "_record_keys",
         "_repeats_after",
@@ -117,7 +118,10 @@ class Incarnation:
         self._stop: trio.Event | None = None  # made for whoever waits for it
         self._silent = False
         self.apply_error: BaseException | None = None  # since then its state is half changed, and is not captured
-        self._cut_at = ""  # where it waited when its start took too long
+        self._cut_at = (
+            ""  # where it waited when its start took too long, and how long after that it was ready, in seconds
+        )
+        self._late = math.inf
         # Its subscriptions; which of them wait for their next message, and which work on one.
         self._open: dict[Subscription[Any] | RequestReader[Any], None] = EMPTY
         self._resting: dict[object, None] = EMPTY
@@ -156,9 +160,8 @@ class Incarnation:
         await run_interruptibly(component.run, self.context)
 
     def has_returned(self) -> None:
-        """It returned by itself: its state is whole."""
-        if self.apply_error is not None:
-            raise self.apply_error
+        """It returned by itself, and so its state is whole; but not if it shielded itself from its end."""
+        self._raise_why_cut()
         self.returned = True
         if self.component is not None and self.child.is_saved:
             self.capture()
@@ -169,12 +172,15 @@ class Incarnation:
             self._cut_at = where_it_was_cut(first_cut(error).__traceback__)
 
     def has_left(self) -> None:
-        """Its scope was left without an error: raise what it was cancelled for, if that was by us and no stop."""
-        if not self.scope.cancelled_caught:
-            return
+        """Its scope was left without an error."""
+        if self.scope.cancelled_caught:
+            self._raise_why_cut()
+
+    def _raise_why_cut(self) -> None:
+        """Raise what it was cancelled for, if that was by us and no stop."""
         if self.apply_error is not None:
             raise self.apply_error
-        if self.stopping:
+        if self.stopping or not self.scope.cancel_called:
             return
         spec = self.child.spec
         if self._silent:
@@ -182,12 +188,9 @@ class Incarnation:
                 f"child {self.child.path!r} made no progress for {spec.heartbeat_timeout} s: it neither asked for a message "
                 f"nor called ctx.heartbeat()"
             )
-        from genesis_trio.supervision._words import waits_for
+        from genesis_trio.supervision._words import not_ready_in_time
 
-        raise StartTimeoutError(
-            f"child {self.child.path!r} was not ready within start_timeout={spec.start_timeout} s: it has not called "
-            f"ctx.ready(), and waited in {self._cut_at or 'nothing'}; {waits_for(self.child)}"
-        )
+        raise StartTimeoutError(not_ready_in_time(self.child, self._cut_at, self._late))
 
     async def _bring_state(self, component: Component[Any], state_type: Any) -> None:
         """Set ``component.state`` to what was saved, or to a first one, and line the mailboxes up with it."""
@@ -301,6 +304,9 @@ class Incarnation:
 
     def ready(self, value: object) -> None:
         if self.is_ready:
+            return
+        if self.scope.cancel_called and not self.stopping:
+            self._late = trio.current_time() - self.scope.deadline  # it shields itself, and has no start any more
             return
         self.is_ready = True
         self.ready_value = value

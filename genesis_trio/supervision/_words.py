@@ -14,7 +14,7 @@ from genesis_trio.supervision.component import Lifecycle
 if TYPE_CHECKING:
     from genesis_trio.supervision.child import Child
 
-__all__ = ["waits_for", "why"]
+__all__ = ["not_ready_in_time", "waits_for", "why"]
 
 MOST_TASKS = 8  # of one component; the rest is counted
 RUNS = (Lifecycle.STARTING, Lifecycle.READY, Lifecycle.STOPPING)
@@ -31,6 +31,16 @@ def waits_for(child: "Child") -> str:
         if child.name in other.spec.requires and other.generation == other.generation_before
     ]
     return f"{words}; waiting for it: {', '.join(waiting)}" if waiting else words
+
+
+def not_ready_in_time(child: "Child", cut_at: str, late: float) -> str:
+    """Why *child* had a StartTimeoutError: where it was *cut_at*, or that it shielded itself and was ready too *late*, in seconds."""
+    if late < math.inf:
+        what = f"it called ctx.ready() {late:.3g} s later, shielded from its cancellation"
+    else:
+        where = f"waited in {cut_at}" if cut_at else "shielded itself from its cancellation until it returned"
+        what = f"it has not called ctx.ready(), and {where}"
+    return f"child {child.path!r} was not ready within start_timeout={child.spec.start_timeout} s: {what}; {waits_for(child)}"
 
 
 def _state(child: "Child", seen: set[str]) -> str:

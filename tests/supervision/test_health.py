@@ -7,7 +7,7 @@ import trio.testing
 
 from genesis_trio.events import observe
 from genesis_trio.modes import Criticality, Mode, ModePolicy
-from genesis_trio.supervision.component import Lifecycle
+from genesis_trio.supervision.component import Lifecycle, Restart
 from genesis_trio.supervision.supervisor import open_supervisor
 from supervision.desk import EXACT, Log, crashing_after, forever
 
@@ -122,4 +122,24 @@ async def test_heartbeat_timeout_restarts_a_silent_child(autojump_clock):
         await child.wait(Lifecycle.BACKOFF)
         assert trio.current_time() == 3
         assert isinstance(child.last_error, TimeoutError)
+        await desk.stop()
+
+
+async def test_heartbeat_timeout_that_a_child_shields_itself_from_is_a_crash_all_the_same(autojump_clock):
+    """That it returns after its time is over is no planned end."""
+
+    async def component(ctx):
+        ctx.ready()
+        if ctx.generation > 1:
+            await trio.sleep_forever()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(5)
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        child = await desk.start(component, name="x", heartbeat_timeout=2.0, restart=Restart.TRANSIENT)
+        await trio.sleep(6)
+        assert (child.generation, str(child.last_error)) == (
+            2,
+            "child 'desk/x' made no progress for 2.0 s: it neither asked for a message nor called ctx.heartbeat()",
+        )
         await desk.stop()

@@ -59,6 +59,36 @@ async def test_start_timeout_says_what_to_call_and_who_waits(autojump_clock):
         await desk.stop()
 
 
+async def test_start_of_a_child_that_shields_itself_past_its_time_has_failed(autojump_clock):
+    """Its cancellation cannot end it, but a start that took too long is none, also if it then returns or calls ctx.ready()."""
+    statuses = []
+
+    async def returns(ctx):
+        with trio.CancelScope(shield=True):
+            await trio.sleep(5)
+
+    async def is_ready_late(ctx):
+        with trio.CancelScope(shield=True):
+            await trio.sleep(5)
+            ctx.ready()
+            statuses.append(desk.children[ctx.name].status)
+        await trio.sleep_forever()
+
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=0) as desk:
+        with pytest.raises(
+            StartTimeoutError, match=r"ctx\.ready\(\), and shielded itself from its cancellation until it ret"
+        ):
+            await desk.start(returns, name="x", start_timeout=3)
+        assert (trio.current_time(), dict(desk.children)) == (5, {})
+        with pytest.raises(StartTimeoutError, match=r"it called ctx\.ready\(\) 2 s later"):
+            await desk.start(is_ready_late, name="x", start_timeout=3)
+        assert (trio.current_time(), statuses) == (10, [Lifecycle.STARTING])
+
+        (child,) = await desk.start_all([ChildSpec(returns, name="x", start_timeout=3, unpark_after=None)])
+        assert (child.status, type(child.last_error)) == (Lifecycle.PARKED, StartTimeoutError)
+        await desk.stop()
+
+
 async def test_start_of_a_job_that_ends_is_ready_and_done(autojump_clock):
     """A function that returns before it is ready is done; the block ends with it."""
 
