@@ -430,8 +430,8 @@ class Guard(RunBound):
                 if breaker is not None:
                     outcome = breaker._rule.outcome(error, breaker.name)
                     breaker._settle(permit, outcome, error)
-                # A breaker that is told a failure sees for itself that this is its run.
-                if outcome is not FAILURE and _RUN.get(None) is not self._run:  # type: ignore[arg-type]
+                # A breaker that is told a failure sees for itself that this is its run.  A cancellation goes on, come what may.
+                if outcome is not FAILURE and _RUN.get(None) is not self._run and isinstance(error, Exception):  # type: ignore[arg-type]
                     self._enter_run()
                 if course is None:
                     tree = _TREE.get(None) or self._run.tree  # type: ignore[union-attr]

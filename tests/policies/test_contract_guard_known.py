@@ -1,5 +1,6 @@
 """What the design promises of Guard, sentence by sentence, through public names: what is known of it, and what it costs."""
 
+import functools
 import gc
 import sys
 import weakref
@@ -264,3 +265,20 @@ def test_policy_that_fails_in_a_second_run_leaves_the_first_alone(policy):
 
     assert trio.run(first) == (0, "ack")
     assert [type(error) for error in seen] == [OSError]
+
+
+def test_guard_that_is_cancelled_in_a_second_run_lets_the_cancellation_pass():
+    """Nothing takes the place of a cancellation, not even the error that says that the guard is another run's."""
+    guard = Guard("venue")
+
+    async def second():
+        with trio.move_on_after(1.0) as scope:
+            await guard.execute(trio.sleep_forever)
+        return scope.cancelled_caught
+
+    async def first():
+        await guard.execute(Venue())
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        return await trio.to_thread.run_sync(functools.partial(trio.run, second, clock=clock))
+
+    assert trio.run(first)
