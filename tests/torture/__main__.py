@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SCRIPTS = ("kill", "power", "flips", "sync", "full", "torn", "migration")
+SCRIPTS = ("kill", "power", "flips", "sync", "full", "torn", "cancel", "migration")
 
 
 def main() -> int:

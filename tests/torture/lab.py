@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -202,6 +203,8 @@ def main(name, run, *, n, needs_shim=False, argv=None):
         preload_shim()
     quieten()
     report = Report(name, arguments.json)
+    for what, text in claims(sys.modules[run.__module__].__doc__):
+        report.add(what, text)
     report.add("seed", arguments.seed)
     with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
         try:
@@ -210,6 +213,12 @@ def main(name, run, *, n, needs_shim=False, argv=None):
             print(f"VIOLATED: {error}", file=sys.stderr)
             raise SystemExit(1) from None
     report.finish()
+
+
+def claims(text):
+    """What a script says that it proves, and what not, from its docstring: ``(what, sentence)``."""
+    found = re.search(r"Proved: (.*?)\s+Not proved: (.*?)\s+Controls?: ", text, re.DOTALL)
+    return [(what, " ".join(found[at].split())) for at, what in ((1, "proves"), (2, "does not prove"))]
 
 
 def quieten():

@@ -165,15 +165,15 @@ class Tally:
     def violations(self):
         return self.lost + self.gaps + self.twice + self.lost_saves + self.damage + self.errors
 
-    def report(self, report):
-        report.add("records acknowledged", self.records)
-        report.add("saved checkpoints acknowledged", self.checkpoints)
-        report.add("effects", self.done)
+    def report(self, report, of=""):
+        report.add(of + "records acknowledged", self.records)
+        report.add(of + "saved checkpoints acknowledged", self.checkpoints)
+        report.add(of + "effects", self.done)
         for note in self.notes[:5]:
-            report.add("note", note)
-        report.require("acknowledged records lost", self.lost)
-        report.require("gaps and repetitions in state", self.gaps)
-        report.require("effects done twice", self.twice)
-        report.require("acknowledged checkpoints lost", self.lost_saves)
-        report.require("damage told without damage", self.damage)
-        report.require("errors", self.errors)
+            report.add(of + "note", note)
+        report.require(of + "acknowledged records lost", self.lost)
+        report.require(of + "gaps and repetitions in state", self.gaps)
+        report.require(of + "effects done twice", self.twice)
+        report.require(of + "acknowledged checkpoints lost", self.lost_saves)
+        report.require(of + "damage told without damage", self.damage)
+        report.require(of + "errors", self.errors)

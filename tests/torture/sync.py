@@ -1,8 +1,8 @@
-"""EIO at the n-th fsync, for every n, once: as Linux reports it, and the next one succeeds again.
+"""EIO at the n-th fsync and at the n-th write, for every n, once: as Linux reports it, and the next one succeeds again.
 
-What the failed sync should have covered never reaches the disk (its pages count as clean from then on).  After the
+What a failed sync should have covered never reaches the disk (its pages count as clean from then on).  After the
 victim has ended, only what was synced is left of its files.
-Proved: whatever sync fails, nothing acknowledged is missing from that.  Not proved: errors of reading.
+Proved: whatever sync or write fails, nothing acknowledged is missing from that.  Not proved: errors of reading.
 Control: an engine that takes a failed sync for success.
 """
 
@@ -13,38 +13,38 @@ from functools import partial
 import trio
 
 from .images import Disk
-from .lab import FAIL_ONCE, SYNC, Victim, fresh, main, run_victim, shim
+from .lab import FAIL_ONCE, SYNC, WRITE, Victim, fresh, main, run_victim, shim
 from .load import Tally, look, work
 
 
-def run_with_fault(folder, at, spoil):
-    """The calls of a process whose sync number *at* fails, and how many syncs it made."""
+def run_with_fault(folder, kind, at, spoil):
+    """The calls of a process whose call number *at* of this kind fails, and how many of them it made."""
     store = fresh(folder / "store")
 
     def live(tell):
-        shim().lab_arm(SYNC, FAIL_ONCE, errno.EIO, at)
+        shim().lab_arm(kind, FAIL_ONCE, errno.EIO, at)
         with spoil():
             try:
                 for _ in range(2):
                     trio.run(partial(work, f"sqlite:{store / 'desk.db'}", tell, limit=4, saves=2))
             except BaseException as error:
                 tell(f"ended {type(error).__name__}")
-            tell(f"syncs {shim().lab_calls()}")
+            tell(f"calls {shim().lab_calls()}")
 
     victim = Victim(live, folder=store)
     calls = list(victim.calls())
     victim.wait()
-    syncs = [int(data.split()[1]) for kind, _, _, data in calls if kind == "A" and data.startswith(b"syncs ")]
-    return store, calls, syncs[0] if syncs else 0
+    made = [int(data.split()[1]) for told, _, _, data in calls if told == "A" and data.startswith(b"calls ")]
+    return store, calls, made[0] if made else 0
 
 
-def play(folder, numbers, *, spoil=contextlib.nullcontext):
+def play(folder, kind, numbers, *, spoil=contextlib.nullcontext):
     tally = Tally()
     failed = 0
     for at in numbers:
-        store, calls, _ = run_with_fault(folder, at, spoil)
+        store, calls, _ = run_with_fault(folder, kind, at, spoil)
         failed += any(call[0] == "F" for call in calls)
-        disk = Disk(store, failed_sync_drops=True)
+        disk = Disk(store, failed_sync_drops=kind == SYNC)
         before = Tally()
         for call in calls:
             disk.take(*call)
@@ -68,20 +68,21 @@ def play(folder, numbers, *, spoil=contextlib.nullcontext):
             after.take(line)
         for name in ("lost", "gaps", "twice", "lost_saves", "damage", "errors"):
             setattr(tally, name, getattr(tally, name) + getattr(after, name))
-        tally.notes += [f"sync {at}: {note}" for note in after.notes]
+        tally.notes += [f"call {at}: {note}" for note in after.notes]
     return tally, failed
 
 
 def run(report, n, rng, folder):
-    _, _, syncs = run_with_fault(folder, 0, contextlib.nullcontext)
-    report.add("syncs of the work", syncs)
-    numbers = range(1, syncs + 1) if not 0 < n < syncs else sorted(rng.sample(range(1, syncs + 1), n))
-    tally, failed = play(folder, numbers)
-    report.add("syncs that failed, one in each run", failed)
-    tally.report(report)
-    middle = range(syncs // 4, syncs // 2, max(1, syncs // 40))
-    broken, _ = play(folder, middle, spoil=taken_for_success)
-    report.control("a failed sync taken for success: violations", broken.violations)
+    for kind, name in ((SYNC, "syncs"), (WRITE, "writes")):
+        _, _, made = run_with_fault(folder, kind, 0, contextlib.nullcontext)
+        report.add(f"{name} of the work", made)
+        numbers = range(1, made + 1) if not 0 < n < made else sorted(rng.sample(range(1, made + 1), n))
+        tally, failed = play(folder, kind, numbers)
+        report.add(f"{name} that failed, one in each run", failed)
+        tally.report(report, f"{name}, ")
+        middle = range(made // 4, made // 2, max(1, made // 40))
+        broken, _ = play(folder, kind, middle, spoil=taken_for_success)
+        report.control(f"failed {name} taken for success: violations", broken.violations)
 
 
 @contextlib.contextmanager

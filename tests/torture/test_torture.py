@@ -12,8 +12,8 @@ from torture.lab import find_compiler
 
 ROOT = Path(__file__).parents[2]
 # How much of each: enough for its controls to show, and all together in well under half a minute.
-SHORT = {"kill": 4, "power": 10, "flips": 40, "sync": 3, "full": 4, "torn": 8, "migration": 40}
-WITHOUT_COMPILER = {"flips", "torn"}
+SHORT = {"kill": 4, "power": 10, "flips": 40, "sync": 3, "full": 4, "torn": 8, "cancel": 100, "migration": 40}
+WITHOUT_COMPILER = {"flips", "torn", "cancel"}
 
 
 @pytest.mark.slow
