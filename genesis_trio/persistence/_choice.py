@@ -7,7 +7,7 @@ from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.persistence._cut import Cut, name_cut
 from genesis_trio.persistence._ledger import Ledger
 
-__all__ = ["check_component", "find_cut", "select_components"]
+__all__ = ["check_component", "check_known", "find_cut", "select_components"]
 
 SHOWN = 20  # names in a message
 
@@ -59,6 +59,19 @@ def select_components(cut: Cut, only: Sequence[str]) -> list[str]:
 def check_component(cut: Cut, component: str) -> None:
     if component not in cut.parts:
         raise StoreError(f"no component {component!r} in {cut.id}; it holds {_list(sorted(cut.parts))}")
+
+
+def check_known(ledger: Ledger, component: str) -> None:
+    """Refuse a component of which nothing was ever written.
+
+    Raises:
+        StoreError: lists those of which something was.
+        CorruptError: nothing is there, but something is missing that may have been it.
+    """
+    if ledger.find_head(component) is None:
+        raise StoreError(
+            f"nothing of a component {component!r} is in the store; there are {_list(sorted(ledger.heads))}"
+        )
 
 
 def _list(names: Sequence[str]) -> str:

@@ -1,16 +1,18 @@
 """A saved checkpoint as it is written down, and the parts that go into it."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import attrs
 
+from genesis_trio.errors import SchemaError
 from genesis_trio.modes import Mode
 from genesis_trio.persistence._envelope import Lineage, digest_part, pack_lineage, unpack_lineage
 from genesis_trio.persistence.checkpoints import CheckpointInfo
 
-__all__ = ["Cut", "CutPart", "Part", "name_cut"]
+__all__ = ["Cut", "CutPart", "Part", "name_cut", "naming"]
 
 
 @attrs.frozen(slots=True)
@@ -181,3 +183,12 @@ class Cut:
 def name_cut(number: int) -> str:
     """The id of the saved checkpoint with that number: known from the number alone, so that a missing one can be named."""
     return f"cp-{number:06d}"
+
+
+@contextlib.contextmanager
+def naming(component: str) -> Iterator[None]:
+    """Say of a SchemaError in the block whose state it is about."""
+    try:
+        yield
+    except SchemaError as error:
+        raise SchemaError(f"the state of {component!r}: {error}") from error

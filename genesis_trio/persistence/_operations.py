@@ -16,7 +16,7 @@ import attrs
 from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.events import describe_error
 from genesis_trio.modes import Mode
-from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut
+from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut, naming
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._envelope import Lineage
 from genesis_trio.persistence._keys import keys_in_past, keys_upto, passing_keys, readable_keys, repair_keys
@@ -247,7 +247,8 @@ class SaveCut(Operation):
 
     def prove(self) -> None:
         for each in self.parts:
-            violation = find_violation(each.prove())
+            with naming(each.part.component):
+                violation = find_violation(each.prove())
             if violation is not None:
                 self.violations[each.part.component] = violation
 

@@ -16,9 +16,10 @@ from genesis_trio.persistence._shapes import subclasses_of, type_text
 from genesis_trio.persistence._upgrade import migrating_reader
 from genesis_trio.persistence.schema import name_and_version, registered_class
 
-__all__ = ["apply_candidates", "decode_event", "event_class", "event_reader", "event_tag"]
+__all__ = ["apply_candidates", "apply_classes", "decode_event", "event_class", "event_reader", "event_tag"]
 
 _SCALARS = {cls.__name__: cls for cls in SCALARS if cls is not type(None)}
+_DISPATCHED = functools.singledispatchmethod
 _tags: dict[type, str] = {}
 
 
@@ -95,12 +96,27 @@ def apply_candidates(state_type: Any) -> tuple[type, ...]:
     `functools.singledispatchmethod` takes what is registered with it.  Without an annotation, or where it names
     nothing that can be found, there are none.
     """
-    try:
-        apply = inspect.getattr_static(typing.get_origin(state_type) or state_type, "apply")
-    except AttributeError:
-        return ()
-    if isinstance(apply, functools.singledispatchmethod):
-        return tuple(_flat([cls for cls in apply.dispatcher.registry if cls is not object]))
+    return tuple(_flat(_said_by_apply(state_type)))
+
+
+def apply_classes(state_type: Any) -> tuple[type, ...] | None:
+    """The classes an instance of which ``state_type.apply(event)`` takes; None where it takes anything, or does not say."""
+    if isinstance(inspect.getattr_static(typing.get_origin(state_type) or state_type, "apply", None), _DISPATCHED):
+        return None  # there is a function for all others
+    classes = tuple(_leaves(_said_by_apply(state_type)))
+    if not all(
+        isinstance(cls, type) and cls not in (object, Any) and not getattr(cls, "_is_protocol", False)
+        for cls in classes
+    ):
+        return None
+    return ((int, *classes) if float in classes else classes) or None  # who takes a float takes an int
+
+
+def _said_by_apply(state_type: Any) -> Any:
+    """The annotation of the argument of ``state_type.apply``, or the classes that it dispatches on; () if there is none."""
+    apply = inspect.getattr_static(typing.get_origin(state_type) or state_type, "apply", None)
+    if isinstance(apply, _DISPATCHED):
+        return [cls for cls in apply.dispatcher.registry if cls is not object]
     function = inspect.unwrap(getattr(apply, "__func__", apply))
     try:
         parameters = list(inspect.signature(function).parameters)
@@ -108,14 +124,14 @@ def apply_candidates(state_type: Any) -> tuple[type, ...]:
         return ()
     if not isinstance(apply, staticmethod):
         parameters = parameters[1:]
-    annotation = getattr(function, "__annotations__", {}).get(parameters[0]) if parameters else None
+    annotation = getattr(function, "__annotations__", {}).get(parameters[0], ()) if parameters else ()
     if isinstance(annotation, str):
         # Only this one: the others may name what exists for the type checker alone.
         try:
             annotation = eval(annotation, function.__globals__, {})
         except Exception:
             return ()
-    return tuple(_flat(annotation))
+    return annotation
 
 
 def _split(tag: str) -> tuple[str, int]:
@@ -132,7 +148,18 @@ def _flat(candidates: Any) -> Iterator[type]:
     return iter(seen)
 
 
-def _collect(candidate: Any, seen: dict[type, None]) -> None:
+def _collect(candidates: Any, seen: dict[type, None]) -> None:
+    for cls in _leaves(candidates):
+        if not isinstance(cls, type):
+            continue
+        if attrs.has(cls) or cls in _SCALARS.values() or issubclass(cls, enum.Enum):
+            seen[cls] = None
+        if cls is not object:  # everything is below it
+            seen.update(dict.fromkeys(subclasses_of(cls)))
+
+
+def _leaves(candidate: Any) -> Iterator[Any]:
+    """What a class, a union or several of them consist of: classes, and what is none, such as Any."""
     if isinstance(candidate, NewType):
         candidate = candidate.__supertype__
     if type(candidate).__name__ == "TypeAliasType":
@@ -141,15 +168,14 @@ def _collect(candidate: Any, seen: dict[type, None]) -> None:
         candidate = candidate.__bound__
     origin = typing.get_origin(candidate)
     if origin is typing.Annotated:
-        _collect(typing.get_args(candidate)[0], seen)
+        yield from _leaves(typing.get_args(candidate)[0])
     elif origin is Union or origin is types.UnionType:
         for each in typing.get_args(candidate):
-            _collect(each, seen)
-    elif isinstance(candidate, type):
-        if attrs.has(candidate) or candidate in _SCALARS.values() or issubclass(candidate, enum.Enum):
-            seen[candidate] = None
-        if candidate is not object:  # everything is below it
-            seen.update(dict.fromkeys(subclasses_of(candidate)))
-    elif isinstance(candidate, Iterable) and not isinstance(candidate, str):
+            yield from _leaves(each)
+    elif isinstance(origin, type):  # Filled[int] is a Filled
+        yield origin
+    elif isinstance(candidate, Iterable) and not isinstance(candidate, type | str):
         for each in candidate:
-            _collect(each, seen)
+            yield from _leaves(each)
+    else:
+        yield candidate

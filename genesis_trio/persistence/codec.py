@@ -18,13 +18,21 @@ This module imports cattrs and orjson, so it is itself imported where it is used
 
 from genesis_trio.persistence._encoding import check_state_type, check_type, decode, describe, encode, fitted
 from genesis_trio.persistence._fingerprint import SchemaInfo, changes
-from genesis_trio.persistence._tags import apply_candidates, decode_event, event_class, event_reader, event_tag
+from genesis_trio.persistence._tags import (
+    apply_candidates,
+    apply_classes,
+    decode_event,
+    event_class,
+    event_reader,
+    event_tag,
+)
 from genesis_trio.persistence._upgrade import StoredSchema, upgrade
 
 __all__ = [
     "SchemaInfo",
     "StoredSchema",
     "apply_candidates",
+    "apply_classes",
     "changes",
     "check_state_type",
     "check_type",

@@ -24,8 +24,8 @@ from genesis_trio.events import (
     emit,
 )
 from genesis_trio.modes import Mode, current_mode
-from genesis_trio.persistence._choice import check_component, find_cut, select_components
-from genesis_trio.persistence._cut import Cut, Part
+from genesis_trio.persistence._choice import check_component, check_known, find_cut, select_components
+from genesis_trio.persistence._cut import Cut, Part, naming
 from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._operations import (
     Accept,
@@ -156,8 +156,9 @@ class Store:
             began = trio.current_time()
             parts = []
             for component, state in states.items():
-                codec.check_state_type(type(state))
-                body = codec.encode(state, type(state))
+                with naming(component):
+                    codec.check_state_type(type(state))
+                    body = codec.encode(state, type(state))
                 last = self.acknowledged(component)
                 parts.append(Part(component, body, type(state), last, repeats_after=last))  # no message comes with it
             stall = trio.current_time() - began
@@ -263,11 +264,16 @@ class Store:
     async def list_checkpoints(self, component: str | None = None) -> Sequence[CheckpointInfo]:
         """All saved checkpoints, or those with *component* in them, newest first.
 
+        Raises:
+            StoreError: the store knows no such component; lists those that it knows.
+
         Trio checkpoint: always.
         Cancellation: passes through.
         """
 
         def find() -> list[CheckpointInfo]:
+            if component is not None:
+                check_known(self._ledger, component)
             cuts = (self._ledger.cuts[number] for number in sorted(self._ledger.cuts, reverse=True))
             return [self._ledger.info(cut) for cut in cuts if component is None or component in cut.parts]
 

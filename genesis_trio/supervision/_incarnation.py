@@ -22,7 +22,7 @@ from genesis_trio.supervision._exits import first_cut
 from genesis_trio.supervision._first_state import make_first_state
 from genesis_trio.supervision._inbox import decode_inbox
 from genesis_trio.supervision._ladder import Origin
-from genesis_trio.supervision._record_keys import RecordKeys
+from genesis_trio.supervision._recording import Recording
 from genesis_trio.supervision._waiting import where_it_was_cut
 from genesis_trio.supervision.component import Component
 from genesis_trio.supervision.context import Context
@@ -74,7 +74,7 @@ class Incarnation:
         "_last_beat",
         "_late",
         "_open",
-        "_record_keys",
+        "_recording",
         "_repeats_after",
         "_resting",
         "_serves",
@@ -135,7 +135,7 @@ class Incarnation:
         self._serves = False  # it has taken a request
         #: Its state, while it has an older one on trial: what is saved is still the newer one.
         self.trial_part: CapturedPart | None = None
-        self._record_keys: RecordKeys | None = None  # made at the first record
+        self._recording: Recording | None = None
         # Heartbeats
         self._beats = child.spec.heartbeat_timeout is not None
         self._last_beat = math.inf
@@ -456,18 +456,20 @@ class Incarnation:
         """Encode the state as it is now.
 
         Raises:
-            SchemaError: it holds something that could not be read back; the part captured before stays.
+            SchemaError: it holds something that could not be read back, and where; the part captured before stays.
         """
         if self.apply_error is not None:
             return  # so does it here
         from genesis_trio.persistence import codec
+        from genesis_trio.persistence._cut import naming
 
         component, child = self.component, self.child
         assert component is not None
         assert child.spec.state_type is not None
         part = child.part if self.trial_part is None else self.trial_part
         if part is None or not self._is_clean():
-            body = codec.encode(component.state, child.spec.state_type)
+            with naming(child.path):
+                body = codec.encode(component.state, child.spec.state_type)
         else:
             body = part.body
         if not child.has_repeats():
@@ -482,11 +484,11 @@ class Incarnation:
         self._untouched = bool(self._resting) and not self._busy
 
     @property
-    def record_keys(self) -> RecordKeys:
-        """The default keys of its records."""
-        if self._record_keys is None:
-            self._record_keys = RecordKeys(self)
-        return self._record_keys
+    def recording(self) -> Recording:
+        """What is known of its records."""
+        if self._recording is None:
+            self._recording = Recording(self)
+        return self._recording
 
     # ------------------------------------------------------------ the end
 

@@ -23,7 +23,7 @@ from genesis_trio.messaging.topic import Overflow, Sender, Topic, check_topic
 from genesis_trio.modes import ModeScope
 from genesis_trio.policies._outcome import RetryRule
 from genesis_trio.supervision._depth import watch_depth
-from genesis_trio.supervision._first_mistakes import check_count, check_gauge, no_apply
+from genesis_trio.supervision._first_mistakes import check_count, check_gauge
 from genesis_trio.supervision._subscribing import check_capacity, open_mailbox, watch_age
 
 if TYPE_CHECKING:
@@ -445,30 +445,15 @@ class Context:
             The sequence in the component's journal, from 1, without gaps.
 
         Raises:
+            TypeError: ``apply`` is annotated, and not with a class of *event*; nothing was written.
             StoreError: it is not durable; OutcomeUnknownError: it may be.
             Exception: what ``apply`` raised; the event stays recorded, and the component crashes, also if it catches this.
 
         Trio checkpoint: always.
         Cancellation: before it begins; then it is shielded until the outcome is known.
         """
-        incarnation, store = self._incarnation, self._store("record()")
-        component = incarnation.component
-        apply_event = getattr(getattr(component, "state", None), "apply", None)
-        if component is None or not callable(apply_event):
-            raise TypeError(f"{self.path!r} cannot record: {no_apply(component)}")
-
-        def apply(sequence: int) -> None:
-            incarnation.apply(sequence, event)
-
-        if key is not None:
-            sequence = await store.record(self.path, event, key=key, apply=apply)
-        else:
-            key, passes = incarnation.record_keys.next_key()
-            try:
-                sequence = await store.record(self.path, event, key=key, key_passes=passes, apply=apply)
-            except BaseException:
-                incarnation.record_keys.take_back(key)
-                raise
+        store = self._store("record()")
+        sequence = await self._incarnation.recording.record(store, event, key)
         if self._child.tree.saver is not None:
             self._child.tree.saver.journal_grew()
         return sequence

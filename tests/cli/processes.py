@@ -96,6 +96,6 @@ def verify(folder):
     async def look():
         async with open_store(f"sqlite:{folder}/desk.db") as store:
             report = await store.verify()
-            return report.ok, len(await store.list_checkpoints("desk/keeper"))
+            return report.ok, sum("desk/keeper" in info.components for info in await store.list_checkpoints())
 
     return trio.run(look)

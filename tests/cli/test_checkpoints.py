@@ -57,8 +57,8 @@ def test_checkpoints_list_as_json_has_everything(url, capsys):
     assert [each["id"] for each in found["checkpoints"]] == ["cp-000003", "cp-000002", "cp-000001"]
     assert found["checkpoints"][0]["journal"] == {A: 3}
     assert found["checkpoints"][0]["code_version"] == "desk 1.0"
-    assert main(["checkpoints", "list", url, "--component", "other"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "nothing is saved"
+    assert main(["checkpoints", "list", url, "--component", "other"]) == 2
+    assert "nothing of a component 'other' is in the store" in capsys.readouterr().err
 
 
 def test_checkpoints_list_names_violated_invariants(url, capsys):

@@ -104,7 +104,11 @@ async def test_store_list_is_newest_first(url):
 
         assert list(await store.list_checkpoints()) == [third, second, first]
         assert list(await store.list_checkpoints("a")) == [second, first]
-        assert list(await store.list_checkpoints("nobody")) == []
+        await store.append("recorded only", [1])
+        assert list(await store.list_checkpoints("recorded only")) == []
+        text = r"nothing of a component 'nobody' is in the store; there are a, b, recorded only"
+        with pytest.raises(StoreError, match=text):
+            await store.list_checkpoints("nobody")
 
 
 async def test_store_restore_takes_that_very_checkpoint(url):

@@ -1,0 +1,96 @@
+"""What one run of a component may record, and the default keys: what is in hand, and the number of the record for it."""
+
+from typing import TYPE_CHECKING
+
+from genesis_trio.messaging.mailbox import Mailbox
+from genesis_trio.supervision._first_mistakes import no_apply
+
+if TYPE_CHECKING:
+    from genesis_trio.persistence.store import Store
+    from genesis_trio.supervision._incarnation import Incarnation
+
+__all__ = ["Recording"]
+
+
+class Recording:
+    """What is known of the records of one incarnation; made at its first one."""
+
+    __slots__ = ("_classes", "_hand", "_last", "_number", "_of")
+
+    def __init__(self, of: "Incarnation") -> None:
+        self._of = of
+        self._hand: tuple[Mailbox, int] | None = None  # one delivery of a message
+        self._number = 0
+        self._last: str | None = None
+        state_type = of.child.spec.state_type
+        if state_type is None or not callable(getattr(state_type, "apply", None)):
+            raise TypeError(f"{of.child.path!r} cannot record: {no_apply(of.component)}")
+        # Whoever records nothing need not load the codec.
+        from genesis_trio.persistence.codec import apply_classes
+
+        self._classes = apply_classes(state_type)
+
+    async def record(self, store: "Store", event: object, key: str | None) -> int:
+        """What `Context.record` promises."""
+        self._check(event)
+        incarnation = self._of
+
+        def apply(sequence: int) -> None:
+            incarnation.apply(sequence, event)
+
+        if key is not None:
+            return await store.record(incarnation.child.path, event, key=key, apply=apply)
+        key, passes = self._next_key()
+        try:
+            return await store.record(incarnation.child.path, event, key=key, key_passes=passes, apply=apply)
+        except BaseException:
+            self._take_back(key)
+            raise
+
+    def _check(self, event: object) -> None:
+        """Refuse what ``apply`` does not take: once written, it would stand in the way of every restart.
+
+        Raises:
+            TypeError: with both classes.
+        """
+        classes = self._classes
+        if classes is None or isinstance(event, classes):
+            return
+        names = " | ".join(cls.__qualname__ for cls in classes)
+        state_type = self._of.child.spec.state_type
+        assert state_type is not None
+        raise TypeError(
+            f"{self._of.child.path!r} cannot record a {type(event).__qualname__}: {state_type.__qualname__}.apply() is annotated with "
+            f"{names}, and nothing was written; add {type(event).__qualname__} to the annotation once apply() handles it"
+        )
+
+    def _next_key(self) -> tuple[str | None, bool]:
+        """The key of the next record, or None without a message in hand, and whether it passes.
+
+        It passes once the message is handled for good.  Of a message that a topic tells again to whoever comes new, and
+        whose position is not saved, nobody knows when that is.
+
+        Raises:
+            RuntimeError: several messages are in hand.
+        """
+        found = [(mailbox, entry) for mailbox in self._of.in_hand() for entry in mailbox.in_hand]
+        if not found:
+            return None, False
+        if len(found) > 1:
+            raise RuntimeError(
+                f"{self._of.child.path!r} has {len(found)} messages in hand, so record() cannot know which one an event "
+                f"belongs to; give record(..., key=...)"
+            )
+        mailbox, entry = found[0]
+        hand = mailbox, mailbox.delivered  # not its origin: it may come again to the same reader
+        if hand != self._hand:
+            self._hand, self._number = hand, 0
+        self._number += 1
+        self._last = f"{entry.origin}/{self._number}"
+        return self._last, mailbox.keeps_handled or not entry.topic.latest
+
+    def _take_back(self, key: str | None) -> None:
+        """Nothing was recorded with *key*: the next record is to get it, as when its message comes again and all goes well."""
+        if key is not None and key == self._last:
+            self._number -= 1
+            self._last = None

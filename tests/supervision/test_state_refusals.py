@@ -1,0 +1,183 @@
+"""What cannot be kept is refused before anything is written, with the component and the place in it."""
+
+import enum
+from typing import Any, Generic, Protocol, TypeVar
+
+import attrs
+import pytest
+import trio
+
+from genesis_trio import CheckpointPolicy, Component, Topic, observe, open_store, open_supervisor, schema
+from genesis_trio.errors import SchemaError
+from supervision.desk import Log
+
+QUIET = CheckpointPolicy(every=None, messages=None)
+NOTHING = Topic("refusals.nothing", int)
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Fill:
+    quantity: int
+
+
+@attrs.frozen
+class PartialFill(Fill):
+    left: int = 0
+
+
+@attrs.frozen
+class Fee:
+    amount: int
+
+
+@attrs.frozen
+class Filled(Generic[T]):
+    value: int
+
+
+class Side(enum.Enum):
+    BUY = "buy"
+
+
+class Sized(Protocol):
+    quantity: int
+
+
+@schema("refusals.inner")
+@attrs.define
+class Inner:
+    price: float = 0.0
+
+
+@schema("refusals.outer")
+@attrs.define
+class Outer:
+    inner: dict[str, Inner] = attrs.Factory(dict)
+
+
+def state_that_applies(annotation):
+    """A class of states whose ``apply`` is annotated so; with None it is not."""
+
+    def apply(self, event):
+        self.applied += 1
+
+    if annotation is not None:
+        apply.__annotations__["event"] = annotation
+    return attrs.make_class("State", {"applied": attrs.field(type=int, default=0)}, class_body={"apply": apply})
+
+
+async def outcome_of(state_class, event):
+    """What `record` raises for *event*, and how many records there are then."""
+    error = None
+
+    class Recorder(Component[state_class]):
+        async def run(self, ctx):
+            nonlocal error
+            ctx.ready()
+            try:
+                await ctx.record(event, key="k")
+            except TypeError as raised:
+                error = raised
+            await ctx.wait_stopping()
+
+    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        await desk.start(Recorder, name="ledger")
+        await trio.sleep(1)
+        await desk.stop()
+        return error, store.statistics().records
+
+
+@pytest.mark.parametrize(
+    ("annotation", "event"),
+    [
+        (Fill, Fee(1)),
+        (Fill | Side, Fee(1)),
+        (PartialFill, Fill(1)),
+        ("Fill", Fee(1)),
+        (Filled[int], Fee(1)),
+        (int, Fill(1)),
+        (int, 1.5),
+    ],
+)
+async def test_record_refuses_what_apply_is_not_annotated_with(annotation, event, autojump_clock):
+    """Both classes are named, and nothing is written."""
+    error, records = await outcome_of(state_that_applies(annotation), event)
+    assert records == 0
+    assert f"'desk/ledger' cannot record a {type(event).__name__}: State.apply() is annotated with" in str(error)
+    assert "nothing was written" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "event"),
+    [
+        (None, Fee(1)),
+        (Any, Fee(1)),
+        (object, Fee(1)),
+        (Fill | Any, Fee(1)),
+        (Sized, Fee(1)),
+        (T, Fee(1)),
+        ("Nowhere", Fee(1)),
+        (Fill, PartialFill(1)),
+        (Fill | Fee, Fee(1)),
+        (Side | None, Side.BUY),
+        (float, 1),
+    ],
+)
+async def test_record_takes_what_apply_may_take(annotation, event, autojump_clock):
+    """Subclasses, members of a union, and anything where the annotation does not say."""
+    assert await outcome_of(state_that_applies(annotation), event) == (None, 1)
+
+
+async def test_record_of_a_generic_class_comes_back(autojump_clock):
+    """An annotation such as ``Filled[int]`` is one with its class, also at replay."""
+    state = state_that_applies(Filled[int])
+    async with open_store("memory:") as store:
+        await store.append("a", [Filled(1)])
+        assert (await store.load("a", state, make=state)).replayed == 1
+
+
+@pytest.mark.parametrize("by", ["safe_point", "create_checkpoint", "supervisor", "policy", "stop"])
+async def test_cut_of_a_state_that_cannot_be_saved_names_component_and_field(by, autojump_clock):
+    """Whoever asks for the cut is told whose state it is, and where in it."""
+    text = r"the state of 'desk/holder': .*cannot be saved: .*@ \$\.inner\['EUR'\]\.price"
+    raised = []
+
+    class Holding(Component[Outer]):
+        async def run(self, ctx):
+            ctx.ready()
+            async with ctx.subscribe(NOTHING) as inbox:
+                self.state.inner["EUR"] = Inner("dear")
+                if by in ("safe_point", "create_checkpoint"):
+                    with pytest.raises(SchemaError, match=text):
+                        await getattr(ctx, by)()
+                    raised.append(by)
+                async for _ in inbox:
+                    pass
+
+    log = Log()
+    policy = CheckpointPolicy(every=5, messages=None)
+    with observe(log):
+        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=policy) as desk:
+            await desk.start(Holding, name="holder")
+            await trio.sleep(1)
+            if by == "supervisor":
+                with pytest.raises(SchemaError, match=text):
+                    await desk.create_checkpoint()
+            if by == "policy":
+                await trio.sleep(6)
+                assert log.named("checkpoint_failed")
+            await desk.stop()
+    for event in log.named("checkpoint_failed"):
+        assert "the state of 'desk/holder'" in str(event.as_dict())
+        assert "$.inner['EUR'].price" in str(event.as_dict())
+    assert raised == ([by] if by in ("safe_point", "create_checkpoint") else [])
+
+
+async def test_store_names_the_component_whose_state_cannot_be_saved(autojump_clock):
+    """Also where several are saved at once."""
+    states = {"a": Outer(), "b": Outer({"EUR": Inner("dear")})}
+    async with open_store("memory:") as store:
+        with pytest.raises(SchemaError, match=r"the state of 'b': .* @ \$\.inner\['EUR'\]\.price"):
+            await store.create_checkpoint(states)
+        assert store.statistics().cuts == 0
