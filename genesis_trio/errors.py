@@ -147,7 +147,22 @@ class StartTimeoutError(GenesisError):
 
 
 class MailboxFullError(GenesisError):
-    """At least one mailbox of a topic had no room; the message names topic and mailboxes."""
+    """At least one mailbox of a topic had no room; the message names topic and mailboxes.
+
+    All other mailboxes have what was sent.  ``publish(topic, message, retry_of=error)``, or ``send``, gives it to those alone
+    that refused it.
+
+    Attributes:
+        topic: The topic's name.
+        mailboxes: The paths of the children whose mailboxes refused it; empty for a request.
+        origin: What the message is known by to ``record``; None for a request.
+    """
+
+    def __init__(self, message: str, *, topic: str, mailboxes: tuple[str, ...] = (), origin: str | None = None) -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.mailboxes = mailboxes
+        self.origin = origin
 
 
 class NoResponderError(GenesisError):

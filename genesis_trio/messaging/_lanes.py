@@ -105,7 +105,7 @@ class Lane:
 
     # ------------------------------------------------------------ in and out
 
-    def put(self, topic: Topic[Any], message: Any, sender: Sender, number: int) -> bool:
+    def put(self, topic: Topic[Any], message: Any, sender: Sender | str, number: int) -> bool:
         """Add a message; False if it was refused."""
         if self._size >= self._full_at and not self._make_room():
             return False
@@ -128,7 +128,7 @@ class Lane:
         self.put(topic, message, sender, number)
         self._full_at = full_at
 
-    def _append(self, topic: Topic[Any], message: Any, sender: Sender, number: int) -> None:
+    def _append(self, topic: Topic[Any], message: Any, sender: Sender | str, number: int) -> None:
         """A message that belongs to no batch, unless it follows the one before it: with that it begins one."""
         waiting = self._waiting
         last = waiting[-1] if waiting else None
@@ -221,7 +221,7 @@ class NewestLane(Lane):
     def __iter__(self) -> Iterator[Message]:
         return iter(self._by_key.values())
 
-    def put(self, topic: Topic[Any], message: Any, sender: Sender, number: int) -> bool:
+    def put(self, topic: Topic[Any], message: Any, sender: Sender | str, number: int) -> bool:
         assert topic.key is not None  # looked at when the mailbox was opened
         mailbox, by_key = self.mailbox, self._by_key
         key = (topic.name, topic.key(message))

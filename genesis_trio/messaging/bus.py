@@ -102,7 +102,7 @@ class Bus:
         if route is None:
             route = self._route(topic)
         if not isinstance(message, topic.message_type):
-            raise TypeError(f"topic {topic.name!r} carries {topic.message_type.__name__}, got {message!r}")
+            _check_message(topic, message)
         sender.count = count = sender.count + 1
         if topic.latest:
             newest = self._latest[topic]
@@ -114,12 +114,41 @@ class Bus:
             if not lane.put(topic, message, sender, count):
                 refused = [*(refused or ()), lane]
         if refused:
-            raise _refusal(topic, refused)
+            raise _refusal(topic, refused, sender.origin(count))
 
-    async def send(self, topic: Topic[T], message: T, sender: Sender) -> None:
-        """Wait until every BLOCK mailbox of *topic* has room, then `publish`."""
-        await self._wait_room(self._route(topic))
-        self.publish(topic, message, sender)
+    def publish_again(self, topic: Topic[T], message: T, sender: Sender, error: MailboxFullError) -> None:
+        """Put *message* into the mailboxes that *error* names, as the message that it was.
+
+        Raises:
+            MailboxFullError: some of them refused it again.
+        """
+        route = self._refusing(topic, error)
+        _check_message(topic, message)
+        assert error.origin is not None
+        number = int(error.origin.rpartition("#")[2])
+        # An earlier incarnation of the sender is known by its name.
+        who, count = (sender, number) if sender.origin(number) == error.origin else (error.origin, 0)
+        refused = [lane for lane in route if not lane.put(topic, message, who, count)]
+        if refused:
+            raise _refusal(topic, refused, error.origin)
+
+    def _refusing(self, topic: Topic[Any], error: MailboxFullError) -> list[Lane]:
+        """The mailboxes that *error* names, as far as there still are any."""
+        route = self._route(topic)
+        if not isinstance(error, MailboxFullError):
+            raise TypeError(f"retry_of is the MailboxFullError that the message was refused with, got {error!r}")
+        if error.topic != topic.name or error.origin is None:
+            raise ValueError(f"retry_of is about no message to topic {topic.name!r}: {error!r}")
+        return [lane for lane in route if lane.mailbox.owner in error.mailboxes]
+
+    async def send(self, topic: Topic[T], message: T, sender: Sender, retry_of: MailboxFullError | None = None) -> None:
+        """Wait until every BLOCK mailbox of *topic* has room, or of those that *retry_of* names; then publish."""
+        if retry_of is None:
+            await self._wait_room(self._route(topic))
+            self.publish(topic, message, sender)
+        else:
+            await self._wait_room(self._refusing(topic, retry_of))
+            self.publish_again(topic, message, sender, retry_of)
 
     async def send_all(self, topic: Topic[T], messages: Sequence[T], sender: Sender) -> None:
         """`send` each of *messages*, as many in one step as every mailbox has room for."""
@@ -185,10 +214,19 @@ def _first_full(route: list[Lane]) -> Lane | None:
     return None
 
 
-def _refusal(topic: Topic[Any], refused: list[Lane]) -> MailboxFullError:
+def _check_message(topic: Topic[Any], message: object) -> None:
+    if not isinstance(message, topic.message_type):
+        raise TypeError(f"topic {topic.name!r} carries {topic.message_type.__name__}, got {message!r}")
+
+
+def _refusal(topic: Topic[Any], refused: list[Lane], origin: str) -> MailboxFullError:
     full = [lane.mailbox for lane in refused]
     names = ", ".join(f"{box.owner!r} ({len(box)} of {box.capacity})" for box in full)
     return MailboxFullError(
         f"a message to topic {topic.name!r} was refused by the full mailbox of {names}; the other mailboxes "
-        f"have it. Use `await ctx.send(...)` to wait for a BLOCK mailbox, or another overflow"
+        f"have it. `await ctx.send(topic, message, retry_of=error)` gives it to these alone, and waits for room where they "
+        f"BLOCK; sent anew it is a new message for all of them",
+        topic=topic.name,
+        mailboxes=tuple(box.owner for box in full),
+        origin=origin,
     )

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import trio
 
-__all__ = ["ItemSink", "ItemSource", "pump_stream", "receiver_of", "sender_of"]
+from genesis_trio.messaging.subscription import Subscription
+
+__all__ = ["ItemSink", "ItemSource", "pump_items", "sender_of"]
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[object]]
@@ -55,6 +57,35 @@ def is_end(error: Exception) -> bool:
     return isinstance(error, (trio.EndOfChannel, StopAsyncIteration)) or (
         anyio is not None and isinstance(error, anyio.EndOfStream)
     )
+
+
+async def pump_items(
+    source: object,
+    send: Send,
+    convert: Callable[[Any], Any] | None,
+    *,
+    beat: Callable[[], None],
+    wait_stopping: Callable[[], Awaitable[object]],
+) -> int:
+    """`Context.pump`: *beat* is called for each item that *send* took; returns how many there were."""
+    moved = 0
+
+    async def put(item: Any) -> None:
+        nonlocal moved
+        if convert is not None:
+            item = convert(item)
+            if item is None:
+                return
+        await send(item)
+        moved += 1
+        beat()
+
+    if isinstance(source, Subscription):
+        async for item in source:
+            await put(item)
+    else:
+        await pump_stream(receiver_of(source), put, wait_stopping)
+    return moved
 
 
 async def pump_stream(receive: Receive, put: Send, wait_stopping: Callable[[], Awaitable[object]]) -> None:

@@ -86,7 +86,8 @@ class RequestQueue:
             raise TypeError(f"topic {self.topic.name!r} carries {self.topic.message_type.__name__}, got {message!r}")
         if len(self._waiting) >= self.capacity:
             raise MailboxFullError(
-                f"{len(self._waiting)} requests on topic {self.topic.name!r} wait for an answer, which is its capacity"
+                f"{len(self._waiting)} requests on topic {self.topic.name!r} wait for an answer, which is its capacity",
+                topic=self.topic.name,
             )
         request: Request[Any] = Request(message)
         scope = trio.CancelScope()

@@ -15,8 +15,8 @@ import trio
 from genesis_trio._interrupts import uninterrupted
 from genesis_trio._members import check_member
 from genesis_trio._runtime import utcnow
-from genesis_trio.errors import StoreError
-from genesis_trio.messaging.pump import ItemSink, ItemSource, pump_stream, receiver_of, sender_of
+from genesis_trio.errors import MailboxFullError, StoreError
+from genesis_trio.messaging.pump import ItemSink, ItemSource, pump_items, sender_of
 from genesis_trio.messaging.requests import Request, RequestReader
 from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.messaging.topic import Overflow, Sender, Topic, check_topic
@@ -156,11 +156,14 @@ class Context:
     # ------------------------------------------------------------ messages
 
     @trio.lowlevel.enable_ki_protection
-    def publish(self, topic: Topic[T], message: T) -> None:
+    def publish(self, topic: Topic[T], message: T, *, retry_of: MailboxFullError | None = None) -> None:
         """Put *message* into every mailbox of *topic* now; never waits.
 
+        Args:
+            retry_of: What it was refused with before: it goes only to those who refused it, as that message, also to `record`.
+
         Raises:
-            MailboxFullError: a BLOCK or REJECT mailbox was full; all others have the message.
+            MailboxFullError: BLOCK or REJECT mailboxes were full, and are named; all others have the message.
             RuntimeError: it is called from another thread; no mailbox has the message.
 
         Trio checkpoint: never.
@@ -173,19 +176,26 @@ class Context:
                 f"{self.path!r} called publish() from another thread than that of its trio.run; from there use "
                 f"trio.from_thread.run_sync(ctx.publish, topic, message)"
             )
-        bus.publish(topic, message, self._sender or self._make_sender())
+        sender = self._sender or self._make_sender()
+        if retry_of is None:
+            bus.publish(topic, message, sender)
+        else:
+            bus.publish_again(topic, message, sender, retry_of)
 
     @trio.lowlevel.enable_ki_protection
-    async def send(self, topic: Topic[T], message: T) -> None:
+    async def send(self, topic: Topic[T], message: T, *, retry_of: MailboxFullError | None = None) -> None:
         """Put *message* into every mailbox of *topic*, once the BLOCK ones have room.
 
+        Args:
+            retry_of: As for `publish`.
+
         Raises:
-            MailboxFullError: a REJECT mailbox was full; all others have the message.
+            MailboxFullError: REJECT mailboxes were full, and are named; all others have the message.
 
         Trio checkpoint: always.
         Cancellation: the message is in no mailbox.
         """
-        await self._child.tree.bus.send(topic, message, self._sender or self._make_sender())
+        await self._child.tree.bus.send(topic, message, self._sender or self._make_sender(), retry_of)
 
     @trio.lowlevel.enable_ki_protection
     async def send_all(self, topic: Topic[T], messages: Sequence[T]) -> None:
@@ -236,25 +246,8 @@ class Context:
         Trio checkpoint: always, if *source* has one.
         Cancellation: passes; an item that came from a stream and is in no mailbox yet is lost with it.
         """
-        put_into = partial(self.send, target) if isinstance(target, Topic) else sender_of(target)
-        moved = 0
-
-        async def put(item: Any) -> None:
-            nonlocal moved
-            if convert is not None:
-                item = convert(item)
-                if item is None:
-                    return
-            await put_into(item)
-            moved += 1
-            self.heartbeat()
-
-        if isinstance(source, Subscription):
-            async for item in source:
-                await put(item)
-        else:
-            await pump_stream(receiver_of(source), put, self.wait_stopping)
-        return moved
+        send = partial(self.send, target) if isinstance(target, Topic) else sender_of(target)
+        return await pump_items(source, send, convert, beat=self.heartbeat, wait_stopping=self.wait_stopping)
 
     @uninterrupted
     @contextlib.asynccontextmanager
