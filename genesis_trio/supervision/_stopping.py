@@ -39,11 +39,18 @@ class Stopping:
                 await child.wait_finished()
             finally:
                 del self._waits[wait]
-        if not child.is_finished:
+        # Not whether it is finished: somebody may have let it live again since.
+        if wait.cancelled_caught:
             waited = trio.current_time() - began
             if supervisor.tree.hooks:
                 emit(supervisor.tree, ChildUnstopped, child=child.path, waited=waited)
-            supervisor.scope.hold(Mode.SAFE, owner=child.path, reason="it did not stop in time")
+            hold = supervisor.scope.hold(Mode.SAFE, owner=child.path, reason="it did not stop in time")
+
+            async def until_it_has() -> None:
+                await child.wait_finished()
+                hold.release()
+
+            supervisor.start_service(until_it_has)
 
     def hasten(self, deadline: float) -> None:
         """The child that it lives in is to be gone by *deadline*, which is sooner than what it was given before."""

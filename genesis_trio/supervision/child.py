@@ -98,9 +98,19 @@ class Child(Aftermath):
     async def _stop_for_good(self, deadline: float) -> None:
         await self.supervisor.stop_child(self, deadline)
         if self.is_finished:
-            self.tree.scope.clear_owned(self.path, "stopped by hand")
-            await self._save("stop")
-            self._close_mailboxes()
+            await self._stopped_by_hand()
+        elif self.status is Lifecycle.STOPPING:
+            self.supervisor.start_service(self._stopped_late)
+
+    async def _stopped_late(self) -> None:
+        await self.wait_finished()
+        if self.is_finished:  # nobody has let it live again
+            await self._stopped_by_hand()
+
+    async def _stopped_by_hand(self) -> None:
+        self.tree.scope.clear_owned(self.path, "stopped by hand")
+        await self._save("stop")
+        self._close_mailboxes()
 
     @trio.lowlevel.enable_ki_protection
     async def restart(self) -> None:

@@ -6,9 +6,11 @@ import trio.testing
 
 from genesis_trio.errors import ConfigError
 from genesis_trio.events import observe
+from genesis_trio.messaging.topic import Topic
 from genesis_trio.modes import Mode, current_mode, current_scope
 from genesis_trio.supervision.component import Lifecycle, Restart
 from genesis_trio.supervision.supervisor import open_supervisor
+from genesis_trio.testing import simulate
 from supervision.desk import EXACT, Log, forever
 
 
@@ -105,6 +107,54 @@ async def test_stop_hanging_child_is_named_holds_safe_and_the_next_is_stopped(au
     assert (unstopped.child, unstopped.waited, unstopped.time) == ("desk/stubborn", 10, 10)
     assert modes == [Mode.SAFE]
     assert trio.current_time() == 100
+
+
+async def test_stop_by_hand_that_was_late_ends_with_the_child(autojump_clock):
+    """What a stop by hand does happens once the child has ended; the cause that says it has not is cleared then."""
+    trades = Topic("trades", int)
+
+    async def stubborn(ctx):
+        async with ctx.subscribe(trades):
+            ctx.ready()
+            ctx.scope.hold(Mode.SAFE, reason="in doubt")
+            with trio.CancelScope(shield=True):
+                await trio.sleep(15)
+
+    async with open_supervisor("desk", shutdown_timeout=10) as desk:
+        child = await desk.start(stubborn, name="stubborn", stop_grace=0)
+        await child.stop()
+        assert (trio.current_time(), child.status) == (10, Lifecycle.STOPPING)
+        assert [cause.reason for cause in desk.scope.causes] == ["it did not stop in time"]
+        await desk.scope.wait_for(lambda mode: mode is Mode.NORMAL)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (trio.current_time(), child.status) == (15, Lifecycle.STOPPED)
+        assert not child.scope.causes
+        assert not child.mailboxes
+        await desk.stop()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_restart_by_hand_during_a_stop_is_no_stop_that_came_too_late(seed):
+    """The child ends in time, whoever of the two that wait for it looks first."""
+    log = Log()
+
+    async def slow(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        await trio.sleep(2)
+
+    async def main():
+        with observe(log):
+            async with open_supervisor("desk") as desk, trio.open_nursery() as nursery:
+                child = await desk.start(slow, name="x")
+                nursery.start_soon(child.stop)
+                await trio.sleep(1)
+                await child.restart()
+                assert (trio.current_time(), child.status, desk.scope.mode) == (2, Lifecycle.READY, Mode.NORMAL)
+                await desk.stop()
+
+    simulate(main, seed=seed)
+    assert not log.named("child_unstopped")
 
 
 async def test_crash_while_stopping_is_a_stop_and_an_event(autojump_clock):
