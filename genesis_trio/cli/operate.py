@@ -43,7 +43,11 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
         error = f"  {' '.join(child['last_error'].split())}" if child["last_error"] else ""
         lines.append(f"  {path:<{width}}  {child['status']:<9}  restarts {child['restarts']}{error}")
     saved = status["checkpoint"]
-    lines.append(f"  saved checkpoint: {saved['id']} at {saved['at']}" if saved else "  saved checkpoint: none yet")
+    lines.append(
+        f"  saved checkpoint: {saved['id']} at {saved['at']}"
+        if saved
+        else "  saved checkpoint: none yet by this process"
+    )
     if status.get("store"):  # a service of an older version does not say
         lines.append(f"  store: {status['store']}")
     return lines

@@ -73,7 +73,8 @@ def check(arguments: argparse.Namespace) -> int:
     from genesis_trio.service.running import Service, limits_of
 
     service = Service.from_toml(arguments.file)
-    print(f"{arguments.file}: {service.name} with {len(service.children)} children is well described")
+    children = "1 child" if len(service.children) == 1 else f"{len(service.children)} children"
+    print(f"{arguments.file}: {service.name} with {children} is well described")
     if arguments.limits:
         for line in limits_of(service):
             print(f"  {line}")

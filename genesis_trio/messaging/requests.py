@@ -122,9 +122,14 @@ class RequestQueue:
                 topic=name,
                 begun=request._is_begun,
             )
-        return TotalTimeoutError(
-            f"no answer to a request on topic {name!r} within {timeout} s; is a component in `ctx.requests({name!r})`?"
-        )
+        responders = ", ".join(map(repr, self._responders))
+        if request._is_begun:
+            state = f"{responders} took it and gave no answer; `genesis why` shows where it waits"
+        elif responders:
+            state = f"{responders} did not come to it, and {len(self._waiting)} others wait; `genesis why` shows what it does"
+        else:
+            state = "nobody answers there; start a component that is in `ctx.requests(...)` of that topic"
+        return TotalTimeoutError(f"no answer to a request on topic {name!r} within {timeout} s: {state}")
 
     # ------------------------------------------------------------ who answers
 

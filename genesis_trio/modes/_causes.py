@@ -87,9 +87,11 @@ def in_words(hold: "Hold") -> str:
         ends.append("it clears by itself when its condition is true")
     if cause.latched:
         ends.append("it is latched: an operator clears it with clear(owner, reason, by=...)")
+    if not ends:
+        ends.append(hold.ends() if hold.ends is not None else "it clears when its owner releases it")
     return (
         f"{cause.mode.name} held on {cause.scope!r} by {cause.owner!r} since {cause.since:%Y-%m-%d %H:%M:%S} UTC: "
-        f"{cause.reason}; {', or '.join(ends) or 'it clears when its owner releases it'}"
+        f"{cause.reason}; {', or '.join(ends)}"
     )
 
 
@@ -129,6 +131,7 @@ class Hold(AbstractContextManager["Hold"]):
         self._turn = 0  # grows with each hold and release, so that a write that comes back knows whether it is the last
         self.due = math.inf
         self.clears_when: Callable[[], bool] | None = None
+        self.ends: Callable[[], str] | None = None  # in words, how its owner comes to release it
 
     @property
     def cause(self) -> ModeCause:

@@ -132,7 +132,13 @@ def _problems(error: BaseException, path: str, value: Any) -> Iterator[str]:
     elif isinstance(error, ForbiddenExtraKeysError):
         known = [field.name for field in attrs.fields(error.cl)]
         for key in sorted(error.extra_fields):
-            yield f"unknown key {_join(path, key)}{near(key, known)}; allowed are: {', '.join(known)}"
+            elsewhere = error.cl is ServiceTable and key in attrs.fields_dict(SupervisorTable)
+            hint = (
+                f" (it belongs under [supervisor{'' if not isinstance(value[key], dict) else f'.{key}'}])"
+                if elsewhere
+                else ""
+            )
+            yield f"unknown key {_join(path, key)}{hint or near(key, known)}; allowed are: {', '.join(known)}"
     elif isinstance(error, WrongValueError):
         yield f"{path} is {value!r}, but must be {error}"
     else:

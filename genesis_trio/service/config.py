@@ -105,6 +105,8 @@ def read_admin(path: str) -> str:
     Raises:
         ConfigError: the file cannot be read, or names none.
     """
+    if not Path(path).exists():
+        raise ConfigError(f"{path}: there is no such file here; name the file of the service, or give --socket")
     admin = _load(path).get("admin")
     if not isinstance(admin, str) or not admin:
         raise ConfigError(f'{path}: it names no admin socket; add admin = "desk.sock" to it, or give --socket')
@@ -120,7 +122,7 @@ def _load(path: str) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         if isinstance(error, tomllib.TOMLDecodeError):
-            raise ConfigError(f"{path}: {error}") from error
+            raise ConfigError(f"{path}: is no TOML: {error}") from error
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{path}: cannot be read: {reason}") from error
 

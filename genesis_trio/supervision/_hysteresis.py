@@ -60,6 +60,16 @@ class ModeMeter:
         """When the mode changes by time alone, at the earliest; infinity when only an update can change it."""
         return self._wakes_at
 
+    @property
+    def hold_down(self) -> float:
+        """Seconds of being well before the mode falls by one step."""
+        return self._hold_down
+
+    @property
+    def falls_at(self) -> float:
+        """When it falls by one step if nothing more is bad; infinity while what is bad demands the present mode."""
+        return self._well_since + self._hold_down if self.mode is not Mode.NORMAL else math.inf
+
     def update(self, now: float, bad: Mapping[str, Mode]) -> Mode:
         """Take note at *now* of the sources that are *bad*, each with the mode that it demands."""
         policy = self._policy

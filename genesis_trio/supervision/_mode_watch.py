@@ -1,5 +1,6 @@
 """Failing children become a mode: the automatic cause of a supervisor."""
 
+import math
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,6 +19,8 @@ __all__ = ["AUTOMATIC_REASON", "PARKED_REASON", "ModeWatch"]
 # The causes that failing children lead to; all others are somebody's decision.
 AUTOMATIC_REASON = "automatic: children are failing"
 PARKED_REASON = "parked: it waits for its trial, or for `genesis restart`"
+
+MOST_NAMES = 3  # of failing children in a message; `genesis status` has all
 
 
 class ModeWatch:
@@ -98,6 +101,18 @@ class ModeWatch:
                 bad["share for EMERGENCY"] = Mode.EMERGENCY
         return bad
 
+    def _ends(self) -> str:
+        """Who fails, and when the cause is released, in words."""
+        names = [f"{child.path!r} ({child.status.name})" for child in self._failing]
+        if len(names) > MOST_NAMES:
+            names[MOST_NAMES:] = [f"{len(names) - MOST_NAMES} more"]
+        wait = self._meter.falls_at - trio.current_time()
+        if wait < math.inf:
+            when = f"it falls by one step in {max(0.0, wait):.3g} s, if nothing more fails"
+        else:
+            when = f"it falls by one step once they have been well for {self._meter.hold_down:g} s"
+        return f"failing: {', '.join(names)}; {when}" if names else when
+
     def _next_start_timeout(self) -> float:
         """When a child that is in its first start begins to count, at the earliest."""
         return min(
@@ -115,6 +130,7 @@ class ModeWatch:
         if mode is not Mode.NORMAL:
             if self._hold is None or not self._hold.is_held or self._hold.mode is not mode:
                 self._hold = scope.hold(mode, owner=self._supervisor.path, reason=AUTOMATIC_REASON)
+                self._hold.ends = self._ends
         elif self._hold is not None:
             self._hold.release()
             self._hold = None

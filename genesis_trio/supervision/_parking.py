@@ -80,9 +80,15 @@ class Parking(ChildState):
         demanded = {Criticality.ESSENTIAL: Mode.SAFE, Criticality.CRITICAL: Mode.EMERGENCY}.get(self.spec.criticality)
         if demanded is not None:
             self._parked_hold = self.supervisor.scope.hold(demanded, owner=self.path, reason=PARKED_REASON)
+            self._parked_hold.ends = self._parking_ends
         elif self._parked_hold is None:
             # Parked all the same, though an OPTIONAL child holds nothing.
             self._parked_hold = _NO_HOLD
+
+    def _parking_ends(self) -> str:
+        """When its cause is released, in words."""
+        proof = f"it clears once {self.name!r} has been READY for {self.supervisor.recover_after:g} s"
+        return f"its trial runs, and {proof}" if self.status is Lifecycle.READY else proof
 
     def _forget_parking(self) -> None:
         hold, self._parked_hold = self._parked_hold, None

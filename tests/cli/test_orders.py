@@ -156,8 +156,8 @@ def test_order_without_an_answer_in_time_ends_with_status_1(tmp_path, capsys):
     ("arguments", "message"),
     [
         (("status", "--socket", "nowhere.sock"), "no service answers on the admin socket 'nowhere.sock'"),
-        (("status",), "service.toml: cannot be read: No such file or directory"),
-        (("status", "nowhere.toml"), "nowhere.toml: cannot be read"),
+        (("status",), "service.toml: there is no such file here; name the file of the service, or give --socket"),
+        (("status", "nowhere.toml"), "nowhere.toml: there is no such file here"),
         (("run", "nowhere.toml"), "nowhere.toml: cannot be read"),
         (("check", "."), ".: cannot be read: Is a directory"),
     ],

@@ -35,7 +35,7 @@ def test_plugin_page_component_is_found_by_its_entry_point(installed, capsys):
     """Name, entry point and options of the page fit together."""
     assert main(["check", "service.toml"]) == 0
 
-    assert capsys.readouterr().out == "service.toml: desk with 1 children is well described\n"
+    assert capsys.readouterr().out == "service.toml: desk with 1 child is well described\n"
 
 
 def test_plugin_page_broken_plugin_is_named_with_its_distribution(installed, capsys):

@@ -357,3 +357,34 @@ async def test_what_is_no_topic_is_refused_everywhere(what, autojump_clock):
             with pytest.raises(TypeError, match="messages go by a Topic, got"):
                 await call
         await desk.stop()
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (None, r"nobody answers there; start a component that is in `ctx\.requests\(\.\.\.\)` of that topic"),
+        (True, r"'desk/responder' took it and gave no answer; `genesis why` shows where it waits"),
+        (False, r"'desk/responder' did not come to it, and 0 others wait; `genesis why` shows what it does"),
+    ],
+)
+async def test_request_timeout_says_who_has_not_answered(answers, words, autojump_clock):
+    """A responder that hangs, one that is busy elsewhere and one that does not exist want three different things."""
+    topic = Topic("silent", str)
+
+    async def responder(ctx):
+        async with ctx.requests(topic) as requests:
+            ctx.ready()
+            if answers:
+                await anext(requests)
+            await ctx.wait_stopping()
+
+    async def asks(ctx):
+        await ctx.request(topic, "anybody?", timeout=3.0)
+
+    async with open_supervisor("desk") as desk:
+        if answers is not None:
+            await desk.start(responder, name="responder")
+        with pytest.raises(TotalTimeoutError, match=f"on topic 'silent' within 3.0 s: {words}$"):
+            await desk.start(asks, name="asks")
+        assert trio.current_time() == 3
+        await desk.stop()

@@ -122,7 +122,7 @@ def test_check_prints_every_error_and_ends_with_status_2(tmp_path, capsys):
         (child(component='"service.parts:worker"', args="[1]"), "children[0].args: [1] is not what worker(ctx) takes after ctx: too many positional arguments"),
         (child(component='"service.parts:worker"', requires='["b"]'), "children[0].requires: child 'a' of 'desk' requires 'b', which does not exist; there are: a"),
         (child(component='"service.parts:worker"', requires='["a"]'), "children[0].requires: child 'a' of 'desk' requires itself"),
-        (child(component='"service.parts:worker"') * 2, "Cannot overwrite a value"),
+        (child(component='"service.parts:worker"') * 2, "is no TOML: Cannot overwrite a value"),
     ],
 )  # fmt: skip
 def test_from_toml_one_error_names_key_value_and_what_is_allowed(tmp_path, text, expected):

@@ -96,7 +96,12 @@ def test_from_toml_reads_the_whole_tree(file):
         (("within = 5", 'within = "5"'), "a number of seconds"),
         (('requires = ["keeper"]', 'requires = "keeper"'), "a list of texts"),
         (('name = "desk"', 'name = ""'), "a text that is not empty"),
-        (('name = "desk"', 'name = "desk'), "line"),
+        (('name = "desk"', 'name = "desk'), r"service\.toml: is no TOML: .*line"),
+        (('name = "desk"', 'name = "desk"\nwithin = 5'), r"unknown key within \(it belongs under \[supervisor\]\)"),
+        (
+            ("[supervisor]", "[mode_policy]\nsafe_at = 0.5\n[supervisor]"),
+            r"unknown key mode_policy \(it belongs under \[supervisor\.mode_policy\]\)",
+        ),
         (
             ("stop_grace = 1", "stop_grace = -1"),
             r"children\[1\].stop_grace is -1, but must be a number of seconds that is not negative",

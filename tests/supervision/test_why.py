@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from genesis_trio import CircuitBreaker
+from genesis_trio import CircuitBreaker, Lifecycle, Mode, ModePolicy
 from genesis_trio.errors import StartTimeoutError
 from genesis_trio.supervision._waiting import where_it_waits
 from genesis_trio.supervision.component import ChildSpec, OnCrash
@@ -160,4 +160,68 @@ async def test_why_of_a_parked_child_says_what_it_waits_for(unpark_after, expect
         assert re.search(expected, child.why())
         (cause,) = desk.scope.causes
         assert cause.reason == "parked: it waits for its trial, or for `genesis restart`"
+        await desk.stop()
+
+
+async def test_why_of_an_automatic_cause_says_who_fails_and_when_it_falls(autojump_clock):
+    """Somebody whose order was refused wants to know whom to look at, and how long it takes."""
+
+    async def feed(ctx):
+        ctx.ready()
+        with ctx.unhealthy("no prices"):
+            await trio.sleep(3)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", mode_policy=ModePolicy(trigger_after=1.0, recover_after=5.0)) as desk:
+        await desk.start(feed, name="feed")
+        await trio.sleep(2)
+        assert "failing: 'desk/feed' (READY); it falls by one step once they have been well for 5 s" in desk.scope.why()
+        await trio.sleep(3)
+        assert desk.scope.why().endswith(
+            ": automatic: children are failing; it falls by one step in 3 s, if nothing more fails"
+        )
+        await trio.sleep(3.1)
+        assert desk.scope.mode is Mode.NORMAL
+        await desk.stop()
+
+
+async def test_why_of_many_failing_children_names_some(autojump_clock):
+    """A message that is logged for each refused order stays short."""
+
+    async def sick(ctx):
+        ctx.ready()
+        with ctx.unhealthy("no prices"):
+            await ctx.wait_stopping()
+
+    async with open_supervisor("desk", mode_policy=ModePolicy(emergency_at=1.0)) as desk:
+        for number in range(6):
+            await desk.start(sick, name=f"sick-{number}")
+        await trio.sleep(0.5)
+        await desk.start(forever, name="well")
+        await trio.sleep(1)
+        assert (
+            "failing: 'desk/sick-0' (READY), 'desk/sick-1' (READY), 'desk/sick-2' (READY), 3 more; it "
+            in desk.scope.why()
+        )
+        await desk.stop()
+
+
+async def test_why_of_a_trial_says_what_it_has_to_prove(autojump_clock):
+    """It is READY and still holds its cause: that is no contradiction, and the words say why."""
+
+    async def lame(ctx):
+        ctx.ready()
+        if ctx.generation == 1:
+            raise ValueError("once")
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", max_restarts=0, mode_policy=ModePolicy(recover_after=5.0)) as desk:
+        child = await desk.start(lame, name="lame", unpark_after=10.0)
+        await child.wait(Lifecycle.PARKED)
+        assert "it clears once 'lame' has been READY for 5 s" in desk.scope.why()
+        assert "its trial runs" not in desk.scope.why()
+        await child.wait(Lifecycle.READY)
+        assert "its trial runs, and it clears once 'lame' has been READY for 5 s" in desk.scope.why()
+        await trio.sleep(5.1)
+        assert desk.scope.mode is Mode.NORMAL
         await desk.stop()
