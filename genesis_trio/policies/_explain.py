@@ -45,6 +45,14 @@ def _longest_wait(guard: "Guard") -> float:
     return sum(waits) + (retries - min(retries, _ADDED_UP)) * (retry.max_delay or 0.0)
 
 
+def _latest_copy(guard: "Guard") -> float:
+    """Seconds after which the last copy of a hedged attempt starts at most: none does once the first has timed out."""
+    hedge, limit = guard._hedge, guard._attempt_timeout
+    if hedge is None or limit is None:
+        return 0.0
+    return limit if hedge._delay is None else min(hedge._max_hedges * hedge._delay, limit)
+
+
 def _latency(guard: "Guard") -> str:
     total = guard._total_timeout
     if guard._attempt_timeout is None:
@@ -52,12 +60,12 @@ def _latency(guard: "Guard") -> str:
             return f"{total:g} s (total_timeout)"
         return "no limit: neither attempt_timeout nor total_timeout is set, so a call that hangs, hangs for ever"
     attempts, waits = attempts_of(guard), _longest_wait(guard)
-    # The last copy of a hedged attempt starts after all delays of the hedge.
-    attempt = guard._attempt_timeout
-    if guard._hedge is not None and guard._hedge._delay is not None:
-        attempt += guard._hedge._max_hedges * guard._hedge._delay
+    attempt = guard._attempt_timeout + _latest_copy(guard)
     worst = attempts * attempt + waits if attempts != math.inf else math.inf
-    words = f"{worst:g} s ({count(attempts, 'attempt')} of {attempt:g} s, waits of up to {waits:g} s in all)"
+    words = f"{worst:g} s ({count(attempts, 'attempt')} of {attempt:g} s, waits of up to {waits:g} s in all"
+    if attempts > 1 and guard._retry is not None:
+        words += f", if no error names a longer one, up to max_delay={guard._retry.max_delay:g} s"
+    words += ")"
     if worst == math.inf:
         words = "no limit: the number of retries has none, and total_timeout is not set"
     if total is not None and total < worst:

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from genesis_trio.errors import (
+    AttemptTimeoutError,
     BreakerOpenError,
     RetryBudgetExhaustedError,
 )
@@ -48,6 +49,36 @@ def test_guard_explain_counts_hedges_into_the_amplification():
     guard = Guard("quotes", retry=Retry(OSError, max_retries=3), hedge=Hedge(delay=1.0), attempt_timeout=1.0)
 
     assert "8" in guard.explain()
+
+
+@pytest.mark.parametrize(
+    ("hedge", "seconds"),
+    [(Hedge(delay=0.25, max_hedges=2), 1.5), (Hedge(delay=0.75, max_hedges=5), 1.75), (Hedge(max_hedges=2), 1.9)],
+    ids=repr,
+)
+async def test_guard_explain_latency_of_a_hedged_call_is_never_exceeded(hedge, seconds, autojump_clock):
+    """The last copy starts before the first one has timed out, however many there are and however the delay is found."""
+    guard = Guard("quotes", hedge=hedge, attempt_timeout=1.0)
+    for _ in range(40):
+        await guard.execute(trio.sleep, 0.45)
+    began = trio.current_time()
+
+    with pytest.raises(AttemptTimeoutError):
+        await guard.execute(trio.sleep_forever)
+
+    assert trio.current_time() - began == pytest.approx(seconds)
+    worst = float(guard.explain().split("worst latency: ")[1].split(" s")[0])
+    assert seconds <= worst <= 2.0
+
+
+def test_guard_explain_says_that_an_error_may_name_a_longer_wait():
+    """The waits are ours; a server's may be as long as max_delay."""
+    retry = Retry(OSError, max_retries=2, max_delay=20.0)
+
+    text = Guard("quotes", retry=retry, attempt_timeout=1.0).explain()
+
+    assert "waits of up to 0.3 s in all, if no error names a longer one, up to max_delay=20 s" in text
+    assert "names" not in Guard("quotes", attempt_timeout=1.0).explain()
 
 
 def test_guard_explain_says_what_has_no_limit():
