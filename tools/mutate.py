@@ -22,7 +22,8 @@ dropped; the seed in the table makes them the same each time::
     new = "if False:"
 
 Each mutation is made in a copy of the tree, so the working tree is never touched.  A survivor is a rule without
-a test: the exit status is 1 if there is one, and 2 if a text to replace does not stand in its file exactly once.
+a test: the exit status is 1 if there is one, and 2 if a text to replace does not stand in its file exactly once, or if the tests
+cannot be collected at all.
 Not part of `make test`: twenty mutations take some minutes.
 """
 
@@ -212,6 +213,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutate-") as directory:
         tree = Path(directory)
         copy_tree(tree)
+        # Else every mutation would be caught, by whatever keeps the tests from being made at all.
+        failed, output = run_tests(tree, ["--collect-only", *table["tests"]], 1)
+        if failed:
+            print(f"the tests cannot be collected before anything is changed: {failed}\n{output}", file=sys.stderr)
+            return 2
         for number, mutation in enumerate(mutations, 1):
             target = tree / mutation["file"]
             original = target.read_text()
