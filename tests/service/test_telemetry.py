@@ -106,6 +106,16 @@ def exported(reader):
     }
 
 
+def ours(values):
+    """Without guards and breakers of other tests, which the garbage collector may take at any time."""
+    others = {"genesis_guard", "genesis_breaker"}
+    return {
+        key: value
+        for key, value in values.items()
+        if "_".join(key[0].split("_")[:2]) not in others or any(part.startswith("telemetry.") for part in key[1:])
+    }
+
+
 async def test_count_event_counts_by_name_severity_and_place(autojump_clock, meters):
     """Two crashes of one child are one series with the value two; no error text is part of it."""
     with observe(count_event):
@@ -166,7 +176,7 @@ async def test_metrics_are_those_that_prometheus_gets(autojump_clock, meters):
 
     assert found["genesis_guard_calls", "telemetry.orders"] == 1
     assert found["genesis_component_work", "desk/worker"] == 1
-    assert found == expected
+    assert ours(found) == ours(expected)
 
 
 async def test_metrics_are_read_every_so_often(autojump_clock, meters):
