@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 import trio
@@ -227,3 +228,77 @@ def test_embedded_supervisor_leaves_signals_to_its_host():
         [sys.executable, "-c", textwrap.dedent(HOST)], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "the host decides 1\n"
+
+
+def test_embedded_call_that_fails_or_is_cancelled_ends_so_in_the_program():
+    """An error keeps its type on the way out of the portal; a future that is cancelled withdraws the request."""
+    begun = threading.Event()
+    answers = []
+
+    async def moody(ctx):
+        async with ctx.requests(QUESTIONS) as requests:
+            ctx.ready()
+            async for request in requests:
+                if request.message == "how much":
+                    request.fail(LookupError("not traded"))
+                elif request.message == "wait":
+                    begun.set()
+                    while request.is_open:
+                        await trio.sleep(0.001)
+                    answers.append("withdrawn")
+                else:
+                    request.reply(f"{request.message}!")
+
+    children = [ChildSpec(moody, name="answerer"), ChildSpec(door, name="door")]
+    with start_blocking_portal("trio") as portal:
+        ended, supervisor = portal.start_task(run_service, Service("desk", children, store="memory:"))
+        with pytest.raises(LookupError, match="not traded"):
+            portal.call(ask, supervisor, "how much")
+        waiting = portal.start_task_soon(ask, supervisor, "wait")
+        assert begun.wait(timeout=60)
+        assert waiting.cancel()
+        assert portal.call(ask, supervisor, "still there") == "still there!"
+        assert answers == ["withdrawn"]
+        portal.call(supervisor.stop)
+        ended.result(timeout=60)
+
+
+CTRL_C_HOST = """
+    import asyncio, signal
+    from anyio.from_thread import start_blocking_portal
+    from genesis_trio import ChildSpec, Service, run_service
+
+    async def part(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        print(ctx.name, flush=True)
+
+    def service():
+        return Service("desk", [ChildSpec(part, name="first"), ChildSpec(part, name="last")], store="memory:")
+
+    def sync_program():
+        with start_blocking_portal("trio") as portal:
+            ended, _ = portal.start_task(run_service, service())
+            signal.raise_signal(signal.SIGINT)
+            ended.result()
+
+    async def asyncio_program():
+        with start_blocking_portal("trio") as portal:
+            ended, _ = await asyncio.to_thread(portal.start_task, run_service, service())
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.wrap_future(ended)
+
+    try:
+        {main}
+    except KeyboardInterrupt:
+        print("the host was interrupted")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("main", ["sync_program()", "asyncio.run(asyncio_program())"])
+def test_embedded_service_ctrl_c_of_its_host_stops_it_in_order(main):
+    """It reaches the program in the main thread; leaving the portal's block stops the service, last child first."""
+    program = textwrap.dedent(CTRL_C_HOST).replace("{main}", main)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["last", "first", "the host was interrupted"]
