@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -86,7 +87,8 @@ def in_words(hold: "Hold") -> str:
     if hold.clears_when is not None:
         ends.append("it clears by itself when its condition is true")
     if cause.latched:
-        ends.append("it is latched: an operator clears it with clear(owner, reason, by=...)")
+        command = shlex.join(["genesis", "clear", cause.scope, cause.owner, cause.reason])
+        ends.append(f"it is latched: an operator clears it with `{command}`, or with clear(owner, reason, by=...)")
     if not ends:
         ends.append(hold.ends() if hold.ends is not None else "it clears when its owner releases it")
     return (

@@ -179,3 +179,12 @@ async def test_latch_on_a_nested_scope_comes_back_with_the_scope(autojump_clock,
 
     # Two incarnations in the first process; generations go on in the second, so that the third does not crash.
     assert modes == [Mode.NORMAL, Mode.SAFE, Mode.SAFE]
+
+
+async def test_latched_cause_in_words_has_the_command_that_clears_it(autojump_clock):
+    """Whoever reads a refusal at three in the morning copies the line, quotes included."""
+    async with open_store("memory:") as store, open_supervisor("desk", store=store) as desk:
+        desk.scope.hold(Mode.SAFE, owner="ana", reason="books are compared", latched=True)
+
+        assert "clears it with `genesis clear desk ana 'books are compared'`, or with clear(" in desk.scope.why()
+        await desk.stop()
