@@ -22,6 +22,7 @@ import trio
 
 from genesis_trio.modes import _SCOPE
 from genesis_trio.policies._given_up import MARKS
+from genesis_trio.policies._lane import Lane
 
 # In the templates a name that ends in $ is ours; see Shape.suffix for what $ becomes.
 _GENERAL = """\
@@ -73,6 +74,15 @@ _TIMED_ATTEMPT = """\
                 result$ = await fn${call}
             if timeout$.cancelled_caught:
                 raise guard$._attempt_timeout_error()"""
+
+# What a wrapper calls ``guard`` is a `Guard`, or a `CircuitBreaker` or a `Retry` that works alone.  It is asked for
+#
+# - ``_admit_first``, where the lane gives no permit: a permit, a refusal in a list, or None for the general path;
+# - ``_call``, the whole call on the general path;
+# - ``_failed``, where an attempt raised, or without a permit the wait for one: None, and the call raises, too, or the
+#   course of another attempt, which knows how long to wait for it;
+# - ``_admit_again``, the permit of that attempt, or None where it was refused and the course knows what follows;
+# - ``_succeeded``, where the lane has taken another permit than this one, or none.
 
 #: What differs from one wrapper to the next.  The rest are globals, because each name of a closure is copied at each call.
 FREE_NAMES = ("fn", "guard", "lane", "limit")
@@ -213,3 +223,15 @@ def compile_wrapper(shape: Shape, features: Features, names: Mapping[str, object
         exec(compile(source, filename, "exec"), namespace)
         make = _MAKERS[source] = namespace["make"]
     return make(*(names[name] for name in FREE_NAMES))
+
+
+def decorated(
+    fn: Callable[..., Any], features: Features, owner: Any, lane: Lane, limit: float | None = None
+) -> Callable[..., Any]:
+    """*fn* in a wrapper that has its signature, its defaults and its name; *limit* is that of an attempt, in seconds."""
+    signature = inspect.signature(fn)
+    wrapper = compile_wrapper(shape_of(signature), features, {"fn": fn, "guard": owner, "lane": lane, "limit": limit})
+    parameters = [p for p in signature.parameters.values() if p.default is not p.empty]
+    wrapper.__defaults__ = tuple(p.default for p in parameters if p.kind is not p.KEYWORD_ONLY)
+    wrapper.__kwdefaults__ = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return functools.update_wrapper(wrapper, fn)

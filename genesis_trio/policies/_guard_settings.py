@@ -73,9 +73,8 @@ def features_of(guard: "Guard") -> Features:
     """Which healthy path there is for the policies that are set."""
     retry = guard._retry
     others = (guard._total_timeout, guard._bulkhead, guard._rate_limit, guard._hedge, guard._fallback, guard._reconcile)
-    per_call = () if retry is None else (retry.max_elapsed, retry.retry_result, retry.budget)
     return features(
-        is_fast=all(policy is None for policy in (*others, *per_call)),
+        is_fast=all(policy is None for policy in others) and (retry is None or not retry._looks_at_each_call),
         needs=0 if guard._needs is None else guard._needs.value,
         has_timeout=guard._attempt_timeout is not None,
     )

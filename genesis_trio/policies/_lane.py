@@ -168,7 +168,7 @@ class Lane:
 
         It is returned, because each frame that an error passes through costs as much as making it.
         """
-        permit = _FREE if self.breaker is None else self.breaker._take()
+        permit = FREE if self.breaker is None else self.breaker._take()
         if isinstance(permit, Permit):
             self._admitted += 1
         return permit
@@ -185,9 +185,11 @@ class Lane:
             self._succeeded -= 1
 
 
-_FREE = Permit(0, is_shared=True)
+#: The permit where there is no breaker.
+FREE = Permit(0, is_shared=True)
 
 
-def open_without_breaker(lane: Lane) -> None:
+def open_without_breaker(lane: Lane) -> Lane:
     """Open the lane of a guard that has no breaker."""
-    lane.open(_FREE)
+    lane.open(FREE)
+    return lane

@@ -15,7 +15,6 @@ Nothing here runs by itself: what time has brought about (a break that is over, 
 ran out) is worked out, and dated, when somebody calls or looks.
 """
 
-import functools
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,6 +28,8 @@ from genesis_trio.events import BreakerDisabled, BreakerOpened, CallRejected, Re
 from genesis_trio.policies import _breaker_saved, _check
 from genesis_trio.policies._breaker_machine import BreakerMachine
 from genesis_trio.policies._breaker_records import BreakerState, BreakerStatistics
+from genesis_trio.policies._course import Course
+from genesis_trio.policies._generate import decorated, features
 from genesis_trio.policies._lane import Lane, Permit
 from genesis_trio.policies._outcome import Outcome, Predicate, RetryRule, Rule
 from genesis_trio.policies._window import Window
@@ -146,39 +147,17 @@ class CircuitBreaker(BreakerMachine):
         Cancellation: passes through at once, and says nothing about the dependency.
         """
         lane = self._lane
-        permit = next(lane.admissions, None) or self._take_by_hand()
+        permit = next(lane.admissions, None) or self._admit_first()
+        if isinstance(permit, list):
+            raise permit.pop()
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
-            if error.__class__ is TypeError and explain_misuse(fn, error):
-                lane.settle(permit, Outcome.NONE)
-                raise
-            lane.settle(permit, self._rule.outcome(error, self.name), error)
+            self._failed(None, permit, error, 0, fn)
             raise
         if next(lane.successes, None) is not permit:
-            lane.not_this_one()
-            lane.settle(permit, self._outcome_of_result(result))
+            self._succeeded(permit, result)
         return result
-
-    def _take_by_hand(self) -> Permit:
-        """Take a permit for a call without a guard.
-
-        Raises:
-            BreakerOpenError: there is none.
-        """
-        self._enter_run()
-        if self._lane not in self._lanes:
-            self._join(self._lane)
-        permit = self._lane.take()
-        if isinstance(permit, BreakerOpenError):
-            tree = current_tree()
-            if tree.hooks:
-                emit(tree, CallRejected, policy=self.name, error=permit)
-            try:
-                raise permit
-            finally:
-                del permit
-        return permit
 
     def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """Decorate an async function; see `execute`.
@@ -187,12 +166,34 @@ class CircuitBreaker(BreakerMachine):
             TypeError: *fn* is not an async function.
         """
         require_async_function(fn, "@breaker")
+        return decorated(fn, features(is_fast=True), self, self._lane)
 
-        @functools.wraps(fn)
-        async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await self.execute(fn, *args, **kwargs)
+    # ------------------------------------------------------------ what the written wrapper asks; see `_generate`
 
-        return protected
+    def _admit_first(self) -> Permit | list[BreakerOpenError]:
+        self._enter_run()
+        if self._lane not in self._lanes:
+            self._join(self._lane)
+        permit = self._lane.take()
+        if isinstance(permit, Permit):
+            return permit
+        tree = current_tree()
+        if tree.hooks:
+            emit(tree, CallRejected, policy=self.name, error=permit)
+        return [permit]
+
+    def _failed(
+        self, course: Course | None, permit: Permit | None, error: BaseException, since: int, fn: Callable[..., Any]
+    ) -> None:
+        assert permit is not None  # nothing is waited for: there is no other attempt
+        if error.__class__ is TypeError and explain_misuse(fn, error):
+            self._lane.settle(permit, Outcome.NONE)
+        else:
+            self._lane.settle(permit, self._rule.outcome(error, self.name), error)
+
+    def _succeeded(self, permit: Permit, result: object) -> None:
+        self._lane.not_this_one()
+        self._lane.settle(permit, self._outcome_of_result(result))
 
     # ------------------------------------------------------------ by hand
 

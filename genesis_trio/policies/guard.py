@@ -1,6 +1,5 @@
 """Guards: all policies of one kind of call to the outside, composed in a fixed order."""
 
-import functools
 import inspect
 import weakref
 from collections.abc import Awaitable, Callable
@@ -18,7 +17,7 @@ from genesis_trio.policies import _check
 from genesis_trio.policies._call import NOT_DONE, Call
 from genesis_trio.policies._course import Course
 from genesis_trio.policies._explain import explain
-from genesis_trio.policies._generate import EXECUTE, Shape, compile_wrapper, shape_of, write
+from genesis_trio.policies._generate import EXECUTE, compile_wrapper, decorated, shape_of, write
 from genesis_trio.policies._guard_records import GuardCounts, GuardStatistics
 from genesis_trio.policies._guard_settings import features_of, function, instance, refuse_contradictions
 from genesis_trio.policies._lane import NEVER, NOWHERE, Lane, Permit, open_without_breaker
@@ -49,7 +48,7 @@ class _Written:
     def __get__(self, guard: "Guard | None", owner: type) -> Callable[..., Any]:
         if guard is None:
             return self._method
-        wrapper = guard._compile(None, EXECUTE)
+        wrapper = guard._write_execute()
         if inspect.getattr_static(owner, self._method.__name__) is self:
             guard.__dict__[self._method.__name__] = wrapper
         # Else a subclass has one of its own, which asked for this one with `super()` and must be found the next time, too.
@@ -205,18 +204,7 @@ class Guard(RunBound):
             TypeError: *fn* is not an async function.
         """
         require_async_function(fn, "@guard")
-        signature = inspect.signature(fn)
-        wrapper = self._compile(fn, shape_of(signature))
-        parameters = signature.parameters.values()
-        wrapper.__defaults__ = tuple(
-            p.default
-            for p in parameters
-            if p.default is not p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        )
-        wrapper.__kwdefaults__ = {
-            p.name: p.default for p in parameters if p.default is not p.empty and p.kind is p.KEYWORD_ONLY
-        }
-        return functools.update_wrapper(wrapper, fn)
+        return decorated(fn, self._features, self, self._own_lane(), self._attempt_timeout)
 
     def connect(
         self, factory: Callable[..., AbstractAsyncContextManager[T]], /, *args: Any
@@ -256,14 +244,13 @@ class Guard(RunBound):
             self._lane = Lane(self.breaker)
         return self._lane
 
-    def _compile(self, fn: Callable[..., Any] | None, shape: Shape) -> FunctionType:
-        names = {"fn": fn, "guard": self, "lane": self._own_lane(), "limit": self._attempt_timeout}
-        wrapper = compile_wrapper(shape, self._features, names)
-        if fn is None:
-            method = type(self).execute
-            wrapper.__name__, wrapper.__qualname__ = method.__name__, method.__qualname__
-            wrapper.__doc__, wrapper.__module__ = method.__doc__, method.__module__
-            wrapper.__signature__ = _EXECUTE_SIGNATURE  # type: ignore[attr-defined]
+    def _write_execute(self) -> FunctionType:
+        names = {"fn": None, "guard": self, "lane": self._own_lane(), "limit": self._attempt_timeout}
+        wrapper = compile_wrapper(EXECUTE, self._features, names)
+        method = type(self).execute
+        wrapper.__name__, wrapper.__qualname__ = method.__name__, method.__qualname__
+        wrapper.__doc__, wrapper.__module__ = method.__doc__, method.__module__
+        wrapper.__signature__ = _EXECUTE_SIGNATURE  # type: ignore[attr-defined]
         return wrapper
 
     # ------------------------------------------------------------ what is known

@@ -1,6 +1,5 @@
 """Retries with backoff, jitter, deadlines and a budget."""
 
-import functools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,13 +13,18 @@ from genesis_trio._runtime import Tree, current_tree
 from genesis_trio.policies import _backoff, _check
 from genesis_trio.policies._backoff import JITTER_KINDS, JitterKind
 from genesis_trio.policies._course import Course
+from genesis_trio.policies._generate import decorated, features
 from genesis_trio.policies._given_up import MARKS
+from genesis_trio.policies._lane import FREE, Lane, Permit, open_without_breaker
 from genesis_trio.policies._outcome import Predicate, RetryRule, Rule
 from genesis_trio.policies._wrapping import explain_misuse, name_of, require_async_function
 from genesis_trio.policies.budget import RetryBudget
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Of calls without a guard: nothing is refused, and nobody reads what it counts.
+_ALWAYS_OPEN = open_without_breaker(Lane(None))
 
 
 @attrs.frozen(eq=False)
@@ -140,12 +144,31 @@ class Retry:
             TypeError: *fn* is not an async function.
         """
         require_async_function(fn, "@retry")
+        return decorated(fn, features(is_fast=not self._looks_at_each_call), self, _ALWAYS_OPEN)
 
-        @functools.wraps(fn)
-        async def retried(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await self.execute(fn, *args, **kwargs)
+    @property
+    def _looks_at_each_call(self) -> bool:
+        """It needs to know the time, the result or what each call pays, of those that succeed at once, too."""
+        return self.max_elapsed is not None or self.retry_result is not None or self.budget is not None
 
-        return retried
+    # ------------------------------------------------------------ what the written wrapper asks; see `_generate`
+
+    def _failed(
+        self, course: Course | None, permit: Permit | None, error: BaseException, since: int, fn: Callable[..., Any]
+    ) -> Course | None:
+        if permit is not None and not (error.__class__ is TypeError and explain_misuse(fn, error)):
+            course = course or Course(self, name_of(fn), current_tree(), since)
+            if not course.failed(error):
+                return course
+        if course is not None:
+            course.forget()
+        return None
+
+    def _admit_again(self, course: Course) -> Permit:
+        return FREE
+
+    async def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return await self.execute(fn, *args, **kwargs)
 
     def attempts(self) -> AsyncIterator[AbstractContextManager["Attempt"]]:
         """Iterate over attempts, for a block of code instead of a function::

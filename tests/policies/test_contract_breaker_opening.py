@@ -209,6 +209,20 @@ async def test_breaker_as_a_decorator_keeps_name_signature_and_counts():
     assert breaker.statistics().successes == 1
 
 
+async def test_breaker_decorated_function_with_wrong_arguments_is_a_type_error_and_no_failure():
+    """A call that does not fit is the caller's mistake, and says nothing about the dependency."""
+    breaker = make(failure_threshold=1)
+
+    @breaker
+    async def place(order: str) -> str:
+        return order
+
+    with pytest.raises(TypeError):
+        await place()
+
+    assert breaker.statistics().failures == 0
+
+
 # ---------------------------------------------------------------- open
 
 

@@ -5,6 +5,7 @@ that its text falls back to, and everything that can be seen from outside has to
 """
 
 import contextlib
+import functools
 import inspect
 import itertools
 from collections.abc import Callable
@@ -137,17 +138,8 @@ class Stage:
     async def run(self, is_general: bool) -> list[Any]:
         program = self.program
         self.began = trio.current_time()
-        guard = Guard(
-            "orders",
-            retry=RETRIES[program.retry](),
-            breaker=BREAKERS[program.breaker](),
-            attempt_timeout=TIMEOUTS[program.timeout],
-            needs=NEEDS[program.needs],
-            repeatable=True,
-        )
-        assert guard._features.is_fast
-        place = general_path(guard, self.venue) if is_general else guard(self.venue)
-        await self.prepare(guard.breaker)
+        place, breaker, tell = self.make(is_general)
+        await self.prepare(breaker)
         self.steps = iter([*program.script, *itertools.repeat(program.script[-1], 1000)])
         with contextlib.ExitStack() as stack:
             stack.enter_context(
@@ -159,9 +151,24 @@ class Stage:
                     await trio.testing.wait_all_tasks_blocked()
                 for number in range(program.calls):
                     await self.call(place, f"order {number}")
-                    self.note(guard.statistics(), guard.breaker and guard.breaker.statistics())
+                    self.note(*(policy.statistics() for policy in tell))
                 nursery.cancel_scope.cancel()
         return self.seen
+
+    def make(self, is_general: bool) -> tuple[Any, CircuitBreaker | None, list[Any]]:
+        """The function to call, the breaker in it, and what has statistics."""
+        program = self.program
+        guard = Guard(
+            "orders",
+            retry=RETRIES[program.retry](),
+            breaker=BREAKERS[program.breaker](),
+            attempt_timeout=TIMEOUTS[program.timeout],
+            needs=NEEDS[program.needs],
+            repeatable=True,
+        )
+        assert guard._features.is_fast
+        place = general_path(guard, self.venue) if is_general else guard(self.venue)
+        return place, guard.breaker, [guard] if guard.breaker is None else [guard, guard.breaker]
 
     async def prepare(self, breaker: CircuitBreaker | None) -> None:
         if breaker is None:
@@ -202,6 +209,16 @@ class Stage:
         self.note(scope.cancelled_caught)
 
 
+class Alone(Stage):
+    """The same with the program's breaker or retry without a guard: as a decorator, and by ``execute``."""
+
+    def make(self, is_general: bool) -> tuple[Any, CircuitBreaker | None, list[Any]]:
+        breaker = BREAKERS[self.program.breaker]()
+        policy: Any = breaker or RETRIES[self.program.retry]()
+        place = functools.partial(policy.execute, self.venue) if is_general else policy(self.venue)
+        return place, breaker, [] if breaker is None else [breaker]
+
+
 def again(error: BaseException) -> BaseException:
     """A new error like *error*, because notes and marks stay on one that was raised."""
     if isinstance(error, BaseExceptionGroup):
@@ -229,12 +246,12 @@ def general_path(guard: Guard, fn: Any) -> Any:
     return compile_wrapper(shape_of(inspect.signature(fn)), attrs.evolve(guard._features, is_fast=False), names)
 
 
-def seen(program: Program, *, is_general: bool) -> list[Any]:
-    return simulate(Stage(program).run, is_general, seed=1)  # the wall clock stands in some messages
+def seen(program: Program, *, is_general: bool, stage: type[Stage] = Stage) -> list[Any]:
+    return simulate(stage(program).run, is_general, seed=1)  # the wall clock stands in some messages
 
 
-def compare(program: Program) -> list[Any]:
-    fast, general = seen(program, is_general=False), seen(program, is_general=True)
+def compare(program: Program, stage: type[Stage] = Stage) -> list[Any]:
+    fast, general = seen(program, is_general=False, stage=stage), seen(program, is_general=True, stage=stage)
     assert fast == general
     return fast
 
@@ -249,6 +266,22 @@ def test_guard_written_wrapper_equals_the_general_path_for_each_outcome(retry, b
     """Results, errors with notes and causes, calls with their times, events and statistics are the same for each script."""
     for script in SCRIPTS.values():
         compare(Program(retry=retry, breaker=breaker, timeout=timeout, script=tuple(script)))
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("breaker", [name for name in BREAKERS if name != "no breaker"])
+def test_breaker_written_wrapper_equals_execute(breaker, before):
+    """A decorated function does what ``breaker.execute`` does, for each script and from each state."""
+    for script in SCRIPTS.values():
+        compare(Program(breaker=breaker, before=before, script=tuple(script)), Alone)
+
+
+@pytest.mark.parametrize("deadline", [50.0, 0.55])
+@pytest.mark.parametrize("retry", [name for name in RETRIES if name != "no retry"])
+def test_retry_written_wrapper_equals_execute(retry, deadline):
+    """A decorated function does what ``retry.execute`` does, for each script, with time enough and without."""
+    for script in SCRIPTS.values():
+        compare(Program(retry=retry, breaker="no breaker", script=tuple(script), deadline=deadline), Alone)
 
 
 @pytest.mark.untraced
