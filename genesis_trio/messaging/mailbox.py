@@ -97,6 +97,7 @@ class Mailbox:
         self._handled: deque[_Run] = deque()
         self._kept = 0
         self._crashes: dict[int, int] = {}  # position to crashes
+        self._dead: set[int] = set()  # positions of what was put aside
         self._one_by_one_to = 0  # a batch crashed: up to this position messages come singly
         self._seen_to = 0  # the highest position that was ever delivered
         self._readers = trio.lowlevel.ParkingLot()
@@ -311,7 +312,10 @@ class Mailbox:
     def come_again(self, entries: Iterable[Entry]) -> None:
         """After `give_back` to the position of an older state: *entries* that were saved with it, as far as they are not here."""
         first = next((entry.position for entry in self._not_handed_out()), self.next_position)
-        self._again.extendleft(reversed([entry for entry in entries if self.settled < entry.position < first]))
+        missing = [
+            entry for entry in entries if self.settled < entry.position < first and entry.position not in self._dead
+        ]
+        self._again.extendleft(reversed(missing))
         self._fit()
 
     def _count_crash(self, entry: Entry) -> list[Entry]:
@@ -320,9 +324,13 @@ class Mailbox:
             self._crashes[entry.position] = crashes
             return [entry]
         self._crashes.pop(entry.position, None)
+        self._put_aside(entry)
+        return []
+
+    def _put_aside(self, entry: Entry) -> None:
+        self._dead.add(entry.position)
         self.dead_letters.append(entry.message)
         self._on_dead(entry)
-        return []
 
     def blame(self, crashes: Mapping[str, int]) -> None:
         """What an earlier process counted, by origin, against messages that were restored; the third crash was the last."""
@@ -330,8 +338,7 @@ class Mailbox:
         for entry in self._again:
             count = crashes.get(entry.origin, 0)
             if count >= POISON_LIMIT:
-                self.dead_letters.append(entry.message)
-                self._on_dead(entry)
+                self._put_aside(entry)
                 continue
             if count:
                 self._crashes[entry.position] = count

@@ -87,6 +87,8 @@ class Loaded(Generic[StateT]):
         fell_back_from: Ids of newer saved checkpoints that were damaged, violate an invariant or are in quarantine, newest first.
         lost: Acknowledged records that could not be recovered; None when that cannot be known.
         repeats_after: The record behind which messages of the mailboxes may have recorded something already.
+        newer_inbox: The mailboxes of the newest checkpoint that was fallen back from, as far as they can be read: what
+            had arrived since is there.
     """
 
     state: StateT
@@ -97,6 +99,7 @@ class Loaded(Generic[StateT]):
     fell_back_from: tuple[str, ...] = ()
     lost: int | None = 0
     repeats_after: int = 0
+    newer_inbox: bytes | None = None
 
 
 @attrs.frozen(kw_only=True)

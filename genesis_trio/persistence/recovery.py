@@ -1,5 +1,6 @@
 """How state comes back: the newest part that is whole, and the records behind it, each checked on the way."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from genesis_trio.persistence._cut import Cut, CutPart, name_cut
 from genesis_trio.persistence._envelope import START, Entry, Head, Lineage, chain_of, unpack_entry
 from genesis_trio.persistence._ledger import PAGE, Ledger, is_void
 
-__all__ = ["Found", "Tail", "find_newest", "read_cut"]
+__all__ = ["Found", "Tail", "find_newer_inbox", "find_newest", "read_cut"]
 
 
 Decode = Callable[[bytes, CutPart], Any]
@@ -71,6 +72,16 @@ def find_newest(ledger: Ledger, component: str, decode: Decode) -> Found | None:
             + "; ".join(f"{name_cut(number)}: {why}" for number, why in failures)
             + ". Nothing was deleted; restore the files of the store from a copy"
         )
+    return None
+
+
+def find_newer_inbox(ledger: Ledger, component: str, cut: Cut) -> bytes | None:
+    """The mailboxes of *component* in the newest saved checkpoint after *cut* that has readable ones; None if there is none."""
+    for newer in ledger.usable_cuts(component, unfit=True):
+        inbox = newer.parts[component].inbox
+        if newer.number > cut.number and inbox is not None:
+            with contextlib.suppress(CorruptError):
+                return ledger.read_part(inbox)
     return None
 
 

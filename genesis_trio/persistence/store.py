@@ -51,7 +51,7 @@ from genesis_trio.persistence.checkpoints import (
 from genesis_trio.persistence.effects import Effect, EffectStatus
 from genesis_trio.persistence.engine import Promise
 from genesis_trio.persistence.policy import check_at_least_one
-from genesis_trio.persistence.recovery import Tail, find_newest, read_cut
+from genesis_trio.persistence.recovery import Tail, find_newer_inbox, find_newest, read_cut
 
 #: What `Store.put_control` returns: ``await receipt.wait()``, ``receipt.error``.
 Receipt = Request
@@ -409,6 +409,7 @@ class Store:
         fell_back_from = tuple(name for name, _ in failures)
         cut = found.cut if found is not None else None
         lost = await self._writer.read(tail.lost, cut, fell_back_from)
+        newer = await self._writer.read(find_newer_inbox, self._ledger, component, cut) if failures else None
         self._tell_recovery(component, cut, failures, tail, lost, replayed)
         return Loaded(
             state=state,
@@ -419,6 +420,7 @@ class Store:
             fell_back_from=fell_back_from,
             lost=lost,
             repeats_after=found.part.repeats_after if found is not None else 0,
+            newer_inbox=newer,
         )
 
     async def _apply_tail(self, component: str, tail: Tail, state: Any, state_type: type) -> int:

@@ -20,7 +20,7 @@ from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.modes import Mode
 from genesis_trio.supervision._exits import first_cut
 from genesis_trio.supervision._first_state import make_first_state
-from genesis_trio.supervision._inbox import decode_inbox
+from genesis_trio.supervision._inbox import decode_inbox, merge_inboxes
 from genesis_trio.supervision._ladder import Origin
 from genesis_trio.supervision._recording import Recording
 from genesis_trio.supervision._waiting import where_it_was_cut
@@ -233,7 +233,8 @@ class Incarnation:
                 reason=f"{child.path} came back older than it was, without {lost}; compare it with the outside, then clear this",
             )
         self.journal, self._repeats_after = loaded.journal, loaded.repeats_after
-        child.line_up(decode_inbox(loaded.inbox))
+        inbox, _ = merge_inboxes(decode_inbox(loaded.inbox), decode_inbox(loaded.newer_inbox))
+        child.line_up(inbox, is_older=bool(loaded.fell_back_from))
         self.capture()
         self._note_origin(loaded)
 

@@ -1,0 +1,159 @@
+"""Falling back to an older saved checkpoint, because the newer ones are damaged: its messages come again, and none is lost."""
+
+import shutil
+
+import attrs
+import pytest
+import trio
+
+from genesis_trio import CheckpointPolicy, Component, Topic, open_store, open_supervisor, schema
+from persistence.damage import damage_newest
+from supervision.desk import EXACT
+
+QUIET = CheckpointPolicy(every=None, messages=None)
+KEEPER = "desk/keeper"
+
+
+@schema("fallback.tally")
+@attrs.define
+class Tally:
+    handled: list[int] = attrs.Factory(list)
+
+    def check_invariants(self) -> None:
+        if 13 in self.handled:
+            raise ValueError("13 is no number")
+
+
+NUMBERS = Topic("fallback.numbers", int)
+
+
+class Keeper(Component[Tally]):
+    """Keeps each number; a negative one crashes it, and so does the *nudge*, once."""
+
+    def __init__(self, nudge):
+        self.nudge = nudge
+
+    async def run(self, ctx):
+        async with ctx.subscribe(NUMBERS) as numbers, trio.open_nursery() as nursery:
+            nursery.start_soon(self.crash_when_nudged)
+            ctx.ready()
+            async for number in numbers:
+                if number < 0:
+                    raise OSError("bad number")
+                await trio.sleep(0.1)
+                self.state.handled.append(number)
+            nursery.cancel_scope.cancel()
+
+    async def crash_when_nudged(self):
+        if not self.nudge.is_set():
+            await self.nudge.wait()
+            raise OSError("nudged")
+
+
+async def feed(ctx):
+    ctx.ready()
+    await ctx.wait_stopping()
+
+
+def killed(url):
+    """The store as a kill would leave it now."""
+    path = url.removeprefix("sqlite:")
+    for ending in ("", "-wal", ".head"):
+        shutil.copy(path + ending, f"{path}.killed{ending}")
+    return f"sqlite:{path}.killed"
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:{tmp_path / 'desk.db'}"
+
+
+def state_of(child):
+    return child.incarnation.component.state
+
+
+async def publish(ctx, *numbers):
+    for number in numbers:
+        ctx.publish(NUMBERS, number)
+    await trio.sleep(1)
+
+
+async def test_fallback_in_the_process_brings_handled_messages_again(url, autojump_clock):
+    """What the older checkpoint had waiting was handled and forgotten since; it comes again with the older state."""
+    nudge = trio.Event()
+    async with open_store(url) as store:
+        async with open_supervisor("desk", store=store, checkpoint=QUIET, backoff=EXACT) as desk:
+            child = await desk.start(Keeper, nudge, name="keeper")
+            ctx = (await desk.start(feed, name="feed")).incarnation.context
+            await publish(ctx, 1)
+            for number in (2, 3):
+                ctx.publish(NUMBERS, number)
+            await desk.create_checkpoint()
+            await trio.sleep(1)
+            assert state_of(child).handled == [1, 2, 3]
+            await desk.create_checkpoint()
+            damage_newest(store, KEEPER)
+            nudge.set()
+            await trio.sleep(1)
+            assert child.generation == 2
+            assert state_of(child).handled == [1, 2, 3]
+            await publish(ctx, 4)
+            assert state_of(child).handled == [1, 2, 3, 4]
+            await desk.stop()
+
+
+async def test_fallback_in_the_process_leaves_the_dead_alone(url, autojump_clock):
+    """A message that was put aside since stays aside."""
+    nudge = trio.Event()
+    async with open_store(url) as store:
+        async with open_supervisor(
+            "desk", store=store, checkpoint=QUIET, backoff=EXACT, max_restarts=9, within=100.0
+        ) as desk:
+            child = await desk.start(Keeper, nudge, name="keeper")
+            ctx = (await desk.start(feed, name="feed")).incarnation.context
+            await publish(ctx, 1)
+            for number in (2, -1, 3):
+                ctx.publish(NUMBERS, number)
+            await desk.create_checkpoint()
+            await trio.sleep(5)
+            assert state_of(child).handled == [1, 2, 3]
+            await desk.create_checkpoint()
+            damage_newest(store, KEEPER)
+            crashes = child.restarts
+            nudge.set()
+            await trio.sleep(5)
+            assert child.restarts == crashes + 1
+            assert state_of(child).handled == [1, 2, 3]
+            await desk.stop()
+
+
+@pytest.mark.parametrize("how", ["damaged", "violates"])
+async def test_fallback_of_a_process_takes_what_waits_from_the_newer_checkpoint(url, how, autojump_clock):
+    """The state of the newest is of no use, its mailboxes are: what arrived since the older one is not lost."""
+    nudge = trio.Event()
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        await desk.start(Keeper, nudge, name="keeper")
+        ctx = (await desk.start(feed, name="feed")).incarnation.context
+        await publish(ctx, 1)
+        await desk.create_checkpoint()
+        ctx.publish(NUMBERS, 2)
+        await desk.create_checkpoint()
+        if how == "violates":
+            desk.children["keeper"].incarnation.component.state.handled.append(13)
+        await trio.sleep(1)
+        for number in (3, 4):
+            ctx.publish(NUMBERS, number)
+        await desk.create_checkpoint()
+        if how == "damaged":
+            damage_newest(store, KEEPER)
+        url = killed(url)
+        await desk.stop()
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        child = await desk.start(Keeper, nudge, name="keeper")
+        ctx = (await desk.start(feed, name="feed")).incarnation.context
+        await trio.sleep(1)
+        assert state_of(child).handled == [1, 2, 3, 4]
+        await publish(ctx, 5)
+        assert state_of(child).handled == [1, 2, 3, 4, 5]
+        assert child.mailboxes["fallback.numbers"].next_position == 6
+        await desk.stop()
