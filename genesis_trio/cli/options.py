@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from genesis_trio.cli.checkpoints import add_checkpoints, add_journal
 
@@ -77,8 +78,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the versions of this, Trio and Python")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, help_: str, module: str, function: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.", **shared)  # type: ignore[arg-type]
+    def command(name: str, help_: str, module: str, function: str, **more: Any) -> argparse.ArgumentParser:
+        described = f"{help_[0].upper()}{help_[1:]}."
+        sub = commands.add_parser(name, help=help_, description=described, **shared, **more)  # type: ignore[arg-type]
         # Here too, since it is asked for when a command has failed; without a default, which would undo the one before.
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
         sub.set_defaults(carry_out=_lazily(module, function))
@@ -108,6 +110,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             sub.add_argument("--label", help="a name by which it is kept, and can be restored")
     add_checkpoints(command("checkpoints", "look at a store that no service holds", "checkpoints", "carry_out"))
     add_journal(command("journal", "look at the journal of a store that no service holds", "checkpoints", "carry_out"))
-    demo = command("demo", "run the demonstration", "serve", "demo")
-    demo.add_argument("arguments", nargs=argparse.REMAINDER)
-    return parser.parse_args(argv)
+    command("demo", "run the demonstration", "serve", "demo", add_help=False)
+    # The demonstration has options of its own.  Not as REMAINDER, before which an option is taken for an unknown one.
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.command == "demo":
+        arguments.arguments = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments

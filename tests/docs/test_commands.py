@@ -19,10 +19,18 @@ SHOWN = sorted(
         for line in re.findall(r"^\$ (.+)$", block, re.MULTILINE)
     }
 )
+IN_TEXT = sorted(
+    {
+        line
+        for page in PAGES
+        if "_build" not in page.parts
+        for line in re.findall(r"`(genesis demo [^`]+)`", page.read_text(encoding="utf-8"))
+    }
+)
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
-@pytest.mark.parametrize("line", [line for line in SHOWN if line.startswith("genesis ")])
+@pytest.mark.parametrize("line", [*(line for line in SHOWN if line.startswith("genesis ")), *IN_TEXT])
 def test_page_command_is_one_that_the_parser_takes(line):
     """A reader who copies the line is not told that it is wrong."""
     arguments = parse(shlex.split(line, comments=True)[1:])
