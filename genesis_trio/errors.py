@@ -68,7 +68,9 @@ class BreakerOpenError(GenesisError):
         self.retry_after = retry_after
 
     @staticmethod
-    def _rejection(pattern: str, name: str, retry_after: float) -> "BreakerOpenError":
+    def _rejection(
+        pattern: str, name: str, retry_after: float, cause: BaseException | None = None
+    ) -> "BreakerOpenError":
         """An error whose message is *pattern*, which is filled in when somebody reads it.
 
         While a dependency is down these are made as often as it would be called, and most are never read: the
@@ -78,6 +80,7 @@ class BreakerOpenError(GenesisError):
         error._pattern = pattern
         error.name = name
         error.retry_after = retry_after
+        error.__cause__ = cause
         return error
 
     def __str__(self) -> str:

@@ -26,6 +26,7 @@ from genesis_trio.policies._window import Totals, Window
 CLOSED, OPEN, HALF_OPEN, ISOLATED, DISABLED = BreakerState
 
 _rejection = BreakerOpenError._rejection
+_current_clock = trio.lowlevel.current_clock
 
 # The words of each rejection.
 _IS_OPEN = (
@@ -89,6 +90,7 @@ class BreakerMachine(RunBound):
         self._answered_before = 0  # how many successes there were at the last of them
         self._reopenings = 0  # breaks since it was closed; the next one is 2 ** reopenings as long as the first
         self._break_ends = -math.inf
+        self._clock: trio.abc.Clock | None = None  # of the run in which it was opened
         self._cause: BaseException | None = None
         self._probe_successes = 0
         self._current_ramp = NO_RAMP
@@ -126,14 +128,15 @@ class BreakerMachine(RunBound):
 
     def _publish(self, *lanes: Lane) -> None:
         """Open or close the lanes according to the state; all of them if none is given."""
+        if self._state is OPEN:
+            self._clock = trio.lowlevel.current_clock()
         self._is_easy = self._is_plain and self._state in (CLOSED, DISABLED) and self._current_ramp is NO_RAMP
         for lane in lanes or self._every_lane():
             if self._is_easy:
                 lane.open(self._permit)
             else:
                 lane.close()
-                if self._state is OPEN:
-                    lane.refuses_until = self._break_ends
+                lane.is_refused = self._state is OPEN
 
     def _enter(self) -> None:
         """Be in the run, and at its present time.
@@ -241,17 +244,22 @@ class BreakerMachine(RunBound):
             scope = scope.parent
         return False
 
-    def _refusal(self, left: float) -> BreakerOpenError:
-        """The error of a call that a lane refuses, *left* seconds before the break ends; the lane counts it."""
-        error = _rejection(_IS_OPEN, self.name, left)
-        error.__cause__ = self._cause
-        return error
+    def _refusal(self, lane: Lane) -> BreakerOpenError | None:
+        """The rejection of a call on a lane that `is_refused`, and which counts it; None if it takes more to decide.
+
+        There is nothing to ask but the time.  The clock also tells whether this is the run that opened the breaker, for half
+        of what looking for the run costs: the end of a break says nothing on another one.
+        """
+        clock = _current_clock()
+        left = self._break_ends - clock.current_time()
+        if left <= MOMENT or clock is not self._clock:
+            return None
+        lane.refused += 1
+        return _rejection(_IS_OPEN, self.name, left, self._cause)
 
     def _reject(self, words: str, retry_after: float) -> BreakerOpenError:
         self._rejections += 1
-        error = _rejection(words, self.name, retry_after)
-        error.__cause__ = self._cause
-        return error
+        return _rejection(words, self.name, retry_after, self._cause)
 
     def _ramp_rejection(self, now: float) -> BreakerOpenError | None:
         ramp = self._current_ramp

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 _MANY = 1 << 62  # more calls than any run makes
 
-#: When nothing is refused for a break.
-NEVER = float("-inf")
-
 
 class Permit:
     """Leave to make one call, to be settled exactly once.
@@ -77,7 +74,7 @@ class Lane:
         admissions: The permit for each call that asks; empty when it has to ask otherwise.
         successes: The same permit for each success; empty when it has to be told otherwise.
         root: The mode scope that counts where a task has none of its own.
-        refuses_until: While the breaker is OPEN, the time at which its break ends; else -infinity.
+        is_refused: The breaker is OPEN, and `CircuitBreaker` can tell by the time alone whether it still refuses.
         refused: How many calls a guard has refused because of that, without asking the breaker.
     """
 
@@ -90,8 +87,8 @@ class Lane:
         "_succeeded",
         "admissions",
         "breaker",
+        "is_refused",
         "refused",
-        "refuses_until",
         "root",
         "successes",
     )
@@ -105,7 +102,7 @@ class Lane:
         self.admissions = self.successes = _NOTHING
         self.root: ModeScope | _Nowhere = NOWHERE
         self._permit: Permit | None = None  # of the admissions
-        self.refuses_until = NEVER
+        self.is_refused = False
         self.refused = 0
         # What was counted before, plus what the iterator in use has to give altogether.
         self._handed_out = 0
@@ -117,7 +114,7 @@ class Lane:
 
     def open(self, permit: Permit) -> None:
         """Hand out *permit* to every call from now on, and take it back."""
-        self.refuses_until = NEVER
+        self.is_refused = False
         if permit is not self._permit:
             self.close()
             self._permit = permit
@@ -128,7 +125,7 @@ class Lane:
 
     def close(self) -> None:
         """Hand out nothing more."""
-        self.refuses_until = NEVER
+        self.is_refused = False
         self._handed_out = self.handed_out
         self._succeeded = self.succeeded
         self._permit = None

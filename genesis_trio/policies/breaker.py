@@ -171,12 +171,14 @@ class CircuitBreaker(BreakerMachine):
     # ------------------------------------------------------------ what the written wrapper asks; see `_generate`
 
     def _admit_first(self) -> Permit | list[BreakerOpenError]:
-        self._enter_run()
-        if self._lane not in self._lanes:
-            self._join(self._lane)
-        permit = self._lane.take()
-        if isinstance(permit, Permit):
-            return permit
+        permit: Permit | BreakerOpenError | None = self._refusal(self._lane) if self._lane.is_refused else None
+        if permit is None:
+            self._enter_run()
+            if self._lane not in self._lanes:
+                self._join(self._lane)
+            permit = self._lane.take()
+            if isinstance(permit, Permit):
+                return permit
         tree = current_tree()
         if tree.hooks:
             emit(tree, CallRejected, policy=self.name, error=permit)

@@ -20,10 +20,9 @@ from genesis_trio.policies._explain import explain
 from genesis_trio.policies._generate import EXECUTE, compile_wrapper, decorated, shape_of, write
 from genesis_trio.policies._guard_records import GuardCounts, GuardStatistics
 from genesis_trio.policies._guard_settings import features_of, function, instance, refuse_contradictions
-from genesis_trio.policies._lane import NEVER, NOWHERE, Lane, Permit, open_without_breaker
+from genesis_trio.policies._lane import NOWHERE, Lane, Permit, open_without_breaker
 from genesis_trio.policies._outcome import FAILURE, NONE, REFUSALS, Outcome
 from genesis_trio.policies._stream import open_stream
-from genesis_trio.policies._tokens import MOMENT
 from genesis_trio.policies._wrapping import check_name, explain_misuse, require_async_function, require_factory
 from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.policies.bulkhead import Bulkhead
@@ -380,19 +379,16 @@ class Guard(RunBound):
         which holds the frame would be a cycle, and to delete it on the way costs as much as making it.
         None: the retry waits for refusals, which is for the general path to do.
         """
-        if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
-            self._enter_run()
         lane = self._lane
-        # An OPEN breaker has told the lane so, and until when: there is nothing more to ask than what time it is.
-        if lane.refuses_until != NEVER and self._needs is None and not self._retries_refusals:
-            left = lane.refuses_until - trio.current_time()
-            if left > MOMENT:
-                lane.refused += 1
-                refusal = lane.breaker._refusal(left)  # type: ignore[union-attr]
+        if lane.is_refused and self._needs is None and not self._retries_refusals:
+            refusal = self.breaker._refusal(lane)  # type: ignore[union-attr]
+            if refusal is not None:
                 tree = _TREE.get(None) or self._run.tree  # type: ignore[union-attr]
                 if tree.hooks:
                     emit(tree, CallRejected, policy=self.name, error=refusal)
                 return [refusal]
+        if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
+            self._enter_run()
         if self._retries_refusals:
             return None
         permit = self._decide()
