@@ -171,18 +171,20 @@ class CircuitBreaker(BreakerMachine):
     # ------------------------------------------------------------ what the written wrapper asks; see `_generate`
 
     def _admit_first(self) -> Permit | list[BreakerOpenError]:
-        permit: Permit | BreakerOpenError | None = self._refusal(self._lane) if self._lane.is_refused else None
-        if permit is None:
+        lane = self._lane
+        refusal = self._refusal(lane) if lane.is_refused else None
+        if refusal is None:
             self._enter_run()
-            if self._lane not in self._lanes:
-                self._join(self._lane)
-            permit = self._lane.take()
-            if isinstance(permit, Permit):
-                return permit
+            if lane not in self._lanes:
+                self._join(lane)
+            decision = lane.take()
+            if isinstance(decision, Permit):
+                return decision
+            refusal = decision
         tree = current_tree()
         if tree.hooks:
-            emit(tree, CallRejected, policy=self.name, error=permit)
-        return [permit]
+            emit(tree, CallRejected, policy=self.name, error=refusal)
+        return [refusal]
 
     def _failed(
         self, course: Course | None, permit: Permit | None, error: BaseException, since: int, fn: Callable[..., Any]
