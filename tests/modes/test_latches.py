@@ -68,6 +68,19 @@ async def test_latch_loosened_and_tightened_before_the_write_stays_tight(autojum
         assert len(desk.scope.causes) == 1
 
 
+async def test_latch_held_anew_while_its_release_is_on_the_way_stands(autojump_clock, slow_disk):
+    """The release that comes back from the disk was overtaken: nothing is loosened, not even for a moment."""
+    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        hold = desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="r", latched=True)
+        await desk.scope.settled()
+        epoch = desk.scope.epoch
+        hold.release()
+        await trio.sleep(0.5)
+        assert desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="r", latched=True) is hold
+        await desk.scope.settled()
+        assert (desk.scope.mode, desk.scope.epoch, hold.is_held) == (Mode.EMERGENCY, epoch, True)
+
+
 async def test_latch_wider_capabilities_wait_for_the_disk(autojump_clock, slow_disk):
     """What is left may grow only with the write; what shrinks, shrinks now."""
     read, reduce = Capability.READ, Capability.REDUCE

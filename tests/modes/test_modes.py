@@ -116,6 +116,16 @@ async def test_hold_expires_at_its_time(autojump_clock):
         assert not hold.is_held
 
 
+async def test_hold_anew_without_an_expiry_lasts(autojump_clock):
+    """The newest hold says how it ends: neither the time nor the condition of an older one clears it."""
+    with mode_scope("desk") as desk:
+        desk.hold(Mode.SAFE, reason="r", expires=2, clears_when=lambda: trio.current_time() > 1)
+        desk.hold(Mode.SAFE, reason="r")
+        await trio.sleep(10)
+        assert desk.mode is Mode.SAFE
+        assert desk.causes[0].expires is None
+
+
 async def test_hold_clears_when_its_condition_is_true(autojump_clock):
     """Asked ten times a second; a condition that raises clears nothing."""
     well = False
