@@ -7,13 +7,11 @@ from typing import Any
 
 import trio
 
-from genesis_trio.cli.options import ORDERS
+from genesis_trio.cli.options import DEFAULT_FILE, ORDERS
 from genesis_trio.service.admin import ask
 from genesis_trio.service.config import read_admin
 
 __all__ = ["give_order"]
-
-DEFAULT_FILE = "service.toml"
 
 
 def give_order(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,9 @@ from typing import Any
 
 from genesis_trio.cli.checkpoints import add_checkpoints, add_journal
 
-__all__ = ["LEVELS", "ORDERS", "parse"]
+__all__ = ["DEFAULT_FILE", "LEVELS", "ORDERS", "parse"]
+
+DEFAULT_FILE = "service.toml"
 
 LEVELS = ("info", "warning", "error")
 
@@ -87,14 +89,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         return sub
 
     run = command("run", "run a service until it is stopped", "serve", "run")
-    run.add_argument("file", help="service.toml")
+    run.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"the file of the service (default: {DEFAULT_FILE})")
     level = run.add_mutually_exclusive_group()
     level.add_argument(
         "--log-level", choices=LEVELS, default="info", help="events from this severity on (default: info)"
     )
     level.add_argument("--quiet", action="store_const", dest="log_level", const="error", help="errors only")
     check = command("check", "read a service.toml and load its components, without running it", "serve", "check")
-    check.add_argument("file", help="service.toml")
+    check.add_argument(
+        "file", nargs="?", default=DEFAULT_FILE, help=f"the file of the service (default: {DEFAULT_FILE})"
+    )
     check.add_argument("--limits", action="store_true", help="also what its settings amount to: restarts, stops")
     for name, help_, needed in ORDERS:
         sub = command(name, help_, "operate", "give_order")

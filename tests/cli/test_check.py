@@ -46,3 +46,15 @@ def test_check_without_limits_is_one_line(tmp_path, monkeypatch, capsys):
     assert main(["check", "service.toml"]) == 0
 
     assert capsys.readouterr().out == "service.toml: desk with 2 children is well described\n"
+
+
+def test_check_without_a_file_reads_the_one_right_here(tmp_path, monkeypatch, capsys):
+    """As the orders do; and where there is none, the line names what was looked for."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["check"]) == 2
+    assert capsys.readouterr().err == "genesis: service.toml: cannot be read: No such file or directory\n"
+    (tmp_path / "service.toml").write_text(TOML)
+
+    assert main(["check"]) == 0
+
+    assert capsys.readouterr().out == "service.toml: desk with 2 children is well described\n"
