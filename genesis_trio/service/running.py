@@ -226,6 +226,8 @@ class _Running:
     def stop(self) -> None:
         """Begin to stop, whatever is under way."""
         self.state.phase = Phase.STOPPING
+        # What start_all() has begun stays, to be stopped with all others.
+        self._supervisor.is_stopping = True
         self._going_on.cancel(reason="the service was asked to stop")
 
     async def _obey_signals(self) -> None:

@@ -24,7 +24,7 @@ from genesis_trio.supervision._inbox import SavedMailbox, decode_entries
 from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
 from genesis_trio.supervision._poison import Poison
 from genesis_trio.supervision._start_gate import StartGate
-from genesis_trio.supervision.component import ChildSpec, Lifecycle
+from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart
 
 if TYPE_CHECKING:
     from genesis_trio.supervision._recovery import StateRecovery
@@ -52,6 +52,7 @@ class ChildState:
         "_by_hand",
         "_due",
         "_gate",
+        "_is_closed",
         "_is_forgotten",
         "_is_trial",
         "_known_budget",
@@ -74,6 +75,7 @@ class ChildState:
         "incarnation",
         "is_finished",
         "last_error",
+        "life",
         "mailboxes",
         "options",
         "part",
@@ -137,6 +139,9 @@ class ChildState:
         #: The generation before its first one in this process.
         self.generation_before = 0
         self._is_forgotten = False
+        self._is_closed = False
+        #: Tells its messages from those of an earlier child of its name; empty while none has gone.
+        self.life = f".{self.tree.forgotten}" if self.tree.forgotten else ""
         #: Only where mailboxes keep what was handled.
         self.poison = Poison() if self.is_saved else None
         self.recovery = self._make_recovery()
@@ -241,7 +246,7 @@ class ChildState:
         if status is Lifecycle.STOPPED:
             # Where all stop, who asked is stopped as well, in its turn.
             self.tree.bus.stop_answering(self.path, for_good=not self.supervisor.is_stopping)
-        self._tell_watchers()
+        self.tell_watchers()
         self.supervisor.health_changed(self)
 
     def _set_intake(self) -> None:
@@ -250,7 +255,8 @@ class ChildState:
             if mailbox.intake is not intake:
                 mailbox.set_intake(intake)
 
-    def _tell_watchers(self) -> None:
+    def tell_watchers(self) -> None:
+        """Let those that wait for something of it look again."""
         for judge in self._watchers:
             judge()
 
@@ -332,6 +338,17 @@ class ChildState:
             self._keep()
         if self.recovery is not None:
             self.recovery.saved(part.body)
+        if part is self.part and self.is_over():
+            self.supervisor.forget(self)
+
+    def is_over(self) -> bool:
+        """True if it has ended and does not come back: TEMPORARY, and nobody requires it."""
+        return (
+            self.is_finished
+            and self.spec.restart is Restart.TEMPORARY
+            and self.name not in self.supervisor.required
+            and not self.supervisor.is_stopping
+        )
 
     def message_died(self, entry: Entry) -> None:
         if self.tree.hooks:

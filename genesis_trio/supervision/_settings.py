@@ -2,14 +2,20 @@
 
 import math
 import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from genesis_trio._members import check_member
 from genesis_trio.errors import ConfigError
 from genesis_trio.modes import ModePolicy
+from genesis_trio.supervision._order import check_requirements
 from genesis_trio.supervision.backoff import Backoff
-from genesis_trio.supervision.component import Strategy, is_name
+from genesis_trio.supervision.component import ChildSpec, Strategy, is_name
 
-__all__ = ["check_kind", "check_kinds", "check_place", "check_settings"]
+if TYPE_CHECKING:
+    from genesis_trio.supervision.child import Child
+
+__all__ = ["check_kind", "check_kinds", "check_place", "check_settings", "check_specs"]
 
 
 def check_settings(
@@ -86,3 +92,23 @@ def check_place(
         raise ConfigError(f"supervisor {name!r} has only={only!r} and no restore=, which it limits; give both, or none")
     if store is None and (checkpoint is not None or restore is not None):
         raise ConfigError(f"supervisor {name!r} has no store=, so there is nothing to save to or restore from")
+
+
+def check_specs(specs: Sequence[ChildSpec], children: "Mapping[str, Child]", *, supervisor: str) -> None:
+    """Refuse children that cannot be started beside *children*, which may be thousands: only whom somebody requires is looked at."""
+    names: set[str] = set()
+    for spec in specs:
+        if not isinstance(spec, ChildSpec):
+            raise TypeError(f"start_all() takes ChildSpecs, got {spec!r}; write ChildSpec(component, name=…)")
+        if spec.name in children or spec.name in names:
+            raise ConfigError(
+                f"supervisor {supervisor!r} has a child {spec.name!r} already; names are unique in a supervisor"
+            )
+        names.add(spec.name)
+    if any(spec.requires for spec in specs):
+        check_requirements(
+            {spec.name: spec.requires for spec in specs},
+            {spec.name: spec.criticality for spec in specs},
+            supervisor=supervisor,
+            existing={name: child.spec.criticality for name, child in children.items()},
+        )

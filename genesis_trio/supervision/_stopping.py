@@ -1,5 +1,6 @@
 """How a supervisor stops: its children one after the other, in the reverse order of their first start, then the last cut."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -52,6 +53,26 @@ class Stopping:
 
             supervisor.start_service(until_it_has)
 
+    async def undo(self, children: "Sequence[Child]") -> None:
+        """Whoever started *children* was cancelled: stop them in reverse order, and let their names be free again.
+
+        Shielded, and bounded by ``shutdown_timeout``.  A child that has not ended by then stays; and all do where the
+        supervisor stops, which is going to stop them.
+        """
+        supervisor = self._supervisor
+        if supervisor.is_stopping:
+            return
+        deadline = trio.current_time() + supervisor.shutdown_timeout
+        with trio.CancelScope(shield=True):
+            for child in reversed(children):
+                if not child.is_finished:
+                    await self.stop_child(child, deadline)
+            if supervisor.tree.saver is not None and any(child.part is not None for child in children):
+                await supervisor.tree.saver.save("stop")
+        for child in children:
+            if child.is_finished:
+                supervisor.forget(child)
+
     def hasten(self, deadline: float) -> None:
         """The child that it lives in is to be gone by *deadline*, which is sooner than what it was given before."""
         last = max(deadline, trio.current_time() + LAST_GRACE)
@@ -65,7 +86,9 @@ class Stopping:
         host = supervisor.host
         supervisor.is_stopping = True
         for child in reversed(list(supervisor.children.values())):
-            if not child.is_finished and child.name not in supervisor.unlaunched:
+            if child.is_finished:
+                child.tell_watchers()  # it does not live again
+            elif child.name not in supervisor.unlaunched:
                 await self.stop_child(child, deadline if host is None else min(deadline, host.stop_deadline))
         # Two may stop it, and what is left of the block waits for the last cut, whoever takes it.
         async with self._last_cut:

@@ -20,7 +20,7 @@ __all__ = ["ServiceTree"]
 class ServiceTree(Tree):
     """A tree with supervisors in it; the topmost one makes it, the nested ones join it."""
 
-    __slots__ = ("bus", "children", "control", "latches", "saver", "scope", "store", "watches_breakers")
+    __slots__ = ("bus", "children", "control", "forgotten", "latches", "saver", "scope", "store", "watches_breakers")
 
     def __init__(self, name: str, *, parent: Tree, rng: random.Random | None, store: "Store | None") -> None:
         super().__init__(name, parent=parent, rng=rng)
@@ -28,6 +28,8 @@ class ServiceTree(Tree):
         self.store = store
         #: Every child of every supervisor by path, in the order of first start: the order of a cut.
         self.children: dict[str, Child] = {}
+        #: How many children are none any more: a name that is taken again is another one's.
+        self.forgotten = 0
         self.scope: ModeScope
         self.saver: Saver | None = None
         self.latches: Latches | None = None

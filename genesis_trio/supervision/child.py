@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from genesis_trio.events import ChildStarting, ChildTrial, emit
+from genesis_trio.events import ChildStarting, ChildTrial, describe_error, emit
 from genesis_trio.modes import Mode, admits
 from genesis_trio.supervision._aftermath import Aftermath
 from genesis_trio.supervision._child_state import Ask
@@ -65,11 +65,26 @@ class Child(Aftermath):
     async def wait(self, status: Lifecycle) -> None:
         """Wait until it is in *status*; a status that it was in for less than a step is not missed.
 
+        Raises:
+            RuntimeError: it has ended and does not live again, so it never will be.
+
         Trio checkpoint: always.
         Cancellation: passes.
         """
         await trio.lowlevel.checkpoint()
-        await self.wait_until(lambda: self.status is status)
+        was_there = False
+
+        def decided() -> bool:
+            nonlocal was_there
+            was_there = was_there or self.status is status
+            return was_there or self._is_closed or (self.is_finished and self.supervisor.is_stopping)
+
+        await self.wait_until(decided)
+        if not was_there:
+            raise RuntimeError(
+                f"{self.path!r} has ended for good and will not be {status.name} any more; its last error: "
+                f"{describe_error(self.last_error) if self.last_error is not None else 'none'}"
+            )
 
     @trio.lowlevel.enable_ki_protection
     async def stop(self) -> None:
@@ -208,8 +223,13 @@ class Child(Aftermath):
         if self.status is not Lifecycle.STOPPED:
             self._set(Lifecycle.STOPPED)
         self.is_finished = True
-        self._tell_watchers()
+        self.tell_watchers()
         self.supervisor.child_finished(self)
+        if self.is_over():
+            if self.part is None:
+                self.supervisor.forget(self)
+            else:
+                self.ask_for_save("stop")  # its last state is to be on disk first
 
     def _may_start(self) -> bool:
         """True if nothing stands in its way, as mostly; False if `_wait_for_turn` has to look closer."""
@@ -319,9 +339,11 @@ class Child(Aftermath):
             self.incarnation.cut_short(reason)
 
     def close(self) -> None:
-        """Its supervisor is gone, or it never was."""
+        """Its supervisor is gone, or it is no child any more."""
         self._close_mailboxes()
         self.scope.detach()
+        self._is_closed = True
+        self.tell_watchers()
 
     # ------------------------------------------------------------ its group
 

@@ -42,7 +42,7 @@ class Restart(enum.Enum):
     - ``PERMANENT``: a crash, and a return after it was ready.  One that returns before ``ctx.ready()`` was a
       job, and is done.
     - ``TRANSIENT``: a crash.
-    - ``TEMPORARY``: none.
+    - ``TEMPORARY``: none.  It leaves ``Supervisor.children`` when it ends, unless another child requires it; its name is free then.
     """
 
     PERMANENT = "permanent"

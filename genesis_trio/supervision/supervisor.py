@@ -22,7 +22,7 @@ import trio
 
 from genesis_trio._interrupts import uninterrupted
 from genesis_trio._runtime import _TREE, current_tree
-from genesis_trio.errors import ConfigError, StoreError
+from genesis_trio.errors import StoreError
 from genesis_trio.events import describe_error
 from genesis_trio.modes import _SCOPE, ModePolicy, ModeScope, current_scope
 from genesis_trio.supervision._child_state import ChildState
@@ -32,9 +32,9 @@ from genesis_trio.supervision._groups import Groups
 from genesis_trio.supervision._incarnation import Incarnation, current_host
 from genesis_trio.supervision._mode_watch import ModeWatch
 from genesis_trio.supervision._options import options_of
-from genesis_trio.supervision._order import check_requirements, levels
+from genesis_trio.supervision._order import levels
 from genesis_trio.supervision._services import Services
-from genesis_trio.supervision._settings import check_kinds, check_place, check_settings
+from genesis_trio.supervision._settings import check_kinds, check_place, check_settings, check_specs
 from genesis_trio.supervision._stopping import Stopping
 from genesis_trio.supervision._tree import ServiceTree
 from genesis_trio.supervision._use_store import use_store
@@ -107,6 +107,7 @@ class Supervisor:
         #: Those that `start_all` has not come to yet: a stop does not wait for them.
         self.unlaunched: dict[str, Child] = {}
         self._living = 0
+        self._restarts_forgotten = 0
         self._all_finished = trio.Event()
         self._all_finished.set()
         #: Nothing is started, and nobody restarted, any more.
@@ -161,12 +162,10 @@ class Supervisor:
             if child.first_error is not None:
                 await child.wait_finished()
         except trio.Cancelled:
-            with trio.CancelScope(shield=True):  # bounded: stop_child() waits no longer than the deadline it is given
-                await self.stop_child(child, trio.current_time() + self.shutdown_timeout)
-            self._forget(child)
+            await self._stopping.undo([child])  # noqa: ASYNC102 - shields itself
             raise
         if child.first_error is not None:
-            self._forget(child)
+            self.forget(child)
             raise child.first_error
         child.raises = False
         return child
@@ -184,7 +183,7 @@ class Supervisor:
             RuntimeError: the supervisor was stopped meanwhile; the message names those that were not started.
 
         Trio checkpoint: always.
-        Cancellation: passes; what was started stays, until the supervisor is stopped.
+        Cancellation: what was started is stopped in reverse order, and gone, before it passes.
         """
         await trio.lowlevel.checkpoint()
         self._check(specs)
@@ -205,31 +204,21 @@ class Supervisor:
                 for name in level:
                     child = children[name]
                     await child.wait_until(lambda child=child: child.has_begun())  # type: ignore[misc]
+        except trio.Cancelled:
+            begun = [child for name, child in children.items() if name not in self.unlaunched]
+            await self._stopping.undo(begun)  # noqa: ASYNC102 - shields itself
+            raise
         finally:
             for name, child in children.items():
                 if self.unlaunched.pop(name, None) is not None:
-                    self._forget(child)
+                    self.forget(child)
         return [children[spec.name] for spec in specs]
 
     def _check(self, specs: Sequence[ChildSpec]) -> None:
         """Refuse what cannot be started; nothing has happened yet."""
         if self.is_stopping:
             raise RuntimeError(f"supervisor {self.path!r} is stopping and starts no more children")
-        taken = set(self._children)
-        for spec in specs:
-            if not isinstance(spec, ChildSpec):
-                raise TypeError(f"start_all() takes ChildSpecs, got {spec!r}; write ChildSpec(component, name=…)")
-            if spec.name in taken:
-                raise ConfigError(
-                    f"supervisor {self.path!r} has a child {spec.name!r} already; names are unique in a supervisor"
-                )
-            taken.add(spec.name)
-        check_requirements(
-            {spec.name: spec.requires for spec in specs},
-            {spec.name: spec.criticality for spec in specs},
-            supervisor=self.path,
-            existing={name: child.spec.criticality for name, child in self._children.items()},
-        )
+        check_specs(specs, self._children, supervisor=self.path)
 
     def _make(self, specs: Sequence[ChildSpec], *, raises: bool) -> list[Child]:
         options = [options_of(spec) for spec in specs]
@@ -257,16 +246,25 @@ class Supervisor:
         """Let a stopped child live again."""
         if self.is_stopping:
             raise RuntimeError(f"supervisor {self.path!r} is stopping and restarts no more children")
+        if self._children.get(child.name) is not child:
+            raise RuntimeError(
+                f"{child.path!r} has ended and is no child of {self.path!r} any more; start another one with start()"
+            )
         child.begin_anew()
         self._launch(child)
 
-    def _forget(self, child: Child) -> None:
-        """A child that never was: its name is free again."""
-        self._children.pop(child.name, None)
+    def forget(self, child: ChildState) -> None:
+        """*child* never was, or has ended for good: its name is free again, and nothing of it is kept."""
+        found = self._children.get(child.name)
+        if found is None or found is not child:
+            return
+        del self._children[child.name]
         self.tree.children.pop(child.path, None)
+        self.tree.forgotten += 1
+        self._restarts_forgotten += child.restarts
         self.health_changed(child)
         child.forget()
-        child.close()
+        found.close()
 
     def child_finished(self, child: Child) -> None:
         self._living -= 1
@@ -383,7 +381,7 @@ class Supervisor:
         return SupervisorStatistics(
             children=len(statuses),
             ready=statuses.count(Lifecycle.READY),
-            restarts=sum(child.restarts for child in self._children.values()),
+            restarts=self._restarts_forgotten + sum(child.restarts for child in self._children.values()),
             parked=statuses.count(Lifecycle.PARKED),
             suspended=statuses.count(Lifecycle.SUSPENDED),
             longest_stall=self.watchdog.longest if self.watchdog is not None else 0.0,

@@ -7,10 +7,13 @@ import trio.testing
 from genesis_trio.errors import ConfigError, MailboxFullError
 from genesis_trio.events import observe
 from genesis_trio.messaging.topic import MailboxStatistics, Overflow, Timer, Topic
-from genesis_trio.supervision.component import Lifecycle, Restart
+from genesis_trio.supervision.component import Lifecycle, OnCrash, Restart
 from genesis_trio.supervision.supervisor import open_supervisor
 from messaging.parts import LATEST, LETTERS, NUMBERS, TICKS, Reader, Tick, context_of
 from supervision.desk import EXACT, Log
+
+#: After a crash, too, nothing follows.
+ENDS = {Exception: OnCrash.STOP}
 
 # ---------------------------------------------------------------- delivery
 
@@ -254,7 +257,7 @@ async def test_reader_that_ended_holds_nobody_back_and_lives_again_with_the_newe
 
     got = []
     async with open_supervisor("desk") as desk:
-        child = await desk.start(reader, name="reader", restart=Restart.TEMPORARY)
+        child = await desk.start(reader, name="reader", restart=Restart.TRANSIENT, rules=ENDS)
         ctx = await context_of(desk)
         for number in range(3):
             await ctx.send(NUMBERS, number)
@@ -287,7 +290,7 @@ async def test_reader_that_ended_and_is_stopped_by_hand_has_no_mailbox_any_more(
 
     got = []
     async with open_supervisor("desk") as desk:
-        child = await desk.start(reader, name="reader", restart=Restart.TEMPORARY)
+        child = await desk.start(reader, name="reader", restart=Restart.TRANSIENT, rules=ENDS)
         ctx = await context_of(desk)
         await child.wait(Lifecycle.STOPPED)
         ctx.publish(NUMBERS, 1)

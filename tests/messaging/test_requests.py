@@ -294,8 +294,8 @@ async def test_second_block_of_requests_on_a_topic_is_refused(autojump_clock):
             ctx.ready()
 
     async with open_supervisor("desk") as desk:
-        await desk.start(twice, name="twice", restart=Restart.TEMPORARY)
-        assert desk.children["twice"].last_error is None
+        child = await desk.start(twice, name="twice", restart=Restart.TEMPORARY)
+        assert child.last_error is None
         await desk.stop()
 
 

@@ -370,13 +370,15 @@ class World:
 
     async def disturb(self, desk) -> None:
         rng = self.rng
+        if not desk.children:
+            return  # all were temporary
         child = rng.choice(list(desk.children.values()))
         match rng.randrange(7):
             case 0:
                 with trio.move_on_after(rng.random() * 2):
                     try:
                         await child.restart()
-                    except (Planned, ExceptionGroup, StartTimeoutError):
+                    except (Planned, ExceptionGroup, StartTimeoutError, RuntimeError):  # the last: it is gone
                         pass
             case 1:
                 if child.name not in ("feed", "reader") or rng.random() < 0.1:
@@ -386,7 +388,7 @@ class World:
             case 2:
                 with trio.move_on_after(rng.random() * 2):
                     try:
-                        await desk.start(self.leaf, name=f"d{len(desk.children)}", stop_grace=0.5, unpark_after=2.0)
+                        await desk.start(self.leaf, name=f"d{len(self.events)}", stop_grace=0.5, unpark_after=2.0)
                     except (Planned, ExceptionGroup):
                         pass
             case 3 | 4:

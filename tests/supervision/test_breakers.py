@@ -26,9 +26,9 @@ async def test_breaker_open_keeps_children_waiting_and_burns_no_budget(autojump_
         ctx.ready()
         await trio.sleep_forever()
 
-    async with open_supervisor("desk", backoff=EXACT, max_restarts=3) as desk:
-        with trio.move_on_after(10):
-            await desk.start_all([ChildSpec(component, name="x", breaker=breaker, stop_grace=0)])
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=3) as desk, trio.open_nursery() as nursery:
+        nursery.start_soon(desk.start_all, [ChildSpec(component, name="x", breaker=breaker, stop_grace=0)])
+        await trio.sleep(10)
         child = desk.children["x"]
         assert child.status is Lifecycle.BACKOFF
         assert child.generation == 3

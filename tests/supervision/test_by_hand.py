@@ -330,3 +330,36 @@ async def test_stop_by_hand_that_is_cancelled_goes_on_to_its_end(autojump_clock)
         await child.wait(Lifecycle.STOPPED)
         await trio.testing.wait_all_tasks_blocked()
         assert (trio.current_time(), desk.scope.mode, dict(child.mailboxes)) == (2, Mode.NORMAL, {})
+
+
+async def test_wait_for_a_status_that_cannot_come_any_more_is_told_so(autojump_clock):
+    """Nobody waits for ever for a child whose supervisor stops; whatever it was in before has been seen."""
+    waited = []
+
+    async def wait_for(child, status):
+        try:
+            await child.wait(status)
+        except RuntimeError as error:
+            waited.append((status, str(error)))
+        else:
+            waited.append((status, ""))
+
+    async with trio.open_nursery() as nursery:
+        async with open_supervisor("desk") as desk:
+            child = await desk.start(forever, name="x", stop_grace=0)
+            ended = await desk.start(forever, name="y", stop_grace=0)
+            await ended.stop()
+            for status in (Lifecycle.PARKED, Lifecycle.STOPPING, Lifecycle.STOPPED):
+                nursery.start_soon(wait_for, child, status)
+            nursery.start_soon(wait_for, ended, Lifecycle.READY)  # it may be restarted by hand
+            await trio.testing.wait_all_tasks_blocked()
+            assert waited == []
+            await desk.stop()
+            with pytest.raises(RuntimeError, match="will not be BACKOFF any more"):
+                await child.wait(Lifecycle.BACKOFF)
+    assert sorted(waited, key=lambda each: each[0].name) == [
+        (Lifecycle.PARKED, "'desk/x' has ended for good and will not be PARKED any more; its last error: none"),
+        (Lifecycle.READY, "'desk/y' has ended for good and will not be READY any more; its last error: none"),
+        (Lifecycle.STOPPED, ""),
+        (Lifecycle.STOPPING, ""),
+    ]

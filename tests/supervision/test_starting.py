@@ -1,15 +1,24 @@
 """Starting children: one, in levels, and what is refused; the settings of a supervisor."""
 
+import contextlib
+
+import attrs
 import pytest
 import trio
 import trio.testing
 
 from genesis_trio.errors import ConfigError, StartTimeoutError
 from genesis_trio.modes import Criticality, Mode
+from genesis_trio.persistence.opening import open_store
 from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.component import ChildSpec, Component, Lifecycle
 from genesis_trio.supervision.supervisor import open_supervisor
 from supervision.desk import EXACT, forever
+
+
+@attrs.define
+class Seen:
+    path: str = ""
 
 
 async def test_start_returns_once_the_child_is_ready(autojump_clock):
@@ -116,6 +125,63 @@ async def test_start_cancelled_leaves_no_child(autojump_clock):
             await desk.start(never, name="x", stop_grace=0)
         assert ended == [1]
         assert not desk.children
+
+
+@pytest.mark.parametrize("stores", [False, True])
+async def test_start_all_cancelled_stops_what_it_started_in_reverse_order(stores, autojump_clock):
+    """It leaves no half of a tree: what it has started ends, level by level, its state is saved, and the names are free again."""
+    log = []
+
+    class Saved(Component[Seen]):
+        async def run(self, ctx):
+            self.state.path = ctx.path
+            await waits(ctx)
+
+    async def waits(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        await trio.sleep(1)
+        log.append((ctx.name, trio.current_time()))
+
+    async def never(ctx):
+        try:
+            await trio.sleep_forever()
+        finally:
+            log.append((ctx.name, trio.current_time()))
+
+    async with open_store("memory:") if stores else contextlib.nullcontext() as store:
+        async with open_supervisor("desk", store=store) as desk:
+            await desk.start(waits, name="before")
+            specs = [
+                ChildSpec(Saved if stores else waits, name="a"),
+                ChildSpec(waits, name="b", requires=["a"]),
+                ChildSpec(never, name="c", requires=["b"], stop_grace=1.0),
+                ChildSpec(never, name="d", requires=["c"]),
+            ]
+            with trio.move_on_after(5) as cut:
+                await desk.start_all(specs)
+            assert cut.cancelled_caught
+            assert log == [("c", 6), ("b", 7), ("a", 8)]
+            assert list(desk.children) == ["before"]
+            if stores:
+                assert (await store.restore_latest("desk/a", Seen)).state == Seen("desk/a")
+            await desk.start_all(specs[:2])
+            await desk.stop()
+
+
+async def test_start_cancelled_of_a_child_that_does_not_end_keeps_its_name(autojump_clock):
+    """No second incarnation starts while the first lives."""
+
+    async def stubborn(ctx):
+        with trio.CancelScope(shield=True):
+            await trio.sleep(100)
+
+    async with open_supervisor("desk", shutdown_timeout=5.0) as desk:
+        with trio.move_on_after(1):
+            await desk.start(stubborn, name="x")
+        assert trio.current_time() == 6
+        with pytest.raises(ConfigError, match="'x' already"):
+            await desk.start(stubborn, name="x")
 
 
 @pytest.mark.parametrize(
