@@ -52,7 +52,7 @@ class Sink:
         self.left = messages
         self.all_there = trio.Event()
 
-    def take(self, signal: Signal) -> None:
+    def take(self, message: Tick | Signal) -> None:
         self.left -= 1
         if not self.left:
             self.all_there.set()
@@ -186,6 +186,61 @@ def ours(*stages: Callable[..., Awaitable[None]]) -> Callable[[int], Awaitable[N
     return run
 
 
+# ------------------------------------------------------------------ one hop, with room for all there is
+
+
+async def channel_hop(messages: int) -> None:
+    """`send_nowait` as much as was read at once, and `receive` one after the other."""
+    sink = Sink(messages)
+    send_tick, receive_tick = trio.open_memory_channel[Tick](messages)
+
+    async def feed() -> None:
+        async with send_tick:
+            for first in range(0, messages, CHUNK):
+                for number in range(first, min(first + CHUNK, messages)):
+                    send_tick.send_nowait(tick(number))
+                await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed)
+        async for given in receive_tick:
+            sink.take(given)
+
+
+def hop(reader: Callable[[Context, Sink], Awaitable[None]]) -> Callable[[int], Awaitable[None]]:
+    """`publish` as much as was read at once, to one reader."""
+
+    async def run(messages: int) -> None:
+        end = Sink(messages)
+
+        async def feed(ctx: Context) -> None:
+            ctx.ready()
+            await feed_publishing(ctx, messages)
+
+        async with open_supervisor("desk") as desk:
+            await desk.start(reader, end, name="reader")
+            await desk.start(feed, name="feed", restart=Restart.TRANSIENT)
+            await end.all_there.wait()
+            await desk.stop()
+
+    return run
+
+
+async def read_one_by_one(ctx: Context, sink: Sink) -> None:
+    async with ctx.subscribe(TICKS, capacity=NAIVE_MESSAGES) as ticks:
+        ctx.ready()
+        async for given in ticks:
+            sink.take(given)
+
+
+async def read_batches(ctx: Context, sink: Sink) -> None:
+    async with ctx.subscribe(TICKS, capacity=NAIVE_MESSAGES) as ticks:
+        ctx.ready()
+        async for batch in ticks.batches():
+            for given in batch:
+                sink.take(given)
+
+
 def measure(run: Callable[[int], Awaitable[None]], messages: int) -> list[float]:
     """Nanoseconds of processor time for each message, so that other programs disturb less; making the tree is part of it."""
     found = []
@@ -210,3 +265,9 @@ if __name__ == "__main__":
     report.add("publish() and batches()", measure(ours(feed_publishing, strategy_publishing, sink_batches), MESSAGES))
     report.add("send_all() and batches()", measure(ours(feed_all, strategy_all, sink_batches), MESSAGES))
     report.print()
+
+    one_hop = Report("One message from a feed to a reader", unit="nanoseconds", baseline="send_nowait() and receive")
+    one_hop.add("send_nowait() and receive", measure(channel_hop, NAIVE_MESSAGES))
+    one_hop.add("publish() and async for", measure(hop(read_one_by_one), NAIVE_MESSAGES))
+    one_hop.add("publish() and batches()", measure(hop(read_batches), NAIVE_MESSAGES))
+    one_hop.print()

@@ -181,11 +181,9 @@ class Bus:
             await trio.lowlevel.checkpoint()
             full = _first_full(route)
         while full is not None:
-            try:
-                await full.wait_room()
-            except trio.Cancelled:
-                full.offer_room()  # the room that woke this sender belongs to the next one
-                raise
+            await (
+                full.wait_room()
+            )  # cancelled only while it waits: who was woken for room uses it, or hands it on below
             woken_for, full = full, next((lane for lane in route if lane.makes_wait and lane.refuses()), None)
             if full is not None and full is not woken_for:
                 woken_for.offer_room()

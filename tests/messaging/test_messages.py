@@ -9,6 +9,7 @@ from genesis_trio.events import observe
 from genesis_trio.messaging.topic import MailboxStatistics, Overflow, Timer, Topic
 from genesis_trio.supervision.component import Lifecycle, OnCrash, Restart
 from genesis_trio.supervision.supervisor import open_supervisor
+from genesis_trio.testing import simulate
 from messaging.parts import LATEST, LETTERS, NUMBERS, TICKS, Reader, Tick, context_of
 from supervision.desk import EXACT, Log
 
@@ -168,6 +169,66 @@ async def test_block_senders_are_served_in_their_order(autojump_clock):
         await trio.sleep(20)
         assert done == [0, 1, 2, 4, 5]
         assert reader.got == [0, 1, 2, 4, 5]
+        await desk.stop()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_block_sender_who_comes_when_there_is_room_stands_behind_who_waits(seed):
+    """The room belongs to the one who was woken for it, whatever the order in which the scheduler runs them."""
+    got = []
+
+    async def main():
+        async def reader(ctx):
+            started = trio.current_time()
+            async with ctx.subscribe(NUMBERS, capacity=1) as inbox:
+                ctx.ready()
+                async for item in inbox:
+                    got.append(item)
+                    await trio.sleep_until(started + 1 + item)
+
+        async def send_at(ctx, delay, number):
+            await trio.sleep(delay)
+            await trio.lowlevel.checkpoint()  # as the reader does, before it takes the next message
+            await ctx.send(NUMBERS, number)
+
+        async with open_supervisor("desk") as desk:
+            await desk.start(reader, name="reader")
+            ctx = await context_of(desk)
+            async with trio.open_nursery() as nursery:
+                for number, delay in enumerate((0, 0.1, 0.2, 0.3, 1)):
+                    nursery.start_soon(send_at, ctx, delay, number)
+            await trio.sleep(10)
+            await desk.stop()
+
+    simulate(main, seed=seed)
+    assert got == [0, 1, 2, 3, 4]
+
+
+async def test_block_sender_that_waits_for_another_mailbox_gives_the_room_on(autojump_clock):
+    """Two mailboxes are full; who was woken by the one that has room still waits for the other, and the next one takes the room."""
+
+    async def a_second(ctx, item):
+        await trio.sleep(1)
+
+    async def for_ever(ctx, item):
+        await ctx.wait_stopping()
+
+    quick = Reader(NUMBERS, LETTERS, work=a_second, capacity=1)
+    stuck = Reader(NUMBERS, work=for_ever, capacity=1)
+    async with open_supervisor("desk") as desk:
+        await desk.start(quick, name="quick")
+        await desk.start(stuck, name="stuck")
+        ctx = await context_of(desk)
+        ctx.publish(NUMBERS, 0)
+        await trio.testing.wait_all_tasks_blocked()
+        ctx.publish(NUMBERS, 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ctx.send, NUMBERS, 2)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(ctx.send, LETTERS, "a")
+            await trio.sleep(5)
+            assert quick.got == [0, 1, "a"]
+            nursery.cancel_scope.cancel()
         await desk.stop()
 
 

@@ -273,3 +273,11 @@ def test_mailbox_restored_blame_counts_on_and_buries_what_had_its_last_chance():
     assert fresh.dead_letters == [1, 2]
     assert [entry.position for entry in died] == [1, 2]
     assert fresh.take(None) == [3]
+
+
+def test_mailbox_restored_goes_on_after_the_highest_position_that_is_stored():
+    """Also where what had it is handled or dead: under one position there is one message for ever."""
+    box = Mailbox("desk/x", (NUMBERS,), capacity=10, overflow=Overflow.BLOCK, keeps_handled=True, on_dead=print)
+    box.restore([], settled=2, next_position=7)
+    box.lane(NUMBERS).put(NUMBERS, 1, Sender("desk/feed", "1"), 1)
+    assert [entry.position for entry in box.entries_after(0)] == [7]

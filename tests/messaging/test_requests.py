@@ -207,6 +207,40 @@ async def test_request_that_was_not_begun_says_so(autojump_clock):
         await desk.stop()
 
 
+async def test_request_that_failed_with_its_last_responder_is_not_given_to_the_next_one(autojump_clock):
+    """Who asked was told that it was not begun; it must not be begun after that."""
+    begun = []
+
+    async def deaf(ctx):
+        async with ctx.requests(ASK):
+            ctx.ready()
+            await ctx.wait_stopping()
+
+    async def attentive(ctx):
+        async with ctx.requests(ASK) as requests:
+            ctx.ready()
+            async for request in requests:
+                begun.append(request.message)
+                request.reply("yes")
+
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(deaf, name="deaf")
+        ctx = await context_of(desk)
+
+        async def ask():
+            with pytest.raises(NoResponderError):
+                await ctx.request(ASK, 1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            await child.stop()
+        await desk.start(attentive, name="attentive")
+        assert await ctx.request(ASK, 2) == "yes"
+        assert begun == [2]
+        await desk.stop()
+
+
 async def test_request_waits_through_parking_of_its_responder(autojump_clock):
     """A parked responder comes back: it gets its trial, and the request with it."""
 
