@@ -162,6 +162,41 @@ async def test_retry_layers_do_not_multiply(autojump_clock):
     assert len(error.__notes__) >= 2
 
 
+async def test_retry_note_on_one_error_raised_again_and_again_is_made_once(autojump_clock):
+    """A library that keeps the error of a broken connection gives every call the same one; its notes do not grow."""
+    error = OSError("down")
+    venue = Venue(error)
+
+    for _ in range(100):
+        with pytest.raises(OSError):
+            await exact(max_retries=1, base_delay=0.0).execute(venue)
+
+    assert len(error.__notes__) == 1
+
+
+async def test_retry_notes_on_one_error_are_bounded_whatever_they_say(autojump_clock):
+    """Neither do those that differ from call to call."""
+    error = OSError("down")
+    venue = Venue(error)
+
+    for n in range(100):
+        with trio.fail_after(10.0 + n), pytest.raises(OSError):
+            await exact(max_retries=1, base_delay=200.0).execute(venue)
+
+    assert len(error.__notes__) == 16
+
+
+async def test_retry_note_where_somebody_keeps_other_things_does_no_harm(autojump_clock):
+    """An error whose __notes__ is no list keeps it, and is raised as it is."""
+    error = OSError("down")
+    error.__notes__ = ("kept",)
+
+    with pytest.raises(OSError):
+        await exact(max_retries=1).execute(Venue(error))
+
+    assert error.__notes__ == ("kept",)
+
+
 async def test_retry_layers_with_fresh_errors_do_not_multiply_either(autojump_clock):
     """The same when each call raises an error of its own."""
 
