@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+STEPS ?= 1000000
 # No shell metacharacters in the recipes: make then starts the command itself, and Ctrl-C meets no shell on its way.
 RUN = @$(PYTHON) tools/bootstrap.py
 
@@ -13,7 +14,7 @@ ASYNC_FILES = $(shell find genesis_trio -name '*.py')
 # ASYNC114 wants every startable function named for a rule about nurseries in context managers, which we do not use.
 ASYNC_IGNORED = ASYNC109,ASYNC114,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
-.PHONY: help demo demo-soak test check check-format check-lint check-async check-mypy check-pyright bench torture fuzz docs format clean
+.PHONY: help demo demo-soak test check check-format check-lint check-async check-mypy check-pyright bench torture fuzz fuzz-trees fuzz-orders docs format clean
 
 define HELP
 make demo      run the demonstration
@@ -22,7 +23,7 @@ make test      run the tests, with branch coverage
 make check     format, lint, async rules and types; changes nothing (with -k: all of it, whatever fails)
 make format    format, and repair what the linter can repair
 make bench     run the benchmarks
-make fuzz      make 100000 random trees of supervisors fail, and hold them to the rules (ARGS="--trees 1000 --first 1")
+make fuzz      make 100000 random trees fail, and a million orders meet modes that change (fuzz-trees ARGS="--trees 1000", fuzz-orders STEPS=10000)
 make torture   kill, cut, flip and fill stores at length, and count what is lost
 make docs      build the documentation into docs/_build/html
 make clean     remove everything that the other commands made
@@ -69,8 +70,14 @@ bench:
 torture:
 	$(RUN) dev -m tests.torture $(ARGS)
 
-fuzz:
+fuzz: fuzz-trees fuzz-orders
+
+fuzz-trees:
 	$(RUN) dev python tests/supervision/fuzz.py $(ARGS)
+
+# A million steps take some six minutes.
+fuzz-orders:
+	$(RUN) dev python tests/modes/test_fuzz_orders.py $(STEPS)
 
 docs:
 	$(RUN) docs -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html

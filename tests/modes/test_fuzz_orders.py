@@ -1,6 +1,6 @@
 """No order leaves a gateway after OPEN was removed, wherever it waited meanwhile.
 
-A step is an order or a change of modes.  More of them: ``python tests/modes/test_fuzz_orders.py STEPS [SEED]``.
+A step is an order or a change of modes.  A million of them: ``make fuzz-orders``, or ``python tests/modes/test_fuzz_orders.py STEPS [SEED]``.
 """
 
 import contextlib
