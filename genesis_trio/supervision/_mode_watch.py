@@ -40,6 +40,7 @@ class ModeWatch:
         # What was seen of the children, by what is true of them.
         self._present: set[ChildState] = set()
         self._failing: dict[ChildState, None] = {}
+        self._bad: dict[str, Mode] = {}  # those of them that demand a mode, each by itself
         self._starting: dict[
             ChildState, None
         ] = {}  # for the first time: after its timeout it counts, though nothing changes
@@ -69,7 +70,7 @@ class ModeWatch:
             (self._present.discard if left else self._present.add)(child)
             starting = is_here and left and not child.was_ready and child.status is Lifecycle.STARTING
             _note(self._starting, child, starting)
-            _note(self._failing, child, not left and child.is_failing())
+            self._note_failing(child, not left and child.is_failing())
             _note(self._depending, child, is_here and any(is_open(breaker) for breaker in child.breakers))
 
     def demanded_above(self, criticality: Criticality) -> Mode:
@@ -84,14 +85,23 @@ class ModeWatch:
             return self._policy.essential_failure
         return self._policy.critical_failure if child.spec.criticality is Criticality.CRITICAL else Mode.NORMAL
 
+    def _note_failing(self, child: "ChildState", is_so: bool) -> None:
+        _note(self._failing, child, is_so)
+        demanded = self._demanded(child) if is_so else Mode.NORMAL
+        if demanded is not Mode.NORMAL:
+            self._bad[child.path] = demanded
+        elif child.path in self._bad and self._is_latest(child):
+            del self._bad[child.path]
+
+    def _is_latest(self, child: "ChildState") -> bool:
+        """False if its name is another child's by now, which is looked at by itself."""
+        return self._supervisor.children.get(child.name, child) is child
+
     def failing(self) -> dict[str, Mode]:
         """What is bad now, and the mode that each demands."""
         policy, failing = self._policy, self._failing
-        bad: dict[str, Mode] = {}
-        for child in failing:
-            demanded = self._demanded(child)
-            if demanded is not Mode.NORMAL:
-                bad[child.path] = demanded
+        # Kept up to date in _look(): of thousands that are bad, few change at a time.
+        bad = dict(self._bad)
         # One of two children is half of them and still only one child, which has a rule of its own.
         if len(failing) >= 2:
             share = len(failing) / len(self._present)

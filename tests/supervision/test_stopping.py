@@ -157,21 +157,23 @@ def test_restart_by_hand_during_a_stop_is_no_stop_that_came_too_late(seed):
     assert not log.named("child_unstopped")
 
 
-async def test_crash_while_stopping_is_a_stop_and_an_event(autojump_clock):
-    """What a child raises while it is stopped is last_error and an event, and no restart."""
+@pytest.mark.parametrize("in_group", [False, True])
+async def test_crash_while_stopping_is_a_stop_and_an_event(in_group, autojump_clock):
+    """What a child raises while it is stopped is last_error and an event, and no restart; also out of a nursery of its own."""
     log = Log()
 
     async def component(ctx):
         ctx.ready()
         await ctx.wait_stopping()
-        raise OSError("while stopping")
+        error = OSError("while stopping")
+        raise ExceptionGroup("while stopping", [error]) if in_group else error
 
     with observe(log):
         async with open_supervisor("desk") as desk:
             child = await desk.start(component, name="x")
             await child.stop()
             assert child.status is Lifecycle.STOPPED
-            assert str(child.last_error) == "while stopping"
+            assert str(child.last_error).startswith("while stopping")
     assert [event.name for event in log.named("crash_while_stopping", "child_crashed")] == ["crash_while_stopping"]
 
 
