@@ -114,6 +114,12 @@ class World:
                 self.broken.append(f"{child.path} is parked, and the mode only {self.desk.scope.mode.name}")
         elif event.name == "child_escalated":
             self.strike(event.child)
+        elif event.name == "child_crashed":
+            if event.error.startswith("Cancelled"):
+                self.broken.append(f"a cancellation from outside reached {event.child}")
+            child = self.desk.tree.children.get(event.child)
+            if child is not None and child.status is Lifecycle.STOPPING:
+                self.broken.append(f"{event.child} was asked to stop, and its error is taken for a crash")
 
     def strike(self, path: str) -> None:
         """*path* ends its supervisor."""

@@ -117,3 +117,14 @@ def test_child_spec_of_a_generator_or_a_coroutine_says_what_to_write():
         ChildSpec(_generator, name="x")
     with pytest.raises(TypeError, match="without calling it"):
         ChildSpec(_component(None), name="x")
+
+
+def test_meter_does_not_burn_patience_while_a_source_is_well():
+    """Bad for 0.4 s, well for 0.3 s: of one second, 0.675 s are left."""
+    meter = ModeMeter(ModePolicy(trigger_after=1.0))
+    bad = {"desk/x": Mode.SAFE}
+    for now, those in ((0.0, bad), (0.4, {}), (0.7, bad)):
+        meter.update(now, those)
+    assert meter.wakes_at == pytest.approx(0.7 + 0.675)
+    assert meter.update(1.3, bad) is Mode.NORMAL
+    assert meter.update(1.376, bad) is Mode.SAFE
