@@ -9,7 +9,7 @@ from genesis_trio.persistence._fingerprint import SchemaInfo, changes
 from genesis_trio.persistence._scalars import narrowed
 from genesis_trio.persistence.schema import Migration, find_migration
 
-__all__ = ["StoredSchema", "migrating_reader", "migration_path", "upgrade"]
+__all__ = ["StoredSchema", "migrated", "migrating_reader", "migration_path", "upgrade"]
 
 
 class StoredSchema(Protocol):

@@ -19,7 +19,9 @@ class SavedMailbox:
 
     settled: int
     next_position: int
-    entries: list[list[Any]]  # position, topic, origin, message as JSON text
+    entries: list[
+        list[Any]
+    ]  # position, topic, origin, message as JSON text; name and version of its schema, if it has one
 
     def as_json(self) -> dict[str, Any]:
         return {"settled": self.settled, "next": self.next_position, "entries": self.entries}
@@ -54,6 +56,7 @@ def encode_inbox(
                     entry.topic.name,
                     entry.origin,
                     encode(entry.message, entry.topic.message_type).decode(),
+                    *_schema_of(entry.topic),
                 ]
                 for entry in mailbox.entries_after(settled)
             ]
@@ -61,6 +64,14 @@ def encode_inbox(
     if not found:
         return None
     return json.dumps(found, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _schema_of(topic: Topic[Any]) -> tuple[str, int] | tuple[()]:
+    """Name and version of the schema of its messages; nothing for classes that have none, which do not migrate."""
+    from genesis_trio.persistence.schema import name_and_version, registered_class
+
+    name, version = name_and_version(topic.message_type)
+    return (name, version) if registered_class(name) is not None else ()
 
 
 def decode_inbox(body: bytes | None) -> dict[str, SavedMailbox]:
@@ -91,16 +102,18 @@ def restore_mailbox(mailbox: Mailbox, saved: SavedMailbox) -> None:
 
 
 def decode_entries(mailbox: Mailbox, saved: SavedMailbox) -> list[Entry]:
-    """The messages in *saved*, which is of *mailbox*."""
-    from genesis_trio.persistence.codec import decode
+    """The messages in *saved*, which is of *mailbox*; those that an older version of their class wrote are migrated."""
+    from genesis_trio.persistence.codec import decode, migrated
 
     topics: dict[str, Topic[Any]] = {topic.name: topic for topic in mailbox.topics}
     entries = []
-    for position, name, origin, text in saved.entries:
+    for position, name, origin, text, *schema in saved.entries:
         topic = topics.get(name)
         if topic is None:
             raise CorruptError(
                 f"the saved mailbox {mailbox.key!r} of {mailbox.owner!r} holds a message of topic {name!r}, which is not its own"
             )
-        entries.append(Entry(position, topic, decode(text.encode(), topic.message_type), origin, 0))
+        body, message_type = text.encode(), topic.message_type
+        message = migrated(body, schema[0], schema[1], message_type) if schema else decode(body, message_type)
+        entries.append(Entry(position, topic, message, origin, 0))
     return entries

@@ -1,0 +1,89 @@
+"""Messages that wait in a saved mailbox while their class gets a new version."""
+
+import attrs
+import pytest
+import trio
+
+from genesis_trio import CheckpointPolicy, Component, Lifecycle, Topic, migrates, open_store, open_supervisor, schema
+from genesis_trio.errors import SchemaError
+
+QUIET = CheckpointPolicy(every=None, messages=None)
+
+
+@schema("migration.seen")
+@attrs.define
+class Seen:
+    count: int = 0
+
+
+def message_class(name, version, **fields):
+    return schema(name, version=version)(
+        attrs.make_class("Message", {key: attrs.field(type=of) for key, of in fields.items()})
+    )
+
+
+async def hand_over(url, first, second):
+    """Let a message of class *first* wait, and read it as *second* in the next process; what was read, and the reader's last error."""
+    old, new, read = Topic("migration.messages", type(first)), Topic("migration.messages", second), []
+
+    class Deaf(Component[Seen]):
+        async def run(self, ctx):
+            ctx.ready()
+            async with ctx.subscribe(old):
+                ctx.publish(old, first)
+                await ctx.wait_stopping()
+
+    class Reader(Component[Seen]):
+        async def run(self, ctx):
+            ctx.ready()
+            async with ctx.subscribe(new) as messages:
+                async for message in messages:
+                    read.append(message)
+
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        await desk.start(Deaf, name="reader")
+        await trio.sleep(1)
+        await desk.stop()
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        reader = await desk.start(Reader, name="reader")
+        await trio.sleep(1)
+        status, error = reader.status, reader.last_error
+        await desk.stop()
+    return read, status, error
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:{tmp_path / 'desk.db'}"
+
+
+async def test_messages_that_wait_are_migrated(url, autojump_clock):
+    """Step by step, as states and events are."""
+    before = message_class("migration.price", 1, price=int)
+    after = message_class("migration.price", 3, text=str)
+    migrates("migration.price", 1)(lambda fields: {"price": fields["price"] * 2})
+    migrates("migration.price", 2)(lambda fields: {"text": str(fields["price"])})
+    read, status, _ = await hand_over(url, before(21), after)
+    assert (read, status) == ([after("42")], Lifecycle.READY)
+
+
+@pytest.mark.parametrize("versions", [(1, 2), (2, 1)])
+async def test_messages_that_cannot_be_migrated_park_their_reader(url, versions, autojump_clock):
+    """Without a step, or newer than the code: nothing is guessed, and nothing is lost."""
+    name = f"migration.unknown-{versions[0]}"
+    before, after = (message_class(name, version, price=int) for version in versions)
+    read, status, error = await hand_over(url, before(1), after)
+    assert (read, status) == ([], Lifecycle.PARKED)
+    assert isinstance(error, SchemaError)
+    assert name in str(error)
+
+
+async def test_messages_of_one_version_come_back_as_they_are(url, autojump_clock):
+    """Nothing has to be done."""
+    cls = message_class("migration.same", 4, price=int)
+    assert (await hand_over(url, cls(1), cls))[0] == [cls(1)]
+
+
+async def test_messages_of_a_plain_type_come_back_as_they_are(url, autojump_clock):
+    """What has no schema is restored as what it was."""
+    assert (await hand_over(url, 1, int))[0] == [1]
