@@ -108,6 +108,11 @@ class Orders:
     async def hold(self, path: str, mode: str, reason: str, by: str = "operator") -> str:
         if mode.upper() not in Mode.__members__:
             raise LookupError(f"there is no mode {mode!r}; there are: {', '.join(Mode.__members__)}")
+        if Mode[mode.upper()] is Mode.NORMAL:
+            raise LookupError(
+                "NORMAL is what is left when no cause is held, so holding it would change nothing; "
+                f"clear the causes instead, which `genesis why {path}` lists"
+            )
         scope = _find_scope(self._supervisor, path)
         scope.hold(Mode[mode.upper()], owner=by, reason=reason, latched=True)
         await scope.settled()

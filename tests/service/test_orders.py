@@ -61,6 +61,15 @@ async def test_orders_trip_and_reset_a_breaker(tmp_path):
             await ask(socket, "trip", breaker="venue.order")
 
 
+async def test_orders_hold_of_normal_is_refused(tmp_path):
+    """Whoever asks for it wants a cause cleared; a cause that does nothing, and survives, would hide that it was not."""
+    socket = str(tmp_path / "desk.sock")
+    async with running(Service("desk", [ChildSpec(worker, name="worker")], store="memory:", admin=socket)) as desk:
+        with pytest.raises(LookupError, match=r"clear the causes instead, which `genesis why desk` lists"):
+            await ask(socket, "hold", path="desk", mode="normal", reason="all is well")
+        assert desk.scope.causes == ()
+
+
 async def test_orders_stop_ends_the_service(tmp_path):
     """The answer comes first, then the children stop and the service returns by itself."""
     socket = str(tmp_path / "desk.sock")
