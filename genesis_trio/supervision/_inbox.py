@@ -68,10 +68,9 @@ def encode_inbox(
 
 def _schema_of(topic: Topic[Any]) -> tuple[str, int] | tuple[()]:
     """Name and version of the schema of its messages; nothing for classes that have none, which do not migrate."""
-    from genesis_trio.persistence.schema import name_and_version, registered_class
+    from genesis_trio.persistence.schema import mark_of
 
-    name, version = name_and_version(topic.message_type)
-    return (name, version) if registered_class(name) is not None else ()
+    return mark_of(topic.message_type) or ()
 
 
 def decode_inbox(body: bytes | None) -> dict[str, SavedMailbox]:

@@ -87,3 +87,11 @@ async def test_messages_of_one_version_come_back_as_they_are(url, autojump_clock
 async def test_messages_of_a_plain_type_come_back_as_they_are(url, autojump_clock):
     """What has no schema is restored as what it was."""
     assert (await hand_over(url, 1, int))[0] == [1]
+
+
+async def test_messages_are_saved_whoever_else_has_the_name_of_their_schema(url, autojump_clock):
+    """A second class of that name is a mistake that a start tells of; it must not keep what is here from being saved."""
+    mine = message_class("migration.twice", 1, price=int)
+    other = schema("migration.twice", version=1)(attrs.make_class("Other", ["text"]))
+    assert other.__qualname__ != mine.__qualname__  # or the newer one would replace the older
+    assert (await hand_over(url, mine(1), mine))[0] == [mine(1)]
