@@ -294,7 +294,7 @@ def _pass(seconds: float) -> None:
         if isinstance(clock, trio.testing.MockClock):
             clock.jump(seconds)
             return
-    time.sleep(seconds)
+    time.sleep(seconds)  # in the thread of the store's writer, which is what a slow disk holds up
 
 
 def open_store_on(engine: StoreEngine, *, commit_timeout: float = 10.0) -> AbstractAsyncContextManager[Store]:

@@ -101,6 +101,8 @@ def test_tutorial_service_killed_between_order_and_books_misses_no_fill(folder, 
                 if len(lines(venue)) > known + 2:
                     break
                 time.sleep(0.005)  # polling another process
+            else:
+                pytest.fail("in 20 s the service filled no three orders; a kill now would prove nothing")
         finally:
             process.kill()  # its answer is still on its way
             process.wait()
