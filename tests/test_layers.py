@@ -246,6 +246,6 @@ def test_layers_every_dependency_is_imported() -> None:
 )
 def test_walker_each_form_of_import_is_found(source: str, expected: list[tuple[str, bool]]) -> None:
     """The walker sees every way to write an import, so that none slips through."""
-    found = find_imports("genesis_trio.events", ast.parse(source))
+    found = find_imports("genesis_trio.errors", ast.parse(source))
 
     assert [(each.imported, each.at_load) for each in found] == expected

@@ -25,7 +25,7 @@ _NO_SETTINGS = {"self", "cls", "fn"}
 def event_rows() -> dict[str, list[Row]]:
     """Room to its events: name, severity, fields, meaning; in the order in which they are defined."""
     for module in pkgutil.walk_packages(genesis_trio.__path__, "genesis_trio."):
-        if module.name.rpartition(".")[2] in ("events", "_events"):
+        if {"events", "_events"} & set(module.name.split(".")):
             importlib.import_module(module.name)
     rooms: dict[str, list[Row]] = {}
     # Own attrs: beside each class stands the one that attrs replaced, until it is collected.
@@ -38,12 +38,9 @@ def event_rows() -> dict[str, list[Row]]:
 
 
 def _room_of(event: type[Event]) -> str:
-    """The room whose heading stands above the class in ``events.py``, or that of its module."""
-    module = inspect.getmodule(event)
-    lines = inspect.getsource(module).splitlines() if module is not None else []
-    above = lines[: lines.index(f"class {event.__name__}(Event):")]
-    headings = [found[1] for line in above if (found := re.fullmatch(r"# -{5,} (.+)", line))]
-    return headings[-1] if headings else event.__module__.split(".")[1]
+    """The room that tells *event*: records of the core stand in a module of ``genesis_trio.events`` named for it."""
+    _, room, *inside = event.__module__.split(".")
+    return inside[0] if room == "events" else room
 
 
 def error_rows() -> list[Row]:

@@ -19,18 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._members import check_member
 from genesis_trio._runtime import _TREE
 from genesis_trio.errors import StoreError
-from genesis_trio.events import (
-    EntryActionDone,
-    EntryActionFailed,
-    EntryActionStarted,
-    EntryActionUnknown,
-    EntryActionUnwritten,
-    Event,
-    emit,
-)
+from genesis_trio.events import Event, emit
 from genesis_trio.modes._values import Mode, number
 
 if TYPE_CHECKING:
@@ -108,7 +101,7 @@ class EntryAction:
         if noted is None:
             self._entered()
         elif noted == BEGUN:
-            self._tell(EntryActionUnknown)
+            self._tell(events.EntryActionUnknown)
 
     def _judge(self, now: Mode) -> None:
         if now >= self.mode and not self._is_inside:
@@ -161,11 +154,11 @@ class EntryAction:
         if limit.cancelled_caught:
             error = TimeoutError(f"not on disk within latch_timeout={self._latch_timeout:g} s")
         if error is not None:
-            self._tell(EntryActionUnwritten, error=error)
+            self._tell(events.EntryActionUnwritten, error=error)
 
     async def _run(self) -> None:
         self.runs += 1
-        self._tell(EntryActionStarted)
+        self._tell(events.EntryActionStarted)
         began = trio.current_time()
         try:
             with trio.move_on_after(self._timeout) as limit:
@@ -175,9 +168,9 @@ class EntryAction:
         except Exception as error:
             # It is nobody's child whose crash would be seen: the log and the event are where it is told.
             logger.exception("the entry action %r for %s of %r failed", self.name, self.mode.name, self.scope)
-            self._tell(EntryActionFailed, error=error)
+            self._tell(events.EntryActionFailed, error=error)
         else:
-            self._tell(EntryActionDone, seconds=trio.current_time() - began)
+            self._tell(events.EntryActionDone, seconds=trio.current_time() - began)
 
     def _tell(self, event: type[Event], **fields: Any) -> None:
         tree = self._scope.tree

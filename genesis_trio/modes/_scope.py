@@ -9,10 +9,11 @@ from typing import Any
 import attrs
 import trio
 
+from genesis_trio import events
 from genesis_trio._empty import EMPTY, EMPTY_LIST
 from genesis_trio._runtime import Run, Tree, current_run
 from genesis_trio.errors import ModeRefusedError
-from genesis_trio.events import CauseCleared, CauseHeld, ModeLowered, ModeRaised, emit
+from genesis_trio.events import emit
 from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, check_cause, check_operator, in_words
 from genesis_trio.modes._clearing import clearing_clock
 from genesis_trio.modes._entry import EntryAction, check_entry_action, name_of, spawn_system_task
@@ -278,7 +279,7 @@ class ModeScope:
         if changed and self.tree.hooks:
             emit(
                 self.tree,
-                CauseHeld,
+                events.CauseHeld,
                 scope=self.path,
                 owner=cause.owner,
                 reason=cause.reason,
@@ -302,7 +303,7 @@ class ModeScope:
             if self._holds.get(key) is hold:
                 del self._holds[key]
                 if self.tree.hooks:
-                    emit(self.tree, CauseCleared, scope=self.path, owner=hold.owner, reason=hold.reason, by=by)
+                    emit(self.tree, events.CauseCleared, scope=self.path, owner=hold.owner, reason=hold.reason, by=by)
                 self._cascade()
 
         if hold.latched and self.latch_log is not None:
@@ -383,7 +384,7 @@ class ModeScope:
         if self.tree.hooks:
             emit(
                 self.tree,
-                ModeRaised if mode > before else ModeLowered,
+                events.ModeRaised if mode > before else events.ModeLowered,
                 scope=self.path,
                 before=before.name,
                 mode=mode.name,

@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import Tree, current_tree, is_virtual_clock, run_blocking
 from genesis_trio.errors import FencedError, OutcomeUnknownError, PoisonedError, StoreError
-from genesis_trio.events import StoreFull, StorePoisoned, describe_error, emit
+from genesis_trio.events import describe_error, emit
 from genesis_trio.persistence._cut import Part
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._ledger import NO_ROOM, Ledger
@@ -332,7 +333,7 @@ class Writer:
         saved = "its reserve was released, so state can be saved once more" if released else "no reserve is left"
         text = f"the disk of {self.url} is full, and nothing of this was written; {saved}: free some space ({failure})"
         if began:
-            self._tell(StoreError(text), StoreFull)
+            self._tell(StoreError(text), events.StoreFull)
         # The one that finds the disk full may be the last save of a service that stops, or a mode that it holds.
         once_more = [request for request in batch if released and request.operation.uses_reserve]
         for request in batch:
@@ -386,9 +387,9 @@ class Writer:
         queue, self._queue = self._queue, []
         for request in queue:
             request.settle(self._refusal(request.operation))
-        self._tell(error, StorePoisoned)
+        self._tell(error, events.StorePoisoned)
 
-    def _tell(self, error: Exception, event: type[StoreFull] | type[StorePoisoned]) -> None:
+    def _tell(self, error: Exception, event: type[events.StoreFull] | type[events.StorePoisoned]) -> None:
         logger.error("%s", error)
         tree = self.tree or current_tree()
         if tree.hooks:

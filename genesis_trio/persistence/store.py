@@ -13,16 +13,10 @@ from typing import Any, TypeVar, final
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import Tree, current_tree, utcnow
 from genesis_trio.errors import GenesisError, StoreError
-from genesis_trio.events import (
-    CheckpointFailed,
-    CheckpointSaved,
-    RecoveryFellBack,
-    StateRestored,
-    StoreDamaged,
-    emit,
-)
+from genesis_trio.events import emit
 from genesis_trio.modes import Mode, current_mode
 from genesis_trio.persistence._choice import check_component, check_known, find_cut, select_components
 from genesis_trio.persistence._cut import Cut, Part, naming
@@ -165,7 +159,7 @@ class Store:
             info = await self.commit_cut(parts, reason=reason, label=label, mode=current_mode(), stall=stall)
         except GenesisError as error:
             if (tree := current_tree()).hooks:
-                emit(tree, CheckpointFailed, reason=reason, error=error)
+                emit(tree, events.CheckpointFailed, reason=reason, error=error)
             raise
         return self._announce(info)
 
@@ -195,13 +189,13 @@ class Store:
         )
         logger.error("%s", error)
         if (tree := current_tree()).hooks:
-            emit(tree, CheckpointFailed, reason=cut.reason, error=error)
+            emit(tree, events.CheckpointFailed, reason=cut.reason, error=error)
 
     def _announce(self, info: CheckpointInfo) -> CheckpointInfo:
         if (tree := current_tree()).hooks:
             emit(
                 tree,
-                CheckpointSaved,
+                events.CheckpointSaved,
                 checkpoint=info.id,
                 reason=info.reason,
                 label=info.label or "",
@@ -463,9 +457,9 @@ class Store:
             )
             if tree.hooks:
                 fields = {"component": component, "checkpoint": name, "damaged": damaged}
-                emit(tree, RecoveryFellBack, **fields, lost=-1 if lost is None else lost)
+                emit(tree, events.RecoveryFellBack, **fields, lost=-1 if lost is None else lost)
         if tree.hooks and (cut is not None or replayed):
-            emit(tree, StateRestored, component=component, checkpoint=name, replayed=replayed)
+            emit(tree, events.StateRestored, component=component, checkpoint=name, replayed=replayed)
 
     # ------------------------------------------------------------ effects and control state
 
@@ -633,7 +627,7 @@ def tell_damage(url: str, damage: Sequence[str]) -> None:
     for text in damage:
         logger.error("%s: %s", url, text)
         if tree.hooks:
-            emit(tree, StoreDamaged, store=url, error=text)
+            emit(tree, events.StoreDamaged, store=url, error=text)
 
 
 def _decoder(ledger: Ledger, state_type: type) -> Callable[[bytes, Any], Any]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import _RUN, RunBound, current_tree
 from genesis_trio.errors import BreakerOpenError
-from genesis_trio.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, describe_error, emit
+from genesis_trio.events import Event, describe_error, emit
 from genesis_trio.modes import ModeScope, current_scope
 from genesis_trio.policies import _backoff, _counted
 from genesis_trio.policies._breaker_records import BreakerState
@@ -159,7 +160,7 @@ class BreakerMachine(RunBound):
         while True:
             if self._state is OPEN and self._break_ends - now <= MOMENT:
                 self._change(HALF_OPEN)
-                self._tell(BreakerHalfOpened)
+                self._tell(events.BreakerHalfOpened)
             elif self._probes and (lease_ends := next(iter(self._probes)).lease_ends) <= now:
                 self._open(lease_ends, None, f"a probe took longer than its lease of {self._probe_lease:g} s")
             elif self._young and (slow_at := next(iter(self._young)).began + self._slow_after) <= now:
@@ -389,7 +390,7 @@ class BreakerMachine(RunBound):
         self._opened += 1
         self._cause = error
         self._tell(
-            BreakerOpened,
+            events.BreakerOpened,
             retry_after=length,
             error=reason if error is None else f"{reason}: {describe_error(error)}",
         )
@@ -404,7 +405,7 @@ class BreakerMachine(RunBound):
             self._current_ramp = Ramp(ramp, trio.current_time())
             self._publish()
         if not was_closed:
-            self._tell(BreakerClosed)
+            self._tell(events.BreakerClosed)
 
     def _change(self, state: BreakerState) -> None:
         """Enter *state*: a new generation, in which what began before does not count."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import current_tree
 from genesis_trio.errors import AttemptTimeoutError, BulkheadFullError, RateLimitedError, TotalTimeoutError
-from genesis_trio.events import FallbackUsed, emit
+from genesis_trio.events import emit
 from genesis_trio.policies._course import Course
 from genesis_trio.policies._given_up import MARKS
 from genesis_trio.policies._lane import Permit
@@ -121,7 +122,7 @@ class Call:
         assert guard._fallback is not None
         tree = current_tree()
         if tree.hooks:
-            emit(tree, FallbackUsed, policy=guard.name, error=error)
+            emit(tree, events.FallbackUsed, policy=guard.name, error=error)
         end: BaseException = error
         try:
             value = guard._fallback(error, *self._args, **self._kwargs)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import Tree
 from genesis_trio.errors import GenesisError, RetryBudgetExhaustedError
-from genesis_trio.events import AttemptFailed, RetriesExhausted, RetryScheduled, RetrySucceeded, emit
+from genesis_trio.events import emit
 from genesis_trio.policies._given_up import MARKS, given_up_by, mark
 from genesis_trio.policies._outcome import BETWEEN_ATTEMPTS, add_note
 from genesis_trio.policies._tokens import MOMENT
@@ -107,7 +108,7 @@ class Course:
         else:
             self.attempts += 1
             if self._tree.hooks:
-                emit(self._tree, AttemptFailed, policy=self._policy, attempt=self.attempts, error=error)
+                emit(self._tree, events.AttemptFailed, policy=self._policy, attempt=self.attempts, error=error)
         self.last_error = error
         if self.last_result:
             self.last_result = ()
@@ -137,7 +138,7 @@ class Course:
             if self._counts is not None:
                 self._counts.retry_successes += 1
             if self._tree.hooks:
-                emit(self._tree, RetrySucceeded, policy=self._policy, attempt=self.attempts + 1)
+                emit(self._tree, events.RetrySucceeded, policy=self._policy, attempt=self.attempts + 1)
 
     def healthy(self) -> None:
         """Count and delay start anew."""
@@ -234,7 +235,7 @@ class Course:
         if self._tree.hooks:
             emit(
                 self._tree,
-                RetryScheduled,
+                events.RetryScheduled,
                 policy=self._policy,
                 attempt=self.attempts + 1,
                 delay=delay,
@@ -287,7 +288,7 @@ class Course:
         if self._tree.hooks:
             emit(
                 self._tree,
-                RetriesExhausted,
+                events.RetriesExhausted,
                 policy=self._policy,
                 attempts=self.attempts,
                 reason=reason,

@@ -18,6 +18,7 @@ from typing import Any
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import Run, current_run, current_tree, utcnow
 from genesis_trio.errors import (
     AttemptTimeoutError,
@@ -28,7 +29,7 @@ from genesis_trio.errors import (
     RateLimitedError,
     RetryBudgetExhaustedError,
 )
-from genesis_trio.events import PolicyMisbehaved, emit, logger
+from genesis_trio.events import emit, logger
 from genesis_trio.policies._retry_after import seconds_of
 from genesis_trio.policies._wrapping import is_async_function
 
@@ -120,7 +121,7 @@ class _Asked:
         )
         tree = current_tree()
         if tree.hooks:
-            emit(tree, PolicyMisbehaved, policy=policy, rule=self._name, error=error)
+            emit(tree, events.PolicyMisbehaved, policy=policy, rule=self._name, error=error)
 
 
 class Predicate(_Asked):

@@ -22,9 +22,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import current_tree
 from genesis_trio.errors import BreakerOpenError
-from genesis_trio.events import BreakerDisabled, BreakerOpened, CallRejected, Registry, emit
+from genesis_trio.events import Registry, emit
 from genesis_trio.policies import _breaker_saved, _check
 from genesis_trio.policies._breaker_machine import BreakerMachine
 from genesis_trio.policies._breaker_records import BreakerState, BreakerStatistics
@@ -183,7 +184,7 @@ class CircuitBreaker(BreakerMachine):
             refusal = decision
         tree = current_tree()
         if tree.hooks:
-            emit(tree, CallRejected, policy=self.name, error=refusal)
+            emit(tree, events.CallRejected, policy=self.name, error=refusal)
         return [refusal]
 
     def _failed(
@@ -208,7 +209,7 @@ class CircuitBreaker(BreakerMachine):
         """
         self._enter()
         self._change(BreakerState.ISOLATED)
-        self._tell(BreakerOpened, retry_after=math.inf, error="isolated by hand")
+        self._tell(events.BreakerOpened, retry_after=math.inf, error="isolated by hand")
 
     def disable(self) -> None:
         """Let everything through and only count, until `reset`, `isolate` or `trip`, or the end of the run.
@@ -217,7 +218,7 @@ class CircuitBreaker(BreakerMachine):
         """
         self._enter()
         self._change(BreakerState.DISABLED)
-        self._tell(BreakerDisabled)
+        self._tell(events.BreakerDisabled)
 
     def trip(self) -> None:
         """Open it as a failure would; where it is open already, the break begins anew.

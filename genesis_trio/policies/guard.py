@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import _RUN, _TREE, Run, RunBound, Tree, current_run
 from genesis_trio.errors import AttemptTimeoutError, GenesisError
-from genesis_trio.events import CallRejected, Registry, emit
+from genesis_trio.events import Registry, emit
 from genesis_trio.modes import Capability, current_scope, root_scope
 from genesis_trio.policies import _check
 from genesis_trio.policies._call import NOT_DONE, Call
@@ -368,7 +369,7 @@ class Guard(RunBound):
         self._counts.rejected += 1
         tree = self._tree()
         if tree.hooks:
-            emit(tree, CallRejected, policy=self.name, error=refusal)
+            emit(tree, events.CallRejected, policy=self.name, error=refusal)
 
     # ------------------------------------------------------------ what the fast path tells
 
@@ -385,7 +386,7 @@ class Guard(RunBound):
             if refusal is not None:
                 tree = _TREE.get(None) or self._run.tree  # type: ignore[union-attr]
                 if tree.hooks:
-                    emit(tree, CallRejected, policy=self.name, error=refusal)
+                    emit(tree, events.CallRejected, policy=self.name, error=refusal)
                 return [refusal]
         if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
             self._enter_run()

@@ -6,8 +6,9 @@ from typing import Generic, TypeVar
 import attrs
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import RunBound, current_tree
-from genesis_trio.events import HedgeStarted, emit
+from genesis_trio.events import emit
 from genesis_trio.policies import _check
 from genesis_trio.policies._quantile import MovingQuantile
 from genesis_trio.policies.budget import RetryBudget
@@ -147,7 +148,7 @@ class _Race(Generic[T]):
             self.running += 1
             tree = current_tree()
             if tree.hooks:
-                emit(tree, HedgeStarted, policy=self.name, copy=copy, delay=self.delay)
+                emit(tree, events.HedgeStarted, policy=self.name, copy=copy, delay=self.delay)
             nursery.start_soon(self._run_copy, copy, nursery.cancel_scope)
 
     async def _run_copy(self, copy: int, race: trio.CancelScope) -> None:

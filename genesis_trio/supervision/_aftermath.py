@@ -4,16 +4,9 @@ import math
 
 import trio
 
+from genesis_trio import events
 from genesis_trio.errors import CorruptError, SchemaError
-from genesis_trio.events import (
-    ChildCrashed,
-    ChildEscalated,
-    ChildStopped,
-    CrashWhileStopping,
-    RestartScheduled,
-    describe_error,
-    emit,
-)
+from genesis_trio.events import describe_error, emit
 from genesis_trio.messaging.topic import Intake
 from genesis_trio.supervision._child_state import Ask
 from genesis_trio.supervision._exits import Exit, How, what_follows
@@ -41,7 +34,7 @@ class Aftermath(Parking):
 
     async def _after_stop(self, end: Exit) -> bool:
         if end.error is not None and self.tree.hooks:
-            emit(self.tree, CrashWhileStopping, child=self.path, error=end.error)
+            emit(self.tree, events.CrashWhileStopping, child=self.path, error=end.error)
         if self._asked is Ask.STOP or self._asked is None:
             self._stopped("stopped")
             return True
@@ -69,7 +62,7 @@ class Aftermath(Parking):
     def _after_crash(self, error: BaseException) -> bool:
         """Decide what follows a crash, within this step: True if nothing does."""
         if self.tree.hooks:
-            emit(self.tree, ChildCrashed, child=self.path, generation=self.generation, error=error)
+            emit(self.tree, events.ChildCrashed, child=self.path, generation=self.generation, error=error)
         if self.raises and not self.was_ready:
             self.first_error = error
             self._stopped("stopped")
@@ -99,7 +92,7 @@ class Aftermath(Parking):
         """End the supervisor with *error*."""
         error.add_note(f"child {self.path!r} escalated it: {reason}")
         if self.tree.hooks:
-            emit(self.tree, ChildEscalated, child=self.path, reason=reason, error=error)
+            emit(self.tree, events.ChildEscalated, child=self.path, reason=reason, error=error)
         self.supervisor.fatal(error)
         self._stopped("escalated")
         return True
@@ -115,7 +108,7 @@ class Aftermath(Parking):
         self._keep()
         if self.tree.hooks:
             reason = describe_error(error) if error is not None else "it returned"
-            emit(self.tree, RestartScheduled, child=self.path, delay=delay, reason=reason)
+            emit(self.tree, events.RestartScheduled, child=self.path, delay=delay, reason=reason)
 
     def _ended(self, reason: str) -> None:
         """It ended by itself, and nothing follows: nobody waits for it any more, but what waits for it stays.
@@ -129,4 +122,4 @@ class Aftermath(Parking):
     def _stopped(self, reason: str) -> None:
         self._set(Lifecycle.STOPPED)
         if self.tree.hooks:
-            emit(self.tree, ChildStopped, child=self.path, reason=reason)
+            emit(self.tree, events.ChildStopped, child=self.path, reason=reason)

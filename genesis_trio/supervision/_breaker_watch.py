@@ -6,8 +6,9 @@ child counts as failing, although it is READY: it works, but what it works with 
 
 from typing import TYPE_CHECKING
 
+from genesis_trio import events
 from genesis_trio._runtime import current_run
-from genesis_trio.events import BreakerClosed, BreakerDisabled, BreakerHalfOpened, BreakerOpened, CallRejected, Event
+from genesis_trio.events import Event
 from genesis_trio.policies.breaker import BREAKERS, BreakerState, CircuitBreaker
 from genesis_trio.policies.guard import GUARDS
 from genesis_trio.supervision._incarnation import current_host
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BreakerWatch", "breakers_of_this_run", "is_open"]
 
-MOVES = (BreakerOpened, BreakerHalfOpened, BreakerClosed, BreakerDisabled)
+MOVES = (events.BreakerOpened, events.BreakerHalfOpened, events.BreakerClosed, events.BreakerDisabled)
 
 
 class BreakerWatch:
@@ -29,7 +30,7 @@ class BreakerWatch:
     def __call__(self, event: Event) -> None:
         if isinstance(event, MOVES):
             self._heard(_named(event.breaker))
-        elif isinstance(event, CallRejected):
+        elif isinstance(event, events.CallRejected):
             guarded = [guard.breaker for guard in GUARDS.by_name().get(event.policy, ())]
             breakers = [*_named(event.policy), *(breaker for breaker in guarded if breaker is not None)]
             self._heard([breaker for breaker in breakers if is_open(breaker)])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._empty import EMPTY
-from genesis_trio.events import MessageDead, emit
+from genesis_trio.events import emit
 from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Intake
 from genesis_trio.modes import Hold, ModeScope
@@ -352,7 +353,7 @@ class ChildState:
 
     def message_died(self, entry: Entry) -> None:
         if self.tree.hooks:
-            emit(self.tree, MessageDead, child=self.path, topic=entry.topic.name, position=entry.position)
+            emit(self.tree, events.MessageDead, child=self.path, topic=entry.topic.name, position=entry.position)
 
     def _close_mailboxes(self) -> None:
         for mailbox in self.mailboxes.values():

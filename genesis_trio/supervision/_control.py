@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import current_run, utcnow
 from genesis_trio.errors import GenesisError
-from genesis_trio.events import ControlNotRestored, emit
+from genesis_trio.events import emit
 from genesis_trio.policies.breaker import BREAKERS, CircuitBreaker
 from genesis_trio.supervision._breaker_watch import breakers_of_this_run
 
@@ -113,7 +114,7 @@ class Control:
 
     def _not_restored(self, name: str, error: Exception) -> None:
         if self._tree.hooks:
-            emit(self._tree, ControlNotRestored, entry=name, error=error)
+            emit(self._tree, events.ControlNotRestored, entry=name, error=error)
 
     # ------------------------------------------------------------ saving
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from genesis_trio import events
 from genesis_trio._empty import EMPTY
 from genesis_trio._interrupts import run_interruptibly
 from genesis_trio.errors import GenesisError, StartTimeoutError
-from genesis_trio.events import HealthChanged, emit
+from genesis_trio.events import emit
 from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestQueue, RequestReader
 from genesis_trio.messaging.subscription import Subscription
@@ -356,7 +357,7 @@ class Incarnation:
     def _tell_health(self, reason: str) -> None:
         child = self.child
         if child.tree.hooks:
-            emit(child.tree, HealthChanged, child=child.path, reason=reason)
+            emit(child.tree, events.HealthChanged, child=child.path, reason=reason)
         child.supervisor.health_changed(child)
 
     # ------------------------------------------------------------ reading

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from genesis_trio import events
 from genesis_trio.errors import GenesisError, StoreError
-from genesis_trio.events import LatchNotWritten, describe_error, emit
+from genesis_trio.events import describe_error, emit
 from genesis_trio.modes import Capability, Mode, ModeCause, ModeScope
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Latches:
 
     def _not_written(self, scope: str, owner: str, reason: str, error: Exception) -> None:
         if self._tree.hooks:
-            emit(self._tree, LatchNotWritten, scope=scope, owner=owner, reason=reason, error=error)
+            emit(self._tree, events.LatchNotWritten, scope=scope, owner=owner, reason=reason, error=error)
 
 
 def _name_of(cause: ModeCause) -> str:

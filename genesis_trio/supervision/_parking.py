@@ -9,7 +9,8 @@ from typing import Any
 
 import trio
 
-from genesis_trio.events import ChildParked, ChildReady, ChildSuspended, ChildUnparked, emit
+from genesis_trio import events
+from genesis_trio.events import emit
 from genesis_trio.modes import Criticality, Mode, ModeScope, admits
 from genesis_trio.supervision._child_state import Ask, ChildState
 from genesis_trio.supervision._incarnation import Incarnation
@@ -31,7 +32,7 @@ class Parking(ChildState):
         self._trial_at = trio.current_time() + self._budget.next_trial() if is_tried else math.inf
         self._set(Lifecycle.SUSPENDED)
         if self.tree.hooks:
-            emit(self.tree, ChildSuspended, child=self.path, mode=self.scope.mode.name)
+            emit(self.tree, events.ChildSuspended, child=self.path, mode=self.scope.mode.name)
 
     def _may_try(self) -> bool:
         """True if it gets its trial though the mode does not admit it.
@@ -74,7 +75,7 @@ class Parking(ChildState):
         self._set(Lifecycle.PARKED)
         self._keep()
         if self.tree.hooks:
-            emit(self.tree, ChildParked, child=self.path, retry_after=wait, error=error)
+            emit(self.tree, events.ChildParked, child=self.path, retry_after=wait, error=error)
 
     def _hold_parking(self) -> None:
         demanded = {Criticality.ESSENTIAL: Mode.SAFE, Criticality.CRITICAL: Mode.EMERGENCY}.get(self.spec.criticality)
@@ -98,7 +99,7 @@ class Parking(ChildState):
             self._keep()
             hold.release()
             if self.tree.hooks:
-                emit(self.tree, ChildUnparked, child=self.path)
+                emit(self.tree, events.ChildUnparked, child=self.path)
             self.supervisor.health_changed(self)
 
     def became_ready(self, incarnation: Incarnation) -> None:
@@ -107,7 +108,7 @@ class Parking(ChildState):
         comes_back, self.failed_when_suspended = self.failed_when_suspended, False
         self._set(Lifecycle.READY)
         if self.tree.hooks:
-            emit(self.tree, ChildReady, child=self.path, generation=self.generation)
+            emit(self.tree, events.ChildReady, child=self.path, generation=self.generation)
         if self._start_gate is not None:
             self._start_gate.ready()
         if self.recovery is not None and incarnation.trial_part is not None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from genesis_trio.events import CheckpointQuarantined, ControlNotRestored, RecoveryEnded, RecoveryFellBack, emit
+from genesis_trio import events
+from genesis_trio.events import emit
 from genesis_trio.modes import Hold, Mode
 from genesis_trio.persistence import codec, rungs
 from genesis_trio.persistence._envelope import digest_part
@@ -70,7 +71,7 @@ class StateRecovery:
             self.words = str(saved["words"])
         except (KeyError, TypeError, ValueError) as error:
             if self._child.tree.hooks:
-                emit(self._child.tree, ControlNotRestored, entry=f"ladder/{self._child.path}", error=error)
+                emit(self._child.tree, events.ControlNotRestored, entry=f"ladder/{self._child.path}", error=error)
 
     def _keep(self) -> None:
         control = self._child.tree.control
@@ -156,7 +157,7 @@ class StateRecovery:
         if child.tree.hooks:
             emit(
                 child.tree,
-                RecoveryFellBack,
+                events.RecoveryFellBack,
                 component=child.path,
                 checkpoint=rung.checkpoint,
                 damaged="; ".join(str(suspect) for suspect in self._ladder.suspects),
@@ -178,7 +179,7 @@ class StateRecovery:
         self.words = _words(self._child.path, tried, refused)
         self._keep()
         if self._child.tree.hooks:
-            emit(self._child.tree, RecoveryEnded, component=self._child.path, reason=self.words)
+            emit(self._child.tree, events.RecoveryEnded, component=self._child.path, reason=self.words)
 
     # ------------------------------------------------------------ what a run says about its state
 
@@ -251,7 +252,13 @@ class StateRecovery:
         if child.tree.hooks:
             for suspect in convicted:
                 names = ", ".join(suspect.checkpoints)
-                emit(child.tree, CheckpointQuarantined, component=child.path, checkpoint=names, reason=str(suspect))
+                emit(
+                    child.tree,
+                    events.CheckpointQuarantined,
+                    component=child.path,
+                    checkpoint=names,
+                    reason=str(suspect),
+                )
 
 
 def _verdict(suspect: Case) -> rungs.Verdict:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from genesis_trio import events
 from genesis_trio.errors import GenesisError, SchemaError
-from genesis_trio.events import CheckpointFailed, CheckpointSaved, emit
+from genesis_trio.events import emit
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision._inbox import encode_inbox
 
@@ -137,7 +138,7 @@ class Saver:
         if self._tree.hooks:
             emit(
                 self._tree,
-                CheckpointSaved,
+                events.CheckpointSaved,
                 checkpoint=info.id,
                 reason=reason,
                 label=label or "",
@@ -191,4 +192,4 @@ class Saver:
 
     def _failed(self, reason: str, error: BaseException) -> None:
         if self._tree.hooks:
-            emit(self._tree, CheckpointFailed, reason=reason, error=error)
+            emit(self._tree, events.CheckpointFailed, reason=reason, error=error)

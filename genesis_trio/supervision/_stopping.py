@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from genesis_trio import events
 from genesis_trio._interrupts import undisturbed
-from genesis_trio.events import ChildUnstopped, emit
+from genesis_trio.events import emit
 from genesis_trio.modes import Mode
 from genesis_trio.supervision._child_state import Ask
 
@@ -44,7 +45,7 @@ class Stopping:
         if wait.cancelled_caught:
             waited = trio.current_time() - began
             if supervisor.tree.hooks:
-                emit(supervisor.tree, ChildUnstopped, child=child.path, waited=waited)
+                emit(supervisor.tree, events.ChildUnstopped, child=child.path, waited=waited)
             hold = supervisor.scope.hold(Mode.SAFE, owner=child.path, reason="it did not stop in time")
 
             async def until_it_has() -> None:

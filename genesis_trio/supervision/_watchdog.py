@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from genesis_trio import events
 from genesis_trio._runtime import is_virtual_clock, run_blocking
-from genesis_trio.events import LoopBlocked, emit
+from genesis_trio.events import emit
 from genesis_trio.modes import Hold, Mode
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Watchdog(trio.abc.Instrument):
                 self._hold = self._supervisor.scope.hold(Mode.SAFE, owner=self._supervisor.path, reason=REASON)
             self._stalled.set()
             if tree.hooks:
-                emit(tree, LoopBlocked, task=seen.task, where=seen.where, seconds=max(seen.seconds, self._took))
+                emit(tree, events.LoopBlocked, task=seen.task, where=seen.where, seconds=max(seen.seconds, self._took))
         except Exception:
             # What is raised here would end Trio itself.
             logger.exception("the watchdog could not tell of a blocked loop: %s", seen)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from genesis_trio.events import ChildStarting, ChildTrial, describe_error, emit
+from genesis_trio import events
+from genesis_trio.events import describe_error, emit
 from genesis_trio.modes import Mode, admits
 from genesis_trio.supervision._aftermath import Aftermath
 from genesis_trio.supervision._child_state import Ask
@@ -287,12 +288,12 @@ class Child(Aftermath):
         if self._parked_hold is not None:
             self._is_trial = True
             if self.tree.hooks:
-                emit(self.tree, ChildTrial, child=self.path)
+                emit(self.tree, events.ChildTrial, child=self.path)
         incarnation = self.incarnation = Incarnation(self, self.generation)
         self._set(Lifecycle.STARTING)
         self._keep()
         if self.tree.hooks:
-            emit(self.tree, ChildStarting, child=self.path, generation=self.generation)
+            emit(self.tree, events.ChildStarting, child=self.path, generation=self.generation)
         return incarnation
 
     def _end(self, incarnation: Incarnation, error: BaseException | None) -> Exit:

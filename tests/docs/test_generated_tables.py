@@ -29,7 +29,7 @@ def test_event_table_has_events_of_every_room_with_their_meaning(tables):
     """Severity, fields and docstring of an event make its row."""
     rooms = tables.event_rows()
 
-    assert {"policies", "modes", "supervision", "messaging", "state", "service"} <= set(rooms)
+    assert {"policies", "modes", "supervision", "messaging", "persistence", "service"} <= set(rooms)
     assert all(all(row) or not row[2] for rows in rooms.values() for row in rows)
     assert (
         "`breaker_half_opened`",
