@@ -16,9 +16,10 @@ from genesis_trio._runtime import run_blocking, utcnow
 from genesis_trio.errors import PluginError, StoreError
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._ledger import Ledger
+from genesis_trio.persistence._telling import tell_damage
 from genesis_trio.persistence._writer import Writer
 from genesis_trio.persistence.engine import StoreEngine
-from genesis_trio.persistence.store import Store, tell_damage
+from genesis_trio.persistence.store import Store
 
 __all__ = ["GROUP", "open_engine", "open_store", "open_store_over"]
 

@@ -14,6 +14,7 @@ from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._coding import decode_part
 from genesis_trio.persistence._envelope import Head
 from genesis_trio.persistence._ledger import Ledger
+from genesis_trio.persistence._loading import apply_tail
 from genesis_trio.persistence._operations import Quarantine
 from genesis_trio.persistence._quarantine import Verdict
 from genesis_trio.persistence.checkpoints import Loaded
@@ -61,7 +62,7 @@ async def load_from(
     cut, found, inbox = await store._writer.read(find)
     state = found if found is not None else make()
     tail = Tail(ledger, component, cut.parts[component] if cut is not None else None)
-    replayed = await store._apply_tail(component, tail, state, state_type)
+    replayed = await apply_tail(store._writer, tail, state, state_type)
     if tail.damage is not None:
         raise CorruptError(tail.damage)
     newer = [each.id for each in ledger.usable_cuts(component, unfit=True) if cut is None or each.number > cut.number]

@@ -4,36 +4,32 @@ What it promises: when a call returns, what it wrote is on disk and was proved r
 was checked, byte for byte; when something is damaged or missing, that is said, never passed over.
 """
 
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar, final
 
 import trio
 
-from genesis_trio import events
-from genesis_trio._runtime import Tree, current_tree, utcnow
-from genesis_trio.errors import GenesisError, StoreError
-from genesis_trio.events import emit
+from genesis_trio._runtime import Tree, utcnow
+from genesis_trio.errors import GenesisError
 from genesis_trio.modes import Mode, current_mode
-from genesis_trio.persistence._choice import check_component, check_known, find_cut, select_components
+from genesis_trio.persistence import _loading
+from genesis_trio.persistence._choice import check_known, find_cut, select_components
 from genesis_trio.persistence._cut import Cut, Part, naming
-from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._operations import (
     Accept,
     Append,
     BeginEffect,
     EndEffect,
     ForgetEffect,
-    GiveUp,
     PutControl,
-    Remove,
     Rewind,
     SaveCut,
 )
-from genesis_trio.persistence._replay import Replay, decode_page
+from genesis_trio.persistence._replay import Replay
+from genesis_trio.persistence._statistics import count
+from genesis_trio.persistence._telling import tell_damage, tell_failed, tell_saved, tell_violations
 from genesis_trio.persistence._writer import Request, Writer
 from genesis_trio.persistence.checkpoints import (
     CheckpointInfo,
@@ -45,19 +41,13 @@ from genesis_trio.persistence.checkpoints import (
 from genesis_trio.persistence.effects import Effect, EffectStatus
 from genesis_trio.persistence.engine import Promise
 from genesis_trio.persistence.policy import check_at_least_one
-from genesis_trio.persistence.recovery import Tail, find_newer_inbox, find_newest, read_cut
 
 #: What `Store.put_control` returns: ``await receipt.wait()``, ``receipt.error``.
 Receipt = Request
 
 __all__ = ["Effect", "EffectStatus", "Loaded", "Part", "Receipt", "Store"]
 
-logger = logging.getLogger("genesis_trio")
-
 StateT = TypeVar("StateT")
-
-SHORTEN_AT_ONCE = 1000  # records in one commit
-REMOVE_AT_ONCE = 10  # saved checkpoints in one commit: a large deletion needs room, and makes everybody wait
 
 
 @final
@@ -158,10 +148,9 @@ class Store:
             stall = trio.current_time() - began
             info = await self.commit_cut(parts, reason=reason, label=label, mode=current_mode(), stall=stall)
         except GenesisError as error:
-            if (tree := current_tree()).hooks:
-                emit(tree, events.CheckpointFailed, reason=reason, error=error)
+            tell_failed(reason, error)
             raise
-        return self._announce(info)
+        return tell_saved(info)
 
     async def commit_cut(
         self, parts: Sequence[Part], *, reason: str, label: str | None, mode: Mode, stall: float
@@ -178,32 +167,8 @@ class Store:
         cut: Cut = await self._writer.write(operation)
         self._writer.remember_proved([part for part in parts if part.component not in cut.violations])
         if cut.violations:
-            self._tell_violations(cut)
+            tell_violations(cut)
         return cut.info()
-
-    def _tell_violations(self, cut: Cut) -> None:
-        text = "; ".join(f"{component}: {why}" for component, why in sorted(cut.violations.items()))
-        error = StoreError(
-            f"{cut.id} holds states that violate their invariants: {text}. It is kept to be looked at; a restart of these "
-            f"components takes the one before"
-        )
-        logger.error("%s", error)
-        if (tree := current_tree()).hooks:
-            emit(tree, events.CheckpointFailed, reason=cut.reason, error=error)
-
-    def _announce(self, info: CheckpointInfo) -> CheckpointInfo:
-        if (tree := current_tree()).hooks:
-            emit(
-                tree,
-                events.CheckpointSaved,
-                checkpoint=info.id,
-                reason=info.reason,
-                label=info.label or "",
-                components=len(info.components),
-                size=info.size,
-                stall=info.stall,
-            )
-        return info
 
     async def restore_latest(self, component: str, state_type: type[StateT]) -> Restored[StateT] | None:
         """The newest good state of *component*; None when none was ever saved.
@@ -218,17 +183,7 @@ class Store:
         Trio checkpoint: always.
         Cancellation: passes through; nothing was changed.
         """
-        decode = _decoder(self._ledger, state_type)
-        found = await self._writer.read(find_newest, self._ledger, component, decode)
-        if found is None:
-            return None
-        tail = Tail(self._ledger, component, found.part)
-        while await self._writer.read(tail.next_page):
-            pass
-        fell_back_from = tuple(name for name, _ in found.failures)
-        lost = await self._writer.read(tail.lost, found.cut, fell_back_from)
-        self._tell_recovery(component, found.cut, found.failures, tail, lost, replayed=0)
-        return Restored(state=found.state, info=found.cut.info(), fell_back_from=fell_back_from, lost=lost)
+        return await _loading.restore_latest(self._writer, component, state_type)
 
     async def restore(self, checkpoint_id: str, component: str, state_type: type[StateT]) -> Restored[StateT]:
         """The state of *component* in that very checkpoint.
@@ -241,19 +196,7 @@ class Store:
         Trio checkpoint: always.
         Cancellation: passes through; nothing was changed.
         """
-        decode = _decoder(self._ledger, state_type)
-
-        def find() -> tuple[Cut, Any]:
-            cut = find_cut(self._ledger, checkpoint_id, by_label=False)
-            check_component(cut, component)
-            return cut, read_cut(self._ledger, cut, component, decode)[0]
-
-        cut, state = await self._writer.read(find)
-        tail = Tail(self._ledger, component, cut.parts[component])
-        while await self._writer.read(tail.next_page):
-            pass
-        lost = await self._writer.read(tail.lost, cut)
-        return Restored(state=state, info=cut.info(), lost=lost)
+        return await _loading.restore(self._writer, checkpoint_id, component, state_type)
 
     async def list_checkpoints(self, component: str | None = None) -> Sequence[CheckpointInfo]:
         """All saved checkpoints, or those with *component* in them, newest first.
@@ -301,7 +244,7 @@ class Store:
         cut, components = await self._writer.read(find)
         operation = Rewind(cut.number, components, current_mode(), utcnow(), self._code_version)
         rewound: Cut = await self._writer.write(operation)
-        return self._announce(rewound.info())
+        return tell_saved(rewound.info())
 
     # ------------------------------------------------------------ the journal
 
@@ -393,73 +336,7 @@ class Store:
             CorruptError: there are saved checkpoints, and all of them are damaged.
             SchemaError: state or event does not fit its class; an older state is not tried.
         """
-        found = await self._writer.read(find_newest, self._ledger, component, _decoder(self._ledger, state_type))
-        state: StateT = found.state if found is not None else make()
-        tail = Tail(self._ledger, component, found.part if found is not None else None)
-        replayed = await self._apply_tail(component, tail, state, state_type)
-        if tail.damage is not None:
-            await self._writer.write(GiveUp(component, tail.reached))
-        failures = found.failures if found is not None else ()
-        fell_back_from = tuple(name for name, _ in failures)
-        cut = found.cut if found is not None else None
-        lost = await self._writer.read(tail.lost, cut, fell_back_from)
-        newer = await self._writer.read(find_newer_inbox, self._ledger, component, cut) if failures else None
-        self._tell_recovery(component, cut, failures, tail, lost, replayed)
-        return Loaded(
-            state=state,
-            info=cut.info() if cut is not None else None,
-            inbox=found.inbox if found is not None else None,
-            journal=tail.reached,
-            replayed=replayed,
-            fell_back_from=fell_back_from,
-            lost=lost,
-            repeats_after=found.part.repeats_after if found is not None else 0,
-            newer_inbox=newer,
-        )
-
-    async def _apply_tail(self, component: str, tail: Tail, state: Any, state_type: type) -> int:
-        candidates: tuple[type, ...] | None = None
-        replayed = 0
-        while page := await self._writer.read(tail.next_page):
-            if candidates is None:
-                from genesis_trio.persistence import codec
-
-                candidates = codec.apply_candidates(state_type)
-            events, error = await self._writer.read(decode_page, page, candidates)
-            for _, event in events:
-                state.apply(event)
-            if error is not None:
-                raise error
-            replayed += len(events)
-        return replayed
-
-    def _tell_recovery(
-        self,
-        component: str,
-        cut: Cut | None,
-        failures: Sequence[tuple[str, str]],
-        tail: Tail,
-        lost: int | None,
-        replayed: int,
-    ) -> None:
-        tree = current_tree()
-        name = cut.id if cut is not None else ""
-        if failures or tail.damage is not None or lost != 0:
-            damaged = "; ".join([*(f"{each}: {why}" for each, why in failures), *filter(None, [tail.damage])])
-            damaged = damaged or "; ".join(self._ledger.missing_from(component))
-            told = "an unknown number of" if lost is None else str(lost)
-            logger.error(
-                "%s: recovered from %s with damage passed over; %s acknowledged records are lost: %s",
-                component,
-                name or "the journal",
-                told,
-                damaged,
-            )
-            if tree.hooks:
-                fields = {"component": component, "checkpoint": name, "damaged": damaged}
-                emit(tree, events.RecoveryFellBack, **fields, lost=-1 if lost is None else lost)
-        if tree.hooks and (cut is not None or replayed):
-            emit(tree, events.StateRestored, component=component, checkpoint=name, replayed=replayed)
+        return await _loading.load(self._writer, component, state_type, make=make)
 
     # ------------------------------------------------------------ effects and control state
 
@@ -541,14 +418,11 @@ class Store:
         Cancellation: seen between small commits; what was removed until then is removed.
         """
         check_at_least_one("keep", keep)
-        from genesis_trio.persistence._retention import find_old_cuts
+        from genesis_trio.persistence._removal import remove_cuts, remove_records
 
-        doomed = await self._writer.read(find_old_cuts, self._ledger, keep)
-        removed = 0
-        for begin in range(0, len(doomed), REMOVE_AT_ONCE):
-            removed += await self._writer.write(Remove(doomed[begin : begin + REMOVE_AT_ONCE]))
+        removed = await remove_cuts(self._writer, keep)
         if journal:
-            await self._remove_records(forgets_keys=True)
+            await remove_records(self._writer, self._check_rows, forgets_keys=True)
         return removed
 
     async def shorten_journal(self) -> int:
@@ -565,22 +439,9 @@ class Store:
         Trio checkpoint: always.
         Cancellation: seen between small commits; what was removed until then is removed.
         """
-        return await self._remove_records(forgets_keys=False)
+        from genesis_trio.persistence._removal import remove_records
 
-    async def _remove_records(self, *, forgets_keys: bool) -> int:
-        from genesis_trio.persistence._retention import find_covered_records
-
-        removed = 0
-        checked: dict[str, int] = {}
-        while covered := await self._writer.read(find_covered_records, self._ledger, SHORTEN_AT_ONCE, checked):
-            for component in covered:
-                await self._check_rows(component)
-            if not all(self._ledger.row_state(component).keys for component in covered):
-                continue  # what they can be made anew from stays
-            before = {component: self._ledger.heads[component].base for component in covered}
-            await self._writer.write(Remove(records=covered, forgets_keys=forgets_keys))
-            removed += sum(upto - before[component] for component, upto in covered.items())
-        return removed
+        return await remove_records(self._writer, self._check_rows, forgets_keys=False)
 
     async def read_promise(self) -> Promise:
         """What survives what, from the settings as they are now; as a string it is one line.
@@ -599,41 +460,7 @@ class Store:
 
     def statistics(self) -> StoreStatistics:
         """Counters since the store was opened, and what is saved now."""
-        counts: dict[str, int] = {}
-        newest: dict[str, datetime] = {}
-        cuts = list(self._ledger.cuts.values())  # a copy, as the writer's thread may be adding one
-        for cut in sorted(cuts, key=lambda cut: cut.number):
-            for component in cut.parts:
-                counts[component] = counts.get(component, 0) + 1
-                newest[component] = cut.created_at
-        writer = self._writer
-        return StoreStatistics(
-            commits=writer.commits,
-            records=writer.records,
-            cuts=writer.cuts,
-            waiting=writer.waiting,
-            largest_batch=writer.largest_batch,
-            commit_time=writer.commit_time,
-            checkpoints=dict(sorted(counts.items())),
-            newest=dict(sorted(newest.items())),
-            room=not writer.is_full,
-            poisoned=writer.trouble is not None,
-        )
-
-
-def tell_damage(url: str, damage: Sequence[str]) -> None:
-    """Log what was found, and show it to the observers."""
-    tree = current_tree()
-    for text in damage:
-        logger.error("%s: %s", url, text)
-        if tree.hooks:
-            emit(tree, events.StoreDamaged, store=url, error=text)
-
-
-def _decoder(ledger: Ledger, state_type: type) -> Callable[[bytes, Any], Any]:
-    from genesis_trio.persistence._coding import decode_part
-
-    return partial(decode_part, ledger, state_type)
+        return count(self._writer)
 
 
 def _check_name(what: str, name: object) -> str:

@@ -5,7 +5,7 @@ import trio
 
 from genesis_trio import CheckpointPolicy, Component, open_store, open_supervisor
 from genesis_trio.errors import CorruptError, StoreError
-from genesis_trio.persistence import store as store_module
+from genesis_trio.persistence import _removal
 from persistence.damage import damage_newest, flip, remove, rewrite_row
 from persistence.desk import Fill, Ledger, book
 
@@ -63,7 +63,7 @@ async def test_shorten_keeps_every_key(url):
 
 async def test_shorten_goes_in_small_commits_that_components_share(url, monkeypatch):
     """At most so many records in one commit, of as many components as fit."""
-    monkeypatch.setattr(store_module, "SHORTEN_AT_ONCE", 4)
+    monkeypatch.setattr(_removal, "SHORTEN_AT_ONCE", 4)
     ledgers = {name: Ledger() for name in ("a", "b", "c")}
     async with open_store(url) as store:
         for number in range(1, 4):
@@ -200,7 +200,7 @@ async def test_shorten_is_part_of_saving_by_itself(autojump_clock, keep_journal)
 
 async def test_shorten_reads_a_checkpoint_once_for_all_batches(url, monkeypatch):
     """A long journal goes in many commits; that its checkpoint is good is looked at once."""
-    monkeypatch.setattr(store_module, "SHORTEN_AT_ONCE", 2)
+    monkeypatch.setattr(_removal, "SHORTEN_AT_ONCE", 2)
     ledger = Ledger()
     async with open_store(url) as store:
         await record(store, ledger, range(10))
