@@ -23,6 +23,12 @@ def test_events_every_record_is_found_by_its_name():
         assert getattr(events, record.__name__) is record
 
 
+def test_events_record_is_looked_for_once():
+    """Telling an event costs no search through the rooms: a mode that changes tells one for each of a thousand scopes."""
+    program = "from genesis_trio import events; events.ModeRaised; print('ModeRaised' in vars(events))"
+    assert run(program) == "True"
+
+
 def test_events_unknown_name_is_an_attribute_error():
     """A typing error is told, and is no silent None."""
     with pytest.raises(AttributeError, match=r"^module 'genesis_trio\.events' has no attribute 'BreakerOpend'$"):

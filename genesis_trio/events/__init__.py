@@ -169,5 +169,7 @@ else:
     def __getattr__(name: str) -> type[Event]:
         for records in load_records():
             if name in vars(records):
-                return vars(records)[name]
+                # Kept: an event that is told again and again would otherwise be looked for in all rooms each time.
+                globals()[name] = record = vars(records)[name]
+                return record
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
