@@ -38,6 +38,9 @@ class Aftermath(Parking):
         if self._asked is Ask.STOP or self._asked is None:
             self._stopped("stopped")
             return True
+        if self._asked is Ask.GROUP and self.spec.restart is Restart.TEMPORARY and not self._by_hand:
+            self._ended("temporary")  # it is stopped with its group, and does not come back with it
+            return True
         if self._asked is Ask.SUSPEND:
             self._asked = None
             self._suspend()

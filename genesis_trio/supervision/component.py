@@ -42,7 +42,7 @@ class Restart(enum.Enum):
     - ``PERMANENT``: a crash, and a return after it was ready.  One that returns before ``ctx.ready()`` was a
       job, and is done.
     - ``TRANSIENT``: a crash.
-    - ``TEMPORARY``: none.  It leaves ``Supervisor.children`` when it ends, unless another child requires it; its name is free then.
+    - ``TEMPORARY``: none, nor is it restarted with its group.  It leaves ``Supervisor.children`` when it ends, unless another child requires it; its name is free then.
     """
 
     PERMANENT = "permanent"
@@ -190,6 +190,8 @@ class ChildSpec:
         recovery: Recovery = Recovery.COVERED,
     ) -> None:
         check_component(component)
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a child is a text, got {name!r}")
         if not is_name(name):
             raise ValueError(f"the name of a child is not empty and has no '/' or outer space, got {name!r}")
         check_member(f"restart of child {name!r}", restart, Restart)

@@ -15,6 +15,7 @@ from genesis_trio import (
     Lifecycle,
     OnCrash,
     Restart,
+    Strategy,
     Topic,
     open_store,
     open_supervisor,
@@ -82,6 +83,40 @@ async def test_temporary_child_stopped_by_hand_is_gone_too(autojump_clock):
         child = await desk.start(forever, name="order", restart=Restart.TEMPORARY, stop_grace=0)
         await child.stop()
         assert dict(desk.children) == {}
+
+
+@pytest.mark.parametrize("settings", [{}, {"requires": ["gateway"]}])
+async def test_temporary_child_is_stopped_with_its_group_and_does_not_come_back(settings, autojump_clock):
+    """As in OTP: a sibling's crash ends it, whether the strategy or ``requires`` says so."""
+
+    async def gateway(ctx):
+        ctx.ready()
+        await trio.sleep(1)
+        if ctx.generation == 1:
+            raise OSError("down")
+        await ctx.wait_stopping()
+
+    strategy = Strategy.ONE_FOR_ONE if settings else Strategy.ONE_FOR_ALL
+    async with open_supervisor("desk", strategy=strategy) as desk:
+        await desk.start(gateway, name="gateway")
+        child = await desk.start(forever, name="order", restart=Restart.TEMPORARY, stop_grace=0, **settings)
+        await desk.children["gateway"].wait(Lifecycle.BACKOFF)
+        await desk.children["gateway"].wait(Lifecycle.READY)
+
+        assert (child.status, child.generation, child.last_error) == (Lifecycle.STOPPED, 1, None)
+        assert list(desk.children) == ["gateway"]
+        await desk.stop()
+
+
+async def test_temporary_child_that_is_restarted_by_hand_comes_back_before_those_that_require_it(autojump_clock):
+    """Somebody asked for it: it is no restart of a group that it happens to be in."""
+    async with open_supervisor("desk") as desk:
+        session = await desk.start(forever, name="session", restart=Restart.TEMPORARY, stop_grace=0)
+        order = await desk.start(forever, name="order", requires=["session"], stop_grace=0)
+        await session.restart()
+        await order.wait(Lifecycle.READY)
+        assert (session.status, session.generation, order.generation) == (Lifecycle.READY, 2, 2)
+        await desk.stop()
 
 
 async def test_temporary_child_that_another_requires_stays(autojump_clock):
