@@ -28,6 +28,8 @@ def check_settings(
     stall_limit: object,
 ) -> None:
     """Refuse what cannot work, with the value and what is allowed."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a supervisor is a text, got {name!r}")
     if not is_name(name):
         raise ValueError(f"the name of a supervisor is not empty and has no '/' or outer space, got {name!r}")
     check_member("strategy", strategy, Strategy)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genesis_trio import ChildSpec, ConfigError, open_store, open_supervisor
+from genesis_trio import ChildSpec, ConfigError, Service, open_store, open_supervisor
 from supervision.desk import forever
 
 
@@ -43,6 +43,18 @@ def test_child_setting_of_another_kind_is_named(setting):
     """At construction, and not when it is started."""
     with pytest.raises(TypeError, match=rf"^{setting} of child 'a' is .*, got [(]?3"):
         ChildSpec(forever, name="a", **{setting: [3] if setting == "requires" else 3})
+
+
+@pytest.mark.parametrize("name", [5, None, b"desk"])
+async def test_name_that_is_no_text_is_a_wrong_type(name):
+    """As of a guard, a topic or a breaker; a text that cannot be a name is a wrong value."""
+    with pytest.raises(TypeError, match=rf"the name of a child is a text, got {name!r}"):
+        ChildSpec(forever, name=name)
+    with pytest.raises(TypeError, match=rf"the name of a supervisor is a text, got {name!r}"):
+        Service(name)
+    with pytest.raises(TypeError, match=rf"the name of a supervisor is a text, got {name!r}"):
+        async with open_supervisor(name):
+            pass
 
 
 async def test_start_all_of_what_is_no_spec_says_what_to_write(autojump_clock):
