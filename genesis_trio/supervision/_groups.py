@@ -34,8 +34,12 @@ class Groups:
     def _members(self, crashed: "list[Child]") -> "list[Child]":
         """The children that restart, in the order of first start."""
         children = self._supervisor.children
+        # A temporary one that was stopped since it crashed is gone, and has no place in the order.
+        first = [child.name for child in crashed if children.get(child.name) is child]
+        if not first:
+            return []
         requires = {name: child.spec.requires for name, child in children.items()}
-        names = restarted_with([child.name for child in crashed], requires, self._strategy, list(children))
+        names = restarted_with(first, requires, self._strategy, list(children))
         return [children[name] for name in names if not children[name].is_finished]
 
     def crashed(self, child: "Child") -> None:
@@ -50,6 +54,10 @@ class Groups:
         self._at_once.set()
         self._restart_with(child)
         return True
+
+    def is_to_restart(self, child: "Child") -> bool:
+        """True if *child* restarts with the next group: one that runs was asked to by hand."""
+        return child in self._crashed
 
     def _is_alone(self, child: "Child") -> bool:
         alone = self._strategy is Strategy.ONE_FOR_ONE and child.name not in self._supervisor.required

@@ -298,7 +298,10 @@ class Child(Aftermath):
 
     def _end(self, incarnation: Incarnation, error: BaseException | None) -> Exit:
         """How the *incarnation* ended, with everything put in order for what follows."""
-        end = classify(error, asked=incarnation.stopping, ready=incarnation.is_ready)
+        if self._asked is None and self.supervisor.groups.is_to_restart(self):
+            self._asked = Ask.GROUP  # by hand, and its group has not come to it yet: it is replaced, however it ended
+        asked = incarnation.stopping or self._asked is Ask.GROUP
+        end = classify(error, asked=asked, ready=incarnation.is_ready)
         if end.how is How.DONE:
             incarnation.ready(None)  # whoever waits for it may go on
         self.incarnation = None

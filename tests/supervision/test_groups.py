@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from genesis_trio.supervision.component import ChildSpec, Strategy
+from genesis_trio.supervision.component import ChildSpec, Lifecycle, OnCrash, Restart, Strategy
 from genesis_trio.supervision.supervisor import open_supervisor
 from supervision.desk import EXACT
 
@@ -139,4 +139,57 @@ async def test_group_crash_while_a_member_stops_for_a_restart_by_hand_restarts_b
         began = 2.95 if at_once else 3
         assert log[2:] == [("+first", began), ("+last", began)]
         assert desk.statistics().ready == 2
+        await desk.stop()
+
+
+async def fail_while_starting_again(ctx):
+    if ctx.generation == 2:
+        await trio.sleep(0.5)
+        raise OSError("gone")
+    ctx.ready()
+    await ctx.wait_stopping()
+
+
+GROUPS = pytest.mark.parametrize("strategy", [Strategy.REST_FOR_ONE, Strategy.ONE_FOR_ALL])
+
+
+@GROUPS
+@pytest.mark.parametrize("settings", [{"restart": Restart.TEMPORARY}, {"rules": {OSError: OnCrash.PARK}}])
+async def test_restart_by_hand_of_one_that_crashes_before_its_group_comes_to_it_restarts_it(
+    strategy, settings, autojump_clock
+):
+    """It was to be replaced anyway: its crash neither ends nor parks it, and whoever waits for the restart goes on."""
+    log = []
+    async with open_supervisor("desk", strategy=strategy, backoff=EXACT) as desk:
+        first = await desk.start(group_member(log, ready_after=1.0), name="a")
+        second = await desk.start(fail_while_starting_again, name="b", **settings)
+        last = await desk.start(group_member(log), name="c")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.restart)
+            await trio.sleep(1.2)
+            assert (second.status, second.generation) == (Lifecycle.STARTING, 2)
+            await second.restart()
+            assert (second.status, second.generation) == (Lifecycle.READY, 3)
+        await trio.testing.wait_all_tasks_blocked()
+        assert first.status is last.status is Lifecycle.READY
+        await desk.stop()
+
+
+@GROUPS
+async def test_group_goes_on_when_a_temporary_one_that_began_it_is_stopped(strategy, autojump_clock):
+    """It is gone for good when the next round looks for its place in the order."""
+    log = []
+    async with open_supervisor("desk", strategy=strategy, backoff=EXACT) as desk:
+        first = await desk.start(group_member(log, ready_after=1.0), name="a")
+        second = await desk.start(fail_while_starting_again, name="b", restart=Restart.TEMPORARY)
+        last = await desk.start(group_member(log), name="c")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.restart)
+            await trio.sleep(1.2)
+            with trio.move_on_after(0.1):
+                await second.restart()
+            await second.stop()
+        await trio.sleep(2)
+        assert list(desk.children) == ["a", "c"]
+        assert first.status is last.status is Lifecycle.READY
         await desk.stop()
