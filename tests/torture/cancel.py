@@ -96,7 +96,8 @@ def without_shield():
     from genesis_trio.persistence._writer import Request
 
     async def wait(self):
-        await self._done.wait()
+        while not self.is_done:
+            await trio.lowlevel.checkpoint()
         if self.error is not None:
             raise self.error
         return self.operation.outcome
