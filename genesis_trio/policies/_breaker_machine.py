@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 from genesis_trio import events
-from genesis_trio._runtime import _RUN, RunBound, current_tree
+from genesis_trio._runtime import RunBound, current_tree
 from genesis_trio.errors import BreakerOpenError
 from genesis_trio.events import Event, describe_error, emit
 from genesis_trio.modes import ModeScope, current_scope
@@ -54,6 +54,50 @@ class BreakerMachine(RunBound):
         name: For messages, events and metrics.
     """
 
+    __slots__ = (  # in a dict, more than 30 attributes are found slowly
+        "_answered_before",
+        "_break_ends",
+        "_cancellations",
+        "_cause",
+        "_clock",
+        "_consecutive_failures",
+        "_current_ramp",
+        "_failure_result",
+        "_failure_threshold",
+        "_failures",
+        "_generation",
+        "_half_open_max_calls",
+        "_is_easy",
+        "_is_over_children",
+        "_is_plain",
+        "_lane",
+        "_lanes",
+        "_lanes_listed",
+        "_max_recovery_timeout",
+        "_old",
+        "_opened",
+        "_outcomes",
+        "_permit",
+        "_probe_lease",
+        "_probe_successes",
+        "_probes",
+        "_ramp",
+        "_recovery_timeout",
+        "_rejections",
+        "_reopenings",
+        "_rng",
+        "_rule",
+        "_slow",
+        "_slow_after",
+        "_slow_call",
+        "_state",
+        "_success_threshold",
+        "_successes",
+        "_window",
+        "_young",
+        "name",
+    )
+
     name: str
     _failure_threshold: int
     _recovery_timeout: float
@@ -91,7 +135,8 @@ class BreakerMachine(RunBound):
         self._answered_before = 0  # how many successes there were at the last of them
         self._reopenings = 0  # breaks since it was closed; the next one is 2 ** reopenings as long as the first
         self._break_ends = -math.inf
-        self._clock: trio.abc.Clock | None = None  # of the run in which it was opened
+        # Of the run that uses it.  To look for the run itself costs twice as much.
+        self._clock: trio.abc.Clock | None = None if self._run is None else _current_clock()
         self._cause: BaseException | None = None
         self._probe_successes = 0
         self._current_ramp = NO_RAMP
@@ -129,8 +174,6 @@ class BreakerMachine(RunBound):
 
     def _publish(self, *lanes: Lane) -> None:
         """Open or close the lanes according to the state; all of them if none is given."""
-        if self._state is OPEN:
-            self._clock = trio.lowlevel.current_clock()
         self._is_easy = self._is_plain and self._state in (CLOSED, DISABLED) and self._current_ramp is NO_RAMP
         for lane in lanes or self._every_lane():
             if self._is_easy:
@@ -298,18 +341,20 @@ class BreakerMachine(RunBound):
         Raises:
             RuntimeError: the call failed in another ``trio.run`` than the one that uses this breaker.
         """
-        is_slow = False if permit.is_shared else self._end_of_one(permit)
-        if outcome is CANCELLED:
+        is_slow = not permit.is_shared and self._end_of_one(permit)
+        failed = outcome is FAILURE
+        if failed:
+            if _current_clock() is not self._clock:
+                # A lane admits without asking whose run it is.  Opened by the clock of another run, a break would end
+                # hours away for this one.
+                self._enter_run()
+        elif outcome is CANCELLED:
             self._cancellations += 1
             return
-        if outcome is NONE:
+        elif outcome is NONE:
             return
-        failed = outcome is FAILURE
-        if failed and _RUN.get(None) is not self._run:  # type: ignore[arg-type]
-            # A lane admits without asking whose run it is.  Opened by the clock of another run, a break would end
-            # hours away for this one.
-            self._enter_run()
-        self._slow += is_slow  # also that of a late one: its own slowness may have opened the breaker
+        if is_slow:
+            self._slow += 1  # also that of a late one: its own slowness may have opened the breaker
         if permit.generation != self._generation:
             return
         if failed:

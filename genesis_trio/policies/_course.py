@@ -9,10 +9,10 @@ import trio
 
 from genesis_trio import events
 from genesis_trio._runtime import Tree
-from genesis_trio.errors import GenesisError, RetryBudgetExhaustedError
+from genesis_trio.errors import RetryBudgetExhaustedError
 from genesis_trio.events import emit
 from genesis_trio.policies._given_up import MARKS, given_up_by, mark
-from genesis_trio.policies._outcome import BETWEEN_ATTEMPTS, add_note
+from genesis_trio.policies._outcome import BETWEEN_ATTEMPTS, LOOKED_INTO, add_note
 from genesis_trio.policies._tokens import MOMENT
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class Course:
     __slots__ = (
         "_began",
         "_counts",
-        "_heeds_marks",
         "_is_unpaid",
         "_policy",
         "_previous",
@@ -70,19 +69,20 @@ class Course:
         retry: "Retry | None",
         policy: str,
         tree: Tree,
-        since: int,
+        since: float,
         counts: RetryCounts | None = None,
         began: float = 0.0,
-        heeds_marks: bool = True,
     ) -> None:
-        """*since* is the number of give-ups, and *began* the time, when the call began (see `_given_up`, ``max_elapsed``)."""
+        """*since* is the number of give-ups, and *began* the time, when the call began (see `_given_up`, ``max_elapsed``).
+
+        Infinity for *since*: no give-up of others counts.
+        """
         self._retry = retry
         self._policy = policy
         self._tree = tree
         self._since = since
         self._counts = counts
         self._began = began
-        self._heeds_marks = heeds_marks
         self._previous: float | None = None
         self._is_unpaid = False  # the budget had nothing left, and the rule says to ask again
         self.attempts = 0
@@ -100,8 +100,12 @@ class Course:
         if not isinstance(error, Exception):
             return True  # cancelled, or Ctrl-C: no outcome, and nothing is tried again
         retry = self._retry
-        answer = retry._rule.retry_after(error, self._policy) if retry is not None else False
-        if isinstance(error, GenesisError) and isinstance(error, BETWEEN_ATTEMPTS):
+        is_plain = not isinstance(error, LOOKED_INTO)
+        answer: bool | float = False
+        if retry is not None:
+            rule = retry._rule
+            answer = rule.about_plain(error, self._policy) if is_plain else rule.retry_after(error, self._policy)
+        if not is_plain and isinstance(error, BETWEEN_ATTEMPTS):
             if answer is False and self.attempts:
                 self.end(f"the next attempt was refused ({type(error).__name__}: {error})")
                 return False
@@ -110,13 +114,12 @@ class Course:
             if self._tree.hooks:
                 emit(self._tree, events.AttemptFailed, policy=self._policy, attempt=self.attempts, error=error)
         self.last_error = error
-        if self.last_result:
-            self.last_result = ()
+        self.last_result = ()
         self.is_retryable = answer is not False
         if answer is False:
             return True
         assert retry is not None
-        if MARKS.made != self._since and self._heeds_marks and not retry.retry_exhausted:
+        if MARKS.made > self._since and not retry.retry_exhausted:
             by = given_up_by(error, self._since)
             if by is not None:
                 add_note(error, f"{self._policy!r} did not retry this: {by!r} had already given up on it")
@@ -221,13 +224,14 @@ class Course:
             if objection is not None:
                 self.end(objection)
                 return False
-        self._is_unpaid = retry.budget is not None and not retry.budget._take()
-        if self._is_unpaid and not retry._rule.names(RetryBudgetExhaustedError):
-            self.end("the retry budget has nothing left")
-            if self.last_error is None:
-                return False
-            self.last_error = self._budget_error(self.last_error)
-            return True
+        if retry.budget is not None:
+            self._is_unpaid = not retry.budget._take()
+            if self._is_unpaid and not retry._rule.names(RetryBudgetExhaustedError):
+                self.end("the retry budget has nothing left")
+                if self.last_error is None:
+                    return False
+                self.last_error = self._budget_error(self.last_error)
+                return True
         self.retries += 1
         self.delay = delay
         if self._counts is not None:

@@ -47,9 +47,13 @@ async def guarded({parameters}):
             if course$ is not None:
                 permit$ = None
                 await course$.pause()
-                permit$ = guard$._admit_again(course$)
-                if permit$ is None:
-                    continue
+                for permit$ in {admissions}:
+                    lane$.again += 1
+                    break
+                else:
+                    permit$ = guard$._admit_again(course$)
+                    if permit$ is None:
+                        continue
 {attempt}
         except anything$ as error$:
             course$ = guard$._failed(course$, permit$, error$, since$, fn$)

@@ -32,7 +32,7 @@ def mark(error: BaseException, policy: str) -> None:
     error.__dict__[_KEY] = (MARKS.made, policy)  # not setattr: a frozen exception class refuses that
 
 
-def given_up_by(error: BaseException, since: int) -> str | None:
+def given_up_by(error: BaseException, since: float) -> str | None:
     """Which policy has given up on *error*, or on what caused it, after mark number *since*; None for nobody."""
     for found in with_causes(error):
         made, policy = found.__dict__.get(_KEY, (0, ""))

@@ -71,7 +71,8 @@ class Lane:
     Without a breaker it counts all the same, and is closed only until its first use in a run.
 
     Attributes:
-        admissions: The permit for each call that asks; empty when it has to ask otherwise.
+        admissions: The permit for each attempt that asks; empty when it has to ask otherwise.
+        again: How many of these attempts were not the first of their call.
         successes: The same permit for each success; empty when it has to be told otherwise.
         root: The mode scope that counts where a task has none of its own.
         is_refused: The breaker is OPEN, and `CircuitBreaker` can tell by the time alone whether it still refuses.
@@ -86,6 +87,7 @@ class Lane:
         "_settled",
         "_succeeded",
         "admissions",
+        "again",
         "breaker",
         "is_refused",
         "refused",
@@ -104,6 +106,7 @@ class Lane:
         self._permit: Permit | None = None  # of the admissions
         self.is_refused = False
         self.refused = 0
+        self.again = 0
         # What was counted before, plus what the iterator in use has to give altogether.
         self._handed_out = 0
         self._succeeded = 0

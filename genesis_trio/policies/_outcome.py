@@ -42,7 +42,7 @@ BETWEEN_ATTEMPTS = (*REFUSALS, RetryBudgetExhaustedError)
 
 
 # For any other Exception the rule's answer is all there is to say.
-_LOOKED_INTO = (GenesisError, BaseExceptionGroup)
+LOOKED_INTO = (GenesisError, BaseExceptionGroup)
 
 
 class Outcome(enum.Enum):
@@ -186,9 +186,8 @@ class Rule(_Asked):
 
     def retry_after(self, error: BaseException, policy: str) -> bool | float:
         """May an attempt that raised *error* be tried again?  A number is the delay that somebody named, in seconds."""
-        if isinstance(error, Exception) and not isinstance(error, _LOOKED_INTO):
-            answer = isinstance(error, self.types) if self.types else self._ask(error, policy)
-            return answer if answer is not True else named_or_true(error)
+        if isinstance(error, Exception) and not isinstance(error, LOOKED_INTO):
+            return self.about_plain(error, policy)
         longest: float | None = None
         for leaf in leaves(error):
             answer = self._leaf_retry_after(leaf, policy)
@@ -197,6 +196,11 @@ class Rule(_Asked):
             if answer is not True:
                 longest = answer if longest is None else max(longest, answer)
         return True if longest is None else longest
+
+    def about_plain(self, error: Exception, policy: str) -> bool | float:
+        """`retry_after` of an error that is not `LOOKED_INTO`."""
+        answer = isinstance(error, self.types) if self.types else self._ask(error, policy)
+        return answer if answer is not True else named_or_true(error)
 
     def _leaf_retry_after(self, error: BaseException, policy: str) -> bool | float:
         if not isinstance(error, Exception):
@@ -208,7 +212,7 @@ class Rule(_Asked):
 
     def outcome(self, error: BaseException, policy: str) -> Outcome:
         """What *error* says about the dependency, where this rule tells its failures."""
-        if isinstance(error, Exception) and not isinstance(error, _LOOKED_INTO):
+        if isinstance(error, Exception) and not isinstance(error, LOOKED_INTO):
             answer = isinstance(error, self.types) if self.types else self._ask(error, policy)
             return SUCCESS if answer is False else FAILURE
         outcome = Outcome.NONE

@@ -82,6 +82,8 @@ class CircuitBreaker(BreakerMachine):
     State: belongs to the ``trio.run`` that uses it; safe to share between tasks and between guards.
     """
 
+    __slots__ = ()
+
     def __init__(
         self,
         name: str,

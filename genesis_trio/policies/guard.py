@@ -268,7 +268,7 @@ class Guard(RunBound):
             self._enter_run()
         counts, lane = self._counts, self._lane
         return GuardStatistics(
-            calls=lane.handed_out + lane.refused + counts.calls,
+            calls=lane.handed_out - lane.again + lane.refused + counts.calls,
             successes=lane.succeeded + counts.successes,
             failures=counts.failures,
             cancelled=counts.cancelled,

@@ -1,5 +1,6 @@
 """Retries with backoff, jitter, deadlines and a budget."""
 
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
@@ -284,9 +285,7 @@ class _Attempts(AsyncIterator[AbstractContextManager[Attempt]]):
         if self._attempt is None:
             if self._retry.budget is not None:
                 self._retry.budget._deposit()
-            self._course = Course(
-                self._retry, "attempts", current_tree(), MARKS.made, began=trio.current_time(), heeds_marks=False
-            )
+            self._course = Course(self._retry, "attempts", current_tree(), since=math.inf, began=trio.current_time())
         elif self._attempt._state in ("succeeded", "over"):
             raise StopAsyncIteration
         elif self._attempt._state == "failed":
