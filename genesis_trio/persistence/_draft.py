@@ -14,6 +14,7 @@ from genesis_trio.persistence._envelope import (
     add,
     chain_of,
     digest_part,
+    name_second_copy,
     seal,
     seal_digest,
     subtract,
@@ -137,18 +138,28 @@ class Draft:
         return self.ledger.row_digests.get(address)
 
     def add_part(self, body: bytes) -> bytes:
-        """Make sure that *body* is stored, once for all that share it; its digest."""
+        """Make sure that *body* is stored, and a second time once a commit before has stored it; its digest.
+
+        However many saved checkpoints share a part, one damage does not spoil them all.
+        """
         digest = digest_part(body)
-        if digest in self.ledger.good_parts or digest in self.parts:
+        if digest in self.parts:
             return digest
-        # It may lie there damaged: only bytes that this process has seen whole are shared.
-        if digest not in self.ledger.stored_parts() or not self._is_whole(digest):
+        if not self._is_stored(digest):
             self.parts[digest] = body
+        elif not self._is_stored(digest, second=True):
+            self.parts[name_second_copy(digest)] = body
         return digest
 
-    def _is_whole(self, digest: bytes) -> bool:
+    def _is_stored(self, digest: bytes, *, second: bool = False) -> bool:
+        """It may lie there damaged: only bytes that this process has seen whole count."""
+        name = name_second_copy(digest) if second else digest
+        if name in self.ledger.good_parts or name in self.parts:
+            return True
+        if name not in self.ledger.stored_parts():
+            return False
         try:
-            self.ledger.read_part(digest)
+            self.ledger.read_copy(digest, second=second)
         except CorruptError:
             return False
         return True
@@ -258,6 +269,8 @@ class Draft:
             )
         ledger.good_parts.update(self.parts)
         ledger.good_parts -= self.removed_parts
+        for digest in (*self.parts, *self.removed_parts):
+            ledger.spoilt_parts.pop(digest, None)
         ledger.note_parts(self.parts, self.removed_parts)
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Root",
     "add",
     "digest_part",
+    "name_second_copy",
     "seal",
     "seal_digest",
     "subtract",
@@ -43,6 +44,11 @@ _MODULUS = 1 << 128
 def digest_part(body: bytes) -> bytes:
     """The digest by which a part is found."""
     return hashlib.blake2b(body, digest_size=32).digest()
+
+
+def name_second_copy(digest: bytes) -> bytes:
+    """Under what an engine keeps the second copy of that part; no part has it for its digest."""
+    return digest_part(b"second copy of " + digest)
 
 
 def _digest_row(kind: str, component: str, key: str, format: int, body: bytes) -> bytes:

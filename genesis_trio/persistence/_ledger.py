@@ -21,6 +21,7 @@ from genesis_trio.persistence._envelope import (
     add,
     chain_of,
     digest_part,
+    name_second_copy,
     seal_digest,
     unseal,
 )
@@ -67,7 +68,9 @@ class Ledger:
     Attributes:
         damage: What `open` found, in words.
         damaged_cuts: Numbers of saved checkpoints that cannot be read.
-        good_parts: Digests of parts that this process has written or read and found whole.
+        good_parts: Digests of parts, and names of second copies, that this process has written or read and found whole.
+        spoilt_parts: Digests of damaged parts whose second copy is good, with the words for it.
+        untold: What was found damaged since somebody was told.
     """
 
     def __init__(self, engine: StoreEngine, scope: str, holder: str) -> None:
@@ -84,6 +87,8 @@ class Ledger:
         self.damage: list[str] = []
         self.damaged_cuts: dict[int, str] = {}
         self.good_parts: set[bytes] = set()
+        self.spoilt_parts: dict[bytes, str] = {}
+        self.untold: list[str] = []
         self.checked_rows: dict[str, RowState] = {}
         self._stored_parts: set[bytes] | None = None
 
@@ -246,19 +251,42 @@ class Ledger:
         return max(starts, default=0)
 
     def read_part(self, digest: bytes) -> bytes:
-        """A part that matches its digest; CorruptError when there is none, or another one in its place."""
-        body = self.engine.read_part(self.scope, digest)
+        """A part that matches its digest: the first copy, or else the second; CorruptError when neither does."""
+        try:
+            return self.read_copy(digest)
+        except CorruptError as error:
+            try:
+                body = self.read_copy(digest, second=True)
+            except CorruptError:
+                raise error from None
+            if digest not in self.spoilt_parts:
+                text = f"{error}; its second copy is good and was taken, and the next saved checkpoint with this state mends it"
+                self.spoilt_parts[digest] = text
+                self.untold.append(text)
+            return body
+
+    def read_copy(self, digest: bytes, *, second: bool = False) -> bytes:
+        """One copy of a part; CorruptError when it is missing, or does not match *digest*."""
+        name = name_second_copy(digest) if second else digest
+        what = f"{'the second copy of ' if second else ''}part {digest.hex()[:16]}"
+        body = self.engine.read_part(self.scope, name)
         if body is None:
-            raise CorruptError(f"part {digest.hex()[:16]} is missing")
+            raise CorruptError(f"{what} is missing")
         if digest_part(body) != digest:
-            self.good_parts.discard(digest)
-            where = self.quarantine(f"part-{digest.hex()}", body)
-            raise CorruptError(f"part {digest.hex()[:16]} is damaged: its digest does not match{where}")
-        self.good_parts.add(digest)
+            self.good_parts.discard(name)
+            where = self.quarantine(f"part-{name.hex()}", body)
+            raise CorruptError(f"{what} is damaged: its digest does not match{where}")
+        self.good_parts.add(name)
         return body
 
+    def copies(self, digest: bytes) -> Iterator[bool]:
+        """The copies that there should be of a part, as `read_copy` takes them for *second*."""
+        yield False
+        if name_second_copy(digest) in self.stored_parts():
+            yield True
+
     def stored_parts(self) -> set[bytes]:
-        """The digests of all parts, whole or not: one look instead of one for each part of each cut."""
+        """The digests of all parts, and the names of second copies, whole or not: one look instead of one for each part of each cut."""
         if self._stored_parts is None:
             self._stored_parts = set(self.engine.list_parts(self.scope))
         return self._stored_parts

@@ -9,7 +9,7 @@ from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._operations import GiveUp
 from genesis_trio.persistence._replay import decode_page
-from genesis_trio.persistence._telling import tell_recovery
+from genesis_trio.persistence._telling import tell_recovery, tell_spoilt_parts
 from genesis_trio.persistence._writer import Writer
 from genesis_trio.persistence.checkpoints import Loaded, Restored
 from genesis_trio.persistence.recovery import Decode, Tail, find_newer_inbox, find_newest, read_cut
@@ -23,6 +23,7 @@ async def restore_latest(writer: Writer, component: str, state_type: type[StateT
     """See `Store.restore_latest`."""
     ledger = writer.ledger
     found = await writer.read(find_newest, ledger, component, _decoder(ledger, state_type))
+    tell_spoilt_parts(writer)
     if found is None:
         return None
     fell_back_from = tuple(name for name, _ in found.failures)
@@ -41,6 +42,7 @@ async def restore(writer: Writer, checkpoint_id: str, component: str, state_type
         return cut, read_cut(writer.ledger, cut, component, decode)[0]
 
     cut, state = await writer.read(find)
+    tell_spoilt_parts(writer)
     _, lost = await _read_tail(writer, cut, component, ())
     return Restored(state=state, info=cut.info(), lost=lost)
 
@@ -61,6 +63,7 @@ async def load(
     """See `Store.load`."""
     ledger = writer.ledger
     found = await writer.read(find_newest, ledger, component, _decoder(ledger, state_type))
+    tell_spoilt_parts(writer)
     state: StateT = found.state if found is not None else make()
     tail = Tail(ledger, component, found.part if found is not None else None)
     replayed = await apply_tail(writer, tail, state, state_type)

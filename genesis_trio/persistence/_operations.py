@@ -18,7 +18,7 @@ from genesis_trio.events import describe_error
 from genesis_trio.modes import Mode
 from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut, naming
 from genesis_trio.persistence._draft import Draft
-from genesis_trio.persistence._envelope import Lineage
+from genesis_trio.persistence._envelope import Lineage, name_second_copy
 from genesis_trio.persistence._keys import keys_in_past, keys_upto, passing_keys, readable_keys, repair_keys
 from genesis_trio.persistence._ledger import EFFECT, KEY, SCHEMA
 from genesis_trio.persistence._quarantine import Verdict, name_entry, pack_verdicts, verdicts_in
@@ -336,13 +336,13 @@ class Rewind(Operation):
             raise StoreError(f"the saved checkpoint {name_cut(self.number)} was pruned meanwhile; choose another one")
         number = draft.root.cut + 1
         plans = [(component, target.parts[component]) for component in self.components]
-        for _, part in plans:
-            for digest in (part.digest, part.inbox):
-                if digest is not None:
-                    draft.ledger.read_part(digest)
+        digests = [digest for _, part in plans for digest in (part.digest, part.inbox) if digest is not None]
+        bodies = [draft.ledger.read_part(digest) for digest in digests]
         pasts = {component: _when_taken(draft, component, part) for component, part in plans}
         keys = {component: keys_in_past(draft, component, past) for component, past in pasts.items()}
         saved: dict[str, CutPart] = {}
+        for body in bodies:
+            draft.add_part(body)
         for component, part in plans:
             release(draft, target, component)  # who names it wants it
             head = draft.head_to_change(component)
@@ -458,7 +458,7 @@ class Remove(Operation):
                 ledger.read_part(digest)
         for number in doomed:
             draft.remove_cut(number)
-        draft.remove_parts(gone)
+        draft.remove_parts(gone | ({name_second_copy(digest) for digest in gone} & ledger.stored_parts()))
         for component, upto in self.records.items():
             for key in keys[component]:
                 draft.set_row(KEY, component, key, None)

@@ -8,9 +8,10 @@ from genesis_trio._runtime import current_tree
 from genesis_trio.errors import StoreError
 from genesis_trio.events import emit
 from genesis_trio.persistence._cut import Cut
+from genesis_trio.persistence._writer import Writer
 from genesis_trio.persistence.checkpoints import CheckpointInfo
 
-__all__ = ["tell_damage", "tell_failed", "tell_recovery", "tell_saved", "tell_violations"]
+__all__ = ["tell_damage", "tell_failed", "tell_recovery", "tell_saved", "tell_spoilt_parts", "tell_violations"]
 
 logger = logging.getLogger("genesis_trio")
 
@@ -55,6 +56,13 @@ def tell_damage(url: str, damage: Sequence[str]) -> None:
         logger.error("%s: %s", url, text)
         if tree.hooks:
             emit(tree, events.StoreDamaged, store=url, error=text)
+
+
+def tell_spoilt_parts(writer: Writer) -> None:
+    """Some of what was read is damaged, and its second copy was taken."""
+    untold = writer.ledger.untold
+    writer.ledger.untold = []
+    tell_damage(writer.url, untold)
 
 
 def tell_recovery(

@@ -92,7 +92,8 @@ def _check_cut(ledger: Ledger, number: int, problems: list[str]) -> None:
         for digest in (part.digest, part.inbox):
             if digest is None:
                 continue
-            try:
-                ledger.read_part(digest)
-            except CorruptError as error:
-                problems.append(f"{cut.id if cut is not None else number}, {component!r}: {error}")
+            for second in ledger.copies(digest):
+                try:
+                    ledger.read_copy(digest, second=second)
+                except CorruptError as error:
+                    problems.append(f"{cut.id if cut is not None else number}, {component!r}: {error}")

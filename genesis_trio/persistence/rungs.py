@@ -17,6 +17,7 @@ from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._loading import apply_tail
 from genesis_trio.persistence._operations import Quarantine
 from genesis_trio.persistence._quarantine import Verdict
+from genesis_trio.persistence._telling import tell_spoilt_parts
 from genesis_trio.persistence.checkpoints import Loaded
 from genesis_trio.persistence.recovery import Tail, read_cut
 
@@ -60,6 +61,7 @@ async def load_from(
         return cut, *read_cut(ledger, cut, component, partial(decode_part, ledger, state_type))
 
     cut, found, inbox = await store._writer.read(find)
+    tell_spoilt_parts(store._writer)
     state = found if found is not None else make()
     tail = Tail(ledger, component, cut.parts[component] if cut is not None else None)
     replayed = await apply_tail(store._writer, tail, state, state_type)

@@ -29,7 +29,7 @@ from genesis_trio.persistence._operations import (
 )
 from genesis_trio.persistence._replay import Replay
 from genesis_trio.persistence._statistics import count
-from genesis_trio.persistence._telling import tell_damage, tell_failed, tell_saved, tell_violations
+from genesis_trio.persistence._telling import tell_damage, tell_failed, tell_saved, tell_spoilt_parts, tell_violations
 from genesis_trio.persistence._writer import Request, Writer
 from genesis_trio.persistence.checkpoints import (
     CheckpointInfo,
@@ -76,7 +76,7 @@ class Store:
     @property
     def damage(self) -> tuple[str, ...]:
         """What was found damaged or missing since it was opened, in words."""
-        return tuple(self._ledger.damage)
+        return (*self._ledger.damage, *self._ledger.spoilt_parts.values())
 
     @property
     def poisoned(self) -> Exception | None:
@@ -244,6 +244,7 @@ class Store:
         cut, components = await self._writer.read(find)
         operation = Rewind(cut.number, components, current_mode(), utcnow(), self._code_version)
         rewound: Cut = await self._writer.write(operation)
+        tell_spoilt_parts(self._writer)
         return tell_saved(rewound.info())
 
     # ------------------------------------------------------------ the journal
@@ -421,6 +422,7 @@ class Store:
         from genesis_trio.persistence._removal import remove_cuts, remove_records
 
         removed = await remove_cuts(self._writer, keep)
+        tell_spoilt_parts(self._writer)
         if journal:
             await remove_records(self._writer, self._check_rows, forgets_keys=True)
         return removed

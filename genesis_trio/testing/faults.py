@@ -25,6 +25,7 @@ import trio
 import trio.testing
 
 from genesis_trio._runtime import current_tree
+from genesis_trio.persistence._envelope import digest_part
 from genesis_trio.persistence.engine import Batch, StoreEngine
 from genesis_trio.persistence.engines.memory import MemoryEngine
 from genesis_trio.persistence.opening import open_store_over
@@ -186,6 +187,7 @@ class FaultyEngine(_Plan, StoreEngine):
         self._saves_of_a_reserve = self._saves_left = 0
         self._reserve = True
         self._newest: tuple[str, int, Mapping[bytes, bytes]] | None = None
+        self._names: dict[bytes, set[bytes]] = {}  # digest to where its copies are
 
     @classmethod
     def open(cls, location: str) -> "FaultyEngine":
@@ -206,7 +208,7 @@ class FaultyEngine(_Plan, StoreEngine):
     def damage_newest(self) -> None:
         """Flip a bit in each state of the newest saved checkpoint, as the next start will find it.
 
-        A state that did not change is kept once, so older ones that hold the same are damaged as well.
+        Both copies of a state that saved checkpoints share are damaged, so older ones that hold the same are as well.
 
         Raises:
             ValueError: nothing was saved yet.
@@ -214,7 +216,12 @@ class FaultyEngine(_Plan, StoreEngine):
         if self._newest is None:
             raise ValueError("nothing was saved yet that could be damaged; save a checkpoint first")
         scope, token, parts = self._newest
-        flipped = {digest: body[:-1] + bytes([body[-1] ^ 1]) for digest, body in parts.items()}
+        stored = set(self.engine.list_parts(scope))
+        flipped = {
+            name: body[:-1] + bytes([body[-1] ^ 1])
+            for body in parts.values()
+            for name in self._names[digest_part(body)] & stored
+        }
         head = self.engine.read_head(scope)
         assert head is not None
         self.engine.commit_cut(scope, token, flipped, Batch(head))
@@ -228,6 +235,8 @@ class FaultyEngine(_Plan, StoreEngine):
         position = self._write(partial(self.engine.commit_cut, scope, token, parts, batch))
         if parts:
             self._newest = scope, token, dict(parts)
+            for name, body in parts.items():
+                self._names.setdefault(digest_part(body), set()).add(name)
         return position
 
     def remove(

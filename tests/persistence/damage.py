@@ -2,6 +2,7 @@
 
 import attrs
 
+from genesis_trio.persistence._envelope import name_second_copy
 from genesis_trio.persistence.engine import Batch
 from genesis_trio.persistence.engines.sqlite import SqliteEngine
 
@@ -16,7 +17,7 @@ def flip(data):
 
 
 def damage_part(store, digest):
-    """Flip a bit of a part."""
+    """Flip a bit of one copy of a part."""
     engine = store._ledger.engine
     parts = {digest: flip(engine.read_part(SCOPE, digest))}
     engine.commit_cut(SCOPE, store._ledger.token, parts, Batch(engine.read_head(SCOPE)))
@@ -24,9 +25,11 @@ def damage_part(store, digest):
 
 
 def damage_newest(store, component, count=1):
-    """Flip a bit in the newest parts of *component*."""
-    for number in sorted(store._ledger.cuts, reverse=True)[:count]:
-        damage_part(store, store._ledger.cuts[number].parts[component].digest)
+    """Flip a bit in each copy of the newest parts of *component*."""
+    digests = {store._ledger.cuts[number].parts[component].digest for number in sorted(store._ledger.cuts)[-count:]}
+    for digest in digests:
+        for name in {digest, name_second_copy(digest)} & set(store._ledger.engine.list_parts(SCOPE)):
+            damage_part(store, name)
 
 
 def rewrite_row(store, kind, component, key, change=flip):

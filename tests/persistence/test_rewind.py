@@ -7,6 +7,7 @@ import trio
 
 from genesis_trio import open_store
 from genesis_trio.errors import CorruptError, StoreError
+from genesis_trio.persistence._envelope import name_second_copy
 from persistence.damage import damage_part
 from persistence.desk import Fill, Ledger, Note, book
 
@@ -162,8 +163,9 @@ async def test_rewind_passes_over_what_it_made_void(url):
         await store.rewind(first.id)
         old = store._ledger.cuts[1].parts[A].digest
         damage_part(store, old)
+        damage_part(store, name_second_copy(old))
 
-        # The newest and the first share their bytes; the second and third are of another past.
+        # The newest and the first share their bytes, which are there twice; the second and third are of another past.
         with pytest.raises(CorruptError, match="no saved checkpoint of 'desk/ledger' can be read"):
             await store.load(A, Ledger, make=Ledger)
 
