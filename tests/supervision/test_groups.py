@@ -159,17 +159,15 @@ async def test_restart_by_hand_of_one_that_crashes_before_its_group_comes_to_it_
     strategy, settings, autojump_clock
 ):
     """It was to be replaced anyway: its crash neither ends nor parks it, and whoever waits for the restart goes on."""
-    log = []
     async with open_supervisor("desk", strategy=strategy, backoff=EXACT) as desk:
-        first = await desk.start(group_member(log, ready_after=1.0), name="a")
+        first = await desk.start(group_member([]), name="a")
         second = await desk.start(fail_while_starting_again, name="b", **settings)
-        last = await desk.start(group_member(log), name="c")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(first.restart)
-            await trio.sleep(1.2)
-            assert (second.status, second.generation) == (Lifecycle.STARTING, 2)
+        last = await desk.start(group_member([]), name="c")
+        with trio.move_on_after(0.2):
             await second.restart()
-            assert (second.status, second.generation) == (Lifecycle.READY, 3)
+        assert (second.status, second.generation) == (Lifecycle.STARTING, 2)
+        await second.restart()
+        assert (second.status, second.generation) == (Lifecycle.READY, 3)
         await trio.testing.wait_all_tasks_blocked()
         assert first.status is last.status is Lifecycle.READY
         await desk.stop()
@@ -178,18 +176,22 @@ async def test_restart_by_hand_of_one_that_crashes_before_its_group_comes_to_it_
 @GROUPS
 async def test_group_goes_on_when_a_temporary_one_that_began_it_is_stopped(strategy, autojump_clock):
     """It is gone for good when the next round looks for its place in the order."""
-    log = []
+
+    async def stops_slowly(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        await trio.sleep(1)
+
     async with open_supervisor("desk", strategy=strategy, backoff=EXACT) as desk:
-        first = await desk.start(group_member(log, ready_after=1.0), name="a")
-        second = await desk.start(fail_while_starting_again, name="b", restart=Restart.TEMPORARY)
-        last = await desk.start(group_member(log), name="c")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(first.restart)
-            await trio.sleep(1.2)
-            with trio.move_on_after(0.1):
+        first = await desk.start(group_member([]), name="a")
+        second = await desk.start(group_member([]), name="b", restart=Restart.TEMPORARY)
+        last = await desk.start(stops_slowly, name="c", stop_grace=2.0)
+        for _ in range(2):  # the second while the group waits for the last one's end
+            with trio.move_on_after(0.2):
                 await second.restart()
-            await second.stop()
-        await trio.sleep(2)
+        await second.stop()
         assert list(desk.children) == ["a", "c"]
+        await trio.sleep(2)
         assert first.status is last.status is Lifecycle.READY
+        assert last.generation == 2
         await desk.stop()
