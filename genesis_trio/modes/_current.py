@@ -14,7 +14,7 @@ from genesis_trio.modes._values import Capability, Mode, text
 __all__ = ["allows", "cancel_when", "current_mode", "current_scope", "mode_scope", "require", "root_scope"]
 
 # What follows is asked before every order, so each is one frame: no call of another, the look-up bound once, and
-# `_value_`, because `Enum.value` is a Python property.  Half to a third of what it was (benchmarks/bench_modes.py).
+# `_bits`, because `Enum.value` is a Python property.  Half to a third of what it was (benchmarks/bench_modes.py).
 _scope = _SCOPE.get
 _ROOT: trio.lowlevel.RunVar[ModeScope] = trio.lowlevel.RunVar("genesis_trio.root_scope")
 
@@ -54,7 +54,7 @@ def allows(needs: Capability) -> bool:
     """
     scope = _scope(None)
     try:
-        wanted = needs._value_
+        wanted = needs._bits
     except AttributeError:
         raise no_member("needs", needs, Capability) from None
     return not wanted & ~(scope.mask if scope is not None else root_scope().mask)
@@ -72,7 +72,7 @@ def require(needs: Capability) -> None:
     if scope is None:
         scope = root_scope()
     try:
-        wanted = needs._value_
+        wanted = needs._bits
     except AttributeError:
         raise no_member("needs", needs, Capability) from None
     if wanted & ~scope.mask:

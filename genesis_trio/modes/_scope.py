@@ -11,6 +11,7 @@ import trio
 
 from genesis_trio import events
 from genesis_trio._empty import EMPTY, EMPTY_LIST
+from genesis_trio._members import no_member
 from genesis_trio._runtime import Run, Tree, current_run
 from genesis_trio.errors import ModeRefusedError
 from genesis_trio.events import emit
@@ -106,7 +107,10 @@ class ModeScope:
 
         Trio checkpoint: never.
         """
-        return not needs._value_ & ~self.mask
+        try:
+            return not needs._bits & ~self.mask
+        except AttributeError:
+            raise no_member("needs", needs, Capability) from None
 
     def require(self, needs: Capability) -> None:
         """Return if everything in *needs* may be done now.
@@ -118,7 +122,11 @@ class ModeScope:
 
         Trio checkpoint: never.
         """
-        if needs._value_ & ~self.mask:
+        try:
+            refused = needs._bits & ~self.mask
+        except AttributeError:
+            raise no_member("needs", needs, Capability) from None
+        if refused:
             raise self._refusal(needs)
 
     def _refusal(self, needs: Capability) -> ModeRefusedError:

@@ -34,6 +34,17 @@ class Capability(enum.Flag):
     REDUCE = 4
     OPEN = 8
 
+    def __init__(self, value: int) -> None:
+        # What is asked before every order reads this: at the price of `_value_`, and no member of another enum has it, so
+        # `require(Mode.NORMAL)` is an error and not a yes.
+        self._bits = value
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Capability":
+        combined: Capability = super()._missing_(value)
+        combined._bits = combined._value_
+        return combined
+
 
 class Criticality(enum.IntEnum):
     """Up to which mode a component runs: OPTIONAL in NORMAL, ESSENTIAL up to SAFE, CRITICAL always."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from genesis_trio._members import check_member
 from genesis_trio.modes._values import Mode
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ async def wait_for(scope: "ModeScope", predicate: Callable[[Mode], bool]) -> Mod
 @contextlib.contextmanager
 def cancelled_when(scope: "ModeScope", mode: Mode) -> Iterator[trio.CancelScope]:
     """See `ModeScope.cancel_when`."""
+    check_member("mode", mode, Mode)
     with trio.CancelScope() as cancelled:
 
         def judge(now: Mode) -> None:

@@ -25,6 +25,43 @@ from genesis_trio.modes import admits
 OPEN, REDUCE, CANCEL, READ = Capability.OPEN, Capability.REDUCE, Capability.CANCEL, Capability.READ
 
 
+@pytest.mark.parametrize(
+    "value", [Mode.NORMAL, Mode.SAFE, Criticality.OPTIONAL, 0, 8, True, None, "OPEN", {OPEN}], ids=repr
+)
+async def test_what_is_no_capability_is_refused_and_never_allowed(value, autojump_clock):
+    """`require(Mode.NORMAL)` reads well and means nothing: it is an error, and not leave for an order."""
+    with mode_scope("desk") as desk:
+        for ask in (allows, require, desk.allows, desk.require):
+            with pytest.raises(TypeError, match="needs is a Capability, got"):
+                ask(value)
+
+
+async def test_capabilities_made_in_any_way_are_asked_alike(autojump_clock):
+    """Combined, inverted, from a number or from a pickle: a capability is its bits."""
+    with mode_scope("desk") as desk, desk.hold(Mode.SAFE, owner="risk", reason="limit"):
+        for allowed in (
+            READ | CANCEL | REDUCE,
+            ~OPEN,
+            Capability(7),
+            Capability(0),
+            pickle.loads(pickle.dumps(READ | REDUCE)),
+        ):
+            assert allows(allowed)
+            assert desk.allows(allowed)
+        for refused in (OPEN | READ, ~READ, Capability(15), OPEN ^ READ, pickle.loads(pickle.dumps(OPEN | CANCEL))):
+            assert not allows(refused)
+            assert not desk.allows(refused)
+
+
+@pytest.mark.parametrize("value", [1, True, Criticality.ESSENTIAL, "SAFE", None], ids=repr)
+async def test_what_is_no_mode_cancels_nothing(value, autojump_clock):
+    """A number would be compared as if it were one."""
+    with mode_scope("desk") as desk:
+        for watch in (cancel_when, desk.cancel_when):
+            with pytest.raises(TypeError, match="mode is a Mode, got"), watch(value):
+                pass
+
+
 async def test_root_scope_is_normal_and_always_there(autojump_clock):
     """Without any scope everything is allowed."""
     assert current_scope().name == "root"
