@@ -37,6 +37,12 @@ class Event:
 
 
 def describe_error(error: BaseException) -> str:
-    """Type and text of *error* in one line: what events and messages carry instead of the live object."""
-    text = str(error)
+    """Type and text of *error* in one line: what events and messages carry instead of the live object.
+
+    It never raises: an error that cannot tell its text is still the one that its caller waits for.
+    """
+    try:
+        text = str(error)
+    except Exception as failure:
+        text = f"its text cannot be made ({type(failure).__name__})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

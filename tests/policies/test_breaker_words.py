@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 
+from genesis_trio import BreakerState, Guard, Retry, observe
 from genesis_trio.errors import (
     BreakerOpenError,
 )
@@ -35,3 +36,25 @@ def test_breaker_rejection_made_by_others_says_what_they_said():
     error = BreakerOpenError("open {name}", name="venue", retry_after=1.0)
 
     assert (str(error), error.args) == ("open {name}", ("open {name}",))
+
+
+class Mute(Exception):
+    """An error of a library with a bug in its ``__str__``."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+async def test_failure_that_cannot_tell_its_text_reaches_the_caller(autojump_clock):
+    """What is told to observers, and kept as the reason of the opening, never takes the place of the caller's own error."""
+    breaker = CircuitBreaker("venue", failure_threshold=2)
+    orders = Guard("orders", retry=Retry(Mute, max_retries=1, base_delay=1.0, jitter="none"), breaker=breaker)
+    told = []
+
+    with observe(told.append), pytest.raises(Mute):
+        await orders.execute(Venue(Mute(), Mute()))
+
+    assert breaker.state is BreakerState.OPEN
+    assert told[0].as_dict()["error"] == "Mute: its text cannot be made (RuntimeError)"
+    with pytest.raises(BreakerOpenError):
+        await orders.execute(Venue())
