@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 def seconds_of(value: object, utcnow: Callable[[], datetime]) -> float | None:
     """The seconds that *value* names, or None where it names no delay.
 
-    A number or a timedelta; a text as in HTTP's ``Retry-After``, whole seconds or a date; or an aware datetime.  A moment that
+    A number or a timedelta; a text as in HTTP's ``Retry-After``, seconds (of which some servers send fractions) or a date; or
+    an aware datetime.  A moment that
     is over names no delay: clocks differ, and our own delay is the better guess then.
     """
     if isinstance(value, str):
         text = value.strip()
-        value = float(text) if text.isascii() and text.isdecimal() else _http_date(text)
+        value = float(text) if text.isascii() and text.replace(".", "", 1).isdecimal() else _http_date(text)
     if isinstance(value, datetime):
         left = (value - utcnow()).total_seconds() if value.tzinfo is not None else 0.0
         return left if left > 0.0 else None

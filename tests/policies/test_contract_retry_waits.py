@@ -253,6 +253,7 @@ async def test_retry_named_delay_that_makes_no_sense_does_no_harm(named, autojum
     [
         "5",
         " 5 ",
+        "5.0",
         timedelta(seconds=5),
         datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC),
         datetime(2026, 1, 1, 1, 0, 5, tzinfo=timezone(timedelta(hours=1))),
