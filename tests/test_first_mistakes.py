@@ -193,7 +193,7 @@ def test_schema_that_decorates_by_itself_says_to_give_a_name():
     ("arguments", "error", "words"),
     [
         ({"name": ""}, ValueError, "the name of a supervisor is not empty"),
-        ({"name": 3}, ValueError, "got 3"),
+        ({"name": 3}, TypeError, "got 3"),
         (
             {"children": ChildSpec(forever, name="a")},
             TypeError,
