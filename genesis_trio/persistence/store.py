@@ -69,6 +69,8 @@ class Store:
         #: Effects, by component and key, that are being run now; whoever wants the same one waits for its end.
         self.effects_under_way: dict[tuple[str, str], trio.Event] = {}
         self.on_trouble: list[Callable[[Exception], None]] = writer.on_trouble
+        #: How many children that used it are none any more, in whichever tree: a name that is taken again is another one's.
+        self.former_children = 0
 
     def __repr__(self) -> str:
         return f"<Store {self.url!r}>"

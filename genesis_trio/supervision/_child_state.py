@@ -76,7 +76,6 @@ class ChildState:
         "incarnation",
         "is_finished",
         "last_error",
-        "life",
         "mailboxes",
         "options",
         "part",
@@ -85,6 +84,7 @@ class ChildState:
         "recovery",
         "restarts",
         "scope",
+        "sender_prefix",
         "spec",
         "status",
         "supervisor",
@@ -141,8 +141,7 @@ class ChildState:
         self.generation_before = 0
         self._is_forgotten = False
         self._is_closed = False
-        #: Tells its messages from those of an earlier child of its name; empty while none has gone.
-        self.life = f".{self.tree.forgotten}" if self.tree.forgotten else ""
+        self.sender_prefix = self.tree.sender_prefix
         #: Only where mailboxes keep what was handled.
         self.poison = Poison() if self.is_saved else None
         self.recovery = self._make_recovery()

@@ -130,5 +130,6 @@ class Stopping:
         await supervisor.services.close()
         for child in supervisor.children.values():
             supervisor.tree.children.pop(child.path, None)
+            supervisor.tree.child_is_none_any_more()  # its host may run again, with another one of its name
             child.close()
         supervisor.scope.detach()

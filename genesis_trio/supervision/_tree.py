@@ -20,7 +20,7 @@ __all__ = ["ServiceTree"]
 class ServiceTree(Tree):
     """A tree with supervisors in it; the topmost one makes it, the nested ones join it."""
 
-    __slots__ = ("bus", "children", "control", "forgotten", "latches", "saver", "scope", "store", "watches_breakers")
+    __slots__ = ("bus", "children", "control", "latches", "saver", "scope", "store", "watches_breakers")
 
     def __init__(self, name: str, *, parent: Tree, rng: random.Random | None, store: "Store | None") -> None:
         super().__init__(name, parent=parent, rng=rng)
@@ -28,8 +28,6 @@ class ServiceTree(Tree):
         self.store = store
         #: Every child of every supervisor by path, in the order of first start: the order of a cut.
         self.children: dict[str, Child] = {}
-        #: How many children are none any more: a name that is taken again is another one's.
-        self.forgotten = 0
         self.scope: ModeScope
         self.saver: Saver | None = None
         self.latches: Latches | None = None
@@ -44,7 +42,19 @@ class ServiceTree(Tree):
             self.watches_breakers = True
             self.add_hook(BreakerWatch(self))
 
+    def child_is_none_any_more(self) -> None:
+        """Whoever takes its name is another one, and counts generations from 1 as it did."""
+        if self.store is not None:
+            self.store.former_children += 1
+
     @property
-    def incarnation_prefix(self) -> str:
-        """What makes the name of an incarnation unique across processes: it grows each time a store is opened."""
-        return str(self.store.token) if self.store is not None else "0"
+    def sender_prefix(self) -> str:
+        """What a child that is made now puts before its generation.
+
+        It tells its messages from those of all that had its path before it: in other processes, since the token grows each
+        time a store is opened, and in this one.
+        """
+        if self.store is None:
+            return "0"
+        former = self.store.former_children
+        return f"{self.store.token}.{former}" if former else f"{self.store.token}"

@@ -216,7 +216,7 @@ class Context:
 
     def _make_sender(self) -> Sender:
         """Who this is to those who read its messages: made for the first one, as many components only read."""
-        self._sender = Sender(self.path, f"{self._child.tree.incarnation_prefix}{self._child.life}.{self.generation}")
+        self._sender = Sender(self.path, f"{self._child.sender_prefix}.{self.generation}")
         return self._sender
 
     async def pump(

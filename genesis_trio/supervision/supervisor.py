@@ -260,7 +260,7 @@ class Supervisor:
             return
         del self._children[child.name]
         self.tree.children.pop(child.path, None)
-        self.tree.forgotten += 1
+        self.tree.child_is_none_any_more()
         self._restarts_forgotten += child.restarts
         self.health_changed(child)
         child.forget()
