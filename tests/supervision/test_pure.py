@@ -7,7 +7,13 @@ import pytest
 from genesis_trio import Backoff, ChildSpec, Mode, ModePolicy
 from genesis_trio.supervision._hysteresis import ModeMeter
 
-BAD = {"x": Mode.SAFE}
+SOURCE = ("desk/x", Mode.SAFE)
+
+
+def update(meter, now, bad, source=SOURCE):
+    """Turn *source*, and look."""
+    meter.turn(now, source, bad)
+    return meter.update(now)
 
 
 def play(meter, signal, until, step=0.1):
@@ -15,7 +21,7 @@ def play(meter, signal, until, step=0.1):
     changes, mode = [], Mode.NORMAL
     for n in range(round(until / step) + 1):
         now = n * step
-        new = meter.update(now, BAD if signal(now) else {})
+        new = update(meter, now, signal(now))
         if new is not mode:
             changes.append((round(now, 1), new))
             mode = new
@@ -45,26 +51,27 @@ def test_meter_hold_down_doubles_on_re_entry_and_is_forgotten():
 def test_meter_long_outage_is_no_debt():
     """However long the last trouble was, a short one changes nothing once patience is full again."""
     meter = ModeMeter(ModePolicy())
-    meter.update(0, {"x": Mode.SAFE})
-    assert meter.update(1, {"x": Mode.SAFE}) is Mode.SAFE
-    meter.update(1000, {})  # an outage of a thousand seconds ends
-    assert meter.update(1005, {}) is Mode.NORMAL
-    meter.update(1010, {"x": Mode.SAFE})
-    assert meter.update(1010.9, {"x": Mode.SAFE}) is Mode.NORMAL
-    assert meter.update(1011, {"x": Mode.SAFE}) is Mode.SAFE
+    update(meter, 0, True)
+    assert update(meter, 1, True) is Mode.SAFE
+    update(meter, 1000, False)  # an outage of a thousand seconds ends
+    assert meter.update(1005) is Mode.NORMAL
+    update(meter, 1010, True)
+    assert update(meter, 1010.9, True) is Mode.NORMAL
+    assert update(meter, 1011, True) is Mode.SAFE
 
 
 def test_meter_recovers_step_by_step():
     """EMERGENCY falls to SAFE, then to NORMAL, each after its time of being well."""
+    source = ("desk/x", Mode.EMERGENCY)
     meter = ModeMeter(ModePolicy())
-    meter.update(0, {"x": Mode.EMERGENCY})
+    update(meter, 0, True, source)
     assert meter.wakes_at == 1
-    assert meter.update(1, {"x": Mode.EMERGENCY}) is Mode.EMERGENCY
-    meter.update(2, {})
+    assert meter.update(1) is Mode.EMERGENCY
+    update(meter, 2, False, source)
     assert meter.wakes_at == 7
-    assert meter.update(7, {}) is Mode.SAFE
+    assert meter.update(7) is Mode.SAFE
     assert meter.wakes_at == 12
-    assert meter.update(12, {}) is Mode.NORMAL
+    assert meter.update(12) is Mode.NORMAL
     assert meter.wakes_at == math.inf
 
 
@@ -122,9 +129,8 @@ def test_child_spec_of_a_generator_or_a_coroutine_says_what_to_write():
 def test_meter_does_not_burn_patience_while_a_source_is_well():
     """Bad for 0.4 s, well for 0.3 s: of one second, 0.675 s are left."""
     meter = ModeMeter(ModePolicy(trigger_after=1.0))
-    bad = {"desk/x": Mode.SAFE}
-    for now, those in ((0.0, bad), (0.4, {}), (0.7, bad)):
-        meter.update(now, those)
+    for now, bad in ((0.0, True), (0.4, False), (0.7, True)):
+        update(meter, now, bad)
     assert meter.wakes_at == pytest.approx(0.7 + 0.675)
-    assert meter.update(1.3, bad) is Mode.NORMAL
-    assert meter.update(1.376, bad) is Mode.SAFE
+    assert meter.update(1.3) is Mode.NORMAL
+    assert meter.update(1.376) is Mode.SAFE
