@@ -14,7 +14,7 @@ read is one attribute at any depth and a task that started before the change see
 Tightening takes effect at once, always.  Loosening a latched cause takes effect once it is on disk.
 """
 
-from genesis_trio.modes._causes import Hold, LatchLog, ModeCause
+from genesis_trio.modes._causes import LatchLog, ModeCause
 from genesis_trio.modes._current import (
     allows,
     cancel_when,
@@ -25,6 +25,7 @@ from genesis_trio.modes._current import (
     root_scope,
 )
 from genesis_trio.modes._entry import EntryAction
+from genesis_trio.modes._holding import Hold
 from genesis_trio.modes._policy import ModePolicy
 from genesis_trio.modes._scope import _SCOPE as _SCOPE
 from genesis_trio.modes._scope import ModeScope

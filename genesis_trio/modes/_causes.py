@@ -1,24 +1,20 @@
-"""Causes: what is held, the handle on it, and where latched ones are written."""
+"""Causes: the record of one, what can be one, and where latched ones are written."""
 
 import inspect
 import math
-import shlex
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
-import trio
 
 from genesis_trio._members import check_member
-from genesis_trio.modes._values import Capability, Mode, mask_of, number, text
+from genesis_trio.modes._values import Capability, Mode, number, text
 
 if TYPE_CHECKING:
     from genesis_trio.modes._scope import ModeScope
 
-__all__ = ["Hold", "LatchLog", "ModeCause", "check_cause", "check_operator", "in_words"]
+__all__ = ["LatchLog", "ModeCause", "check_cause", "check_operator"]
 
 
 @attrs.frozen(kw_only=True)
@@ -78,25 +74,6 @@ def check_operator(by: object) -> None:
         raise ValueError(f"by is the name of the operator who clears it, got {by!r}")
 
 
-def in_words(hold: "Hold") -> str:
-    """What is held, whose it is, and everything that clears it."""
-    cause = hold.cause
-    ends = []
-    if cause.expires is not None:
-        ends.append(f"it expires at {cause.expires:%Y-%m-%d %H:%M:%S} UTC")
-    if hold.clears_when is not None:
-        ends.append("it clears by itself when its condition is true")
-    if cause.latched:
-        command = shlex.join(["genesis", "clear", cause.scope, cause.owner, cause.reason])
-        ends.append(f"it is latched: an operator clears it with `{command}`, or with clear(owner, reason, by=...)")
-    if not ends:
-        ends.append(hold.ends() if hold.ends is not None else "it clears when its owner releases it")
-    return (
-        f"{cause.mode.name} held on {cause.scope!r} by {cause.owner!r} since {cause.since:%Y-%m-%d %H:%M:%S} UTC: "
-        f"{cause.reason}; {', or '.join(ends)}"
-    )
-
-
 class LatchLog(Protocol):
     """Where latched causes are written: the supervisor's, over its store."""
 
@@ -117,83 +94,3 @@ class LatchLog(Protocol):
 
     def write_note(self, key: tuple[str, str, str, str], state: str | None) -> None:
         """Note it at once; None: nothing is to be known any more."""
-
-
-class Hold(AbstractContextManager["Hold"]):
-    """A held cause: the handle that `ModeScope.hold` returns.
-
-    As a context manager it is released at the end of the block, whatever ends it.
-    """
-
-    def __init__(self, scope: "ModeScope", cause: ModeCause, mask: int) -> None:
-        self._scope = scope
-        self._cause = cause
-        self._mask = mask
-        self._held = True
-        self._turn = 0  # grows with each hold and release, so that a write that comes back knows whether it is the last
-        self.due = math.inf
-        self.clears_when: Callable[[], bool] | None = None
-        self.ends: Callable[[], str] | None = None  # in words, how its owner comes to release it
-
-    @property
-    def cause(self) -> ModeCause:
-        """The cause as a frozen record."""
-        return self._cause
-
-    @property
-    def owner(self) -> str:
-        return self._cause.owner
-
-    @property
-    def reason(self) -> str:
-        return self._cause.reason
-
-    @property
-    def mode(self) -> Mode:
-        return self._cause.mode
-
-    @property
-    def since(self) -> datetime:
-        return self._cause.since
-
-    @property
-    def latched(self) -> bool:
-        return self._cause.latched
-
-    @property
-    def is_held(self) -> bool:
-        """False once it was released, expired or cleared."""
-        return self._held
-
-    def is_loosened_by(self, cause: ModeCause) -> bool:
-        """True if *cause* in its place would allow more, or survive less."""
-        mask = mask_of(cause.mode, cause.capabilities)
-        return cause.mode < self.mode or bool(mask & ~self._mask) or not cause.latched
-
-    def release(self) -> None:
-        """Give the cause back; again has no effect, and no other cause is ever touched.
-
-        Raises:
-            RuntimeError: it is called from outside of the scope's ``trio.run``, as from a thread; it is held still.
-
-        Trio checkpoint: never.
-        """
-        self.cleared("released")
-
-    @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
-    def cleared(self, by: str) -> None:
-        if self._held:
-            self._scope.own_run()  # before anything changes: a refused release can be made again
-            self._held = False
-            self._turn += 1
-            self._scope._let_go(self, by)
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
-
-    def __repr__(self) -> str:
-        cause = self._cause
-        state = "held" if self._held else "released"
-        return f"<Hold {cause.mode.name} on {cause.scope!r} by {cause.owner!r}: {cause.reason} ({state})>"

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-import attrs
 import trio
 
 from genesis_trio import events
@@ -15,11 +14,11 @@ from genesis_trio._members import no_member
 from genesis_trio._runtime import Run, Tree, current_run
 from genesis_trio.errors import ModeRefusedError
 from genesis_trio.events import emit
-from genesis_trio.modes._causes import Hold, LatchLog, ModeCause, check_cause, check_operator, in_words
-from genesis_trio.modes._clearing import clearing_clock
+from genesis_trio.modes._causes import LatchLog, ModeCause, check_cause, check_operator
 from genesis_trio.modes._entry import EntryAction, check_entry_action, name_of, spawn_system_task
+from genesis_trio.modes._holding import Hold, in_words, loosen_latched, take
 from genesis_trio.modes._news import News, Resident
-from genesis_trio.modes._values import ALL, Capability, Mode, combine, mask_of, names
+from genesis_trio.modes._values import ALL, Capability, Mode, combine, names
 from genesis_trio.modes._waiting import Changes, cancelled_when, wait_for
 
 __all__ = ["ModeScope"]
@@ -213,10 +212,10 @@ class ModeScope:
         )
         due = trio.current_time() + expires if expires is not None else math.inf
         if held is not None and held.latched and self.latch_log is not None and held.is_loosened_by(cause):
-            return self._loosen_latched(held, cause, due, clears_when)
+            return loosen_latched(self, held, cause, due, clears_when)
         if latched and self.latch_log is not None:
             self.latch_log.held(cause)  # before anybody is told, who might release it
-        return self._take(cause, due, clears_when)
+        return take(self, cause, due, clears_when)
 
     def own_run(self) -> Run:
         """The ``trio.run`` that this scope belongs to, which is the current one.
@@ -239,85 +238,12 @@ class ModeScope:
             return self.path
         return caller.owner or caller.path
 
-    def _loosen_latched(self, held: Hold, cause: ModeCause, due: float, clears_when: Callable[[], bool] | None) -> Hold:
-        """What *cause* tightens takes effect now; what it loosens, once that is on disk."""
-        assert self.latch_log is not None
-        tight = attrs.evolve(
-            cause,
-            mode=max(held.mode, cause.mode),
-            capabilities=Capability(held._mask & mask_of(cause.mode, cause.capabilities)),
-            latched=True,
-        )
-        turn = held._turn + 1  # that of the next line but two
-
-        def loosen(is_written: bool) -> None:
-            if is_written and held._turn == turn:
-                self._take(cause, held.due, held.clears_when)
-
-        (self.latch_log.held if cause.latched else self.latch_log.released)(cause, loosen)
-        return self._take(tight, due, clears_when)
-
     def restore(self, cause: ModeCause) -> None:
         """Put a latched cause into effect that comes back from disk."""
         due = math.inf
         if cause.expires is not None:
             due = trio.current_time() + (cause.expires - current_run().utcnow()).total_seconds()
-        self._take(cause, due, None)
-
-    @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
-    def _take(self, cause: ModeCause, due: float, clears_when: Callable[[], bool] | None) -> Hold:
-        """Put *cause* into effect."""
-        mask = mask_of(cause.mode, cause.capabilities)
-        key = (cause.owner, cause.reason)
-        hold = self._holds.get(key)
-        changed = hold is None or hold.mode != cause.mode
-        if hold is None:
-            self._holds = self._holds or {}
-            hold = self._holds[key] = Hold(self, cause, mask)
-        else:
-            hold._cause = cause
-            hold._mask = mask
-            hold._held = True
-            hold._turn += 1
-        hold.due, hold.clears_when = due, clears_when
-        if due < math.inf or clears_when is not None:
-            clearing_clock().watch(hold)
-        else:
-            clearing_clock().forget(hold)
-        if changed and self.tree.hooks:
-            emit(
-                self.tree,
-                events.CauseHeld,
-                scope=self.path,
-                owner=cause.owner,
-                reason=cause.reason,
-                mode=cause.mode.name,
-                latched=cause.latched,
-            )
-        self._cascade()
-        return hold
-
-    def _let_go(self, hold: Hold, by: str) -> None:
-        clearing_clock().forget(hold)
-        turn = hold._turn
-
-        def loosen(is_written: bool) -> None:
-            if hold._turn != turn:
-                return  # held anew while the release was on its way to the disk: the newer hold stands
-            if not is_written:
-                hold._held = True  # it is held still, and can be released again once the disk works
-                return
-            key = (hold.owner, hold.reason)
-            if self._holds.get(key) is hold:
-                del self._holds[key]
-                if self.tree.hooks:
-                    emit(self.tree, events.CauseCleared, scope=self.path, owner=hold.owner, reason=hold.reason, by=by)
-                self._cascade()
-
-        if hold.latched and self.latch_log is not None:
-            self.latch_log.released(hold.cause, loosen)
-        else:
-            loosen(True)
+        take(self, cause, due, None)
 
     def clear(self, owner: str, reason: str, *, by: str) -> None:
         """Clear one cause that is held here, as an operator named *by*.

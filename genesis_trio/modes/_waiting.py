@@ -20,6 +20,10 @@ __all__ = ["Changes", "cancelled_when", "wait_for"]
 
 async def wait_for(scope: "ModeScope", predicate: Callable[[Mode], bool]) -> Mode:
     """See `ModeScope.wait_for`."""
+    if not callable(predicate):
+        raise TypeError(
+            f"wait_for() wants a function of the mode, as in lambda mode: mode is Mode.NORMAL, got {predicate!r}"
+        )
     if inspect.iscoroutinefunction(predicate):
         raise TypeError(f"wait_for() wants a plain function of the mode, which decides at once; {predicate!r} is async")
     found: list[Mode] = []

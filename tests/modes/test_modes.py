@@ -321,3 +321,9 @@ def test_mode_policy_wrong_settings_are_refused(arguments, error):
     """Shares are in (0, 1], times are finite, and limits do not contradict each other."""
     with pytest.raises(error):
         ModePolicy(**arguments)
+
+
+async def test_wait_for_a_mode_instead_of_a_function_is_refused_in_words(autojump_clock):
+    """The usual slip."""
+    with pytest.raises(TypeError, match=r"as in lambda mode: mode is Mode\.NORMAL, got <Mode\.SAFE: 1>$"):
+        await current_scope().wait_for(Mode.SAFE)
