@@ -21,6 +21,7 @@ from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.modes import Mode
 from genesis_trio.supervision._exits import first_cut
 from genesis_trio.supervision._first_state import make_first_state
+from genesis_trio.supervision._hand import Hand, take_in_hand
 from genesis_trio.supervision._inbox import decode_inbox, merge_inboxes
 from genesis_trio.supervision._ladder import Origin
 from genesis_trio.supervision._recording import Recording
@@ -74,6 +75,7 @@ class Incarnation:
         "_delivered_before",
         "_last_beat",
         "_late",
+        "_notes_hands",
         "_open",
         "_recording",
         "_repeats_after",
@@ -126,7 +128,9 @@ class Incarnation:
         # Its subscriptions; which of them wait for their next message, and which work on one.
         self._open: dict[Subscription[Any] | RequestReader[Any], None] = EMPTY
         self._resting: dict[object, None] = EMPTY
-        self._busy: dict[object, None] = EMPTY
+        self._busy: dict[object, Hand | None] = EMPTY
+        #: Whether it may record: then it matters who has a message in hand.
+        self._notes_hands = child.is_saved and hasattr(child.spec.state_type, "apply")
         # State
         self.journal = 0
         self._repeats_after = 0
@@ -405,7 +409,7 @@ class Incarnation:
 
     def resume(self, subscription: object) -> None:
         self._resting.pop(subscription, None)
-        self._busy[subscription] = None
+        self._busy[subscription] = take_in_hand() if self._notes_hands else None
         self._untouched = False
         if self._beats:
             self._last_beat = trio.current_time()
@@ -421,6 +425,13 @@ class Incarnation:
     def in_hand(self) -> list[Mailbox]:
         """The mailboxes of which it works on a message."""
         return [mailbox for mailbox in self.child.mailboxes.values() if mailbox.in_hand]
+
+    def hand_of(self, mailbox: Mailbox) -> Hand | None:
+        """Who has the message of *mailbox* in hand; None where nobody knows."""
+        return next(
+            (hand for each, hand in self._busy.items() if isinstance(each, Subscription) and each._mailbox is mailbox),
+            None,
+        )
 
     # ------------------------------------------------------------ state
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.supervision._first_mistakes import no_apply
+from genesis_trio.supervision._hand import is_ours
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.store import Store
@@ -71,7 +72,7 @@ class Recording:
         whose position is not saved, nobody knows when that is.
 
         Raises:
-            RuntimeError: several messages are in hand.
+            RuntimeError: several messages are in hand, or another task has the one that is.
         """
         found = [(mailbox, entry) for mailbox in self._of.in_hand() for entry in mailbox.in_hand]
         if not found:
@@ -82,6 +83,13 @@ class Recording:
                 f"belongs to; give record(..., key=...)"
             )
         mailbox, entry = found[0]
+        holder = self._of.hand_of(mailbox)
+        if holder is not None and not is_ours(holder):
+            raise RuntimeError(
+                f"{self._of.child.path!r} called record() without key= in a task that has no message in hand, while another "
+                f"one has: its message's own record would be taken for a repeat of this one; give record(..., key=...), or "
+                f"record in the task that reads"
+            )
         hand = mailbox, mailbox.delivered  # not its origin: it may come again to the same reader
         if hand != self._hand:
             self._hand, self._number = hand, 0

@@ -439,6 +439,8 @@ class Context:
 
         Raises:
             TypeError: ``apply`` is annotated, and not with a class of *event*; nothing was written.
+            RuntimeError: there is no *key*, and several messages are in hand, or one that another task reads: a task works
+                on the message that it read, and so do those in nurseries that it opened since; nothing was written.
             StoreError: it is not durable; OutcomeUnknownError: it may be.
             Exception: what ``apply`` raised; the event stays recorded, and the component crashes, also if it catches this.
 
