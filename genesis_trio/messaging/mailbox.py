@@ -99,6 +99,7 @@ class Mailbox:
         self._crashes: dict[int, int] = {}  # position to crashes
         self._dead: set[int] = set()  # positions of what was put aside
         self._one_by_one_to = 0  # a batch crashed: up to this position messages come singly
+        self._suspects = range(0)  # the positions of that batch, until one of it crashes alone, too
         self._seen_to = 0  # the highest position that was ever delivered
         self._readers = trio.lowlevel.ParkingLot()
         self._delivered = self._redelivered = 0
@@ -288,7 +289,7 @@ class Mailbox:
 
         Args:
             crashed: It ended by an error of its own: that is counted against a single message in hand, and
-                a batch comes back one by one.
+                a batch comes back one by one, and its crash counts against the first of it that crashes alone.
             to: The position of the state that the next reader gets; everything after it comes again.
                 None: its state was not saved, so only what was in hand comes again.
         """
@@ -298,6 +299,7 @@ class Mailbox:
             again = self._count_crash(again[0])
         elif crashed and again:
             self._one_by_one_to = max(self._one_by_one_to, again[-1].position)
+            self._suspects = range(again[0].position, again[-1].position + 1)
         if to is not None:
             again = [*(entry for run in self._handled for entry in _entries(run) if entry.position > to), *again]
             self._forget_handled(lambda position: position > to)
@@ -318,8 +320,14 @@ class Mailbox:
         self._again.extendleft(reversed(missing))
         self._fit()
 
+    def crashes_of(self, entry: Entry) -> int:
+        """How many crashes one with *entry* alone in hand stands for: the first in a batch that crashed did that as well."""
+        return 2 if entry.position in self._suspects else 1
+
     def _count_crash(self, entry: Entry) -> list[Entry]:
-        crashes = self._crashes.get(entry.position, 0) + 1
+        crashes = self._crashes.get(entry.position, 0) + self.crashes_of(entry)
+        if entry.position in self._suspects:
+            self._suspects = range(0)
         if crashes < POISON_LIMIT:
             self._crashes[entry.position] = crashes
             return [entry]

@@ -79,7 +79,8 @@ class Subscription(Generic[T]):
         """Iterate over all that waits, at most *max_size* at a time; a `Timer` stands first in its batch.
 
         One Trio checkpoint for a whole batch makes a pipeline cost about what plain calls cost.
-        After a crash the batch in hand comes back one by one.
+        After a crash the batch in hand comes back one by one, and the first of it that crashes alone has crashed twice:
+        so a poison message costs three restarts, in a batch or not.
         """
         if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int)):
             raise TypeError(f"max_size is a number of messages, or None, got {max_size!r}")

@@ -26,7 +26,7 @@ class Poison:
                 entry = mailbox.in_hand[0]
                 counts = self.counts.setdefault(mailbox.key, {})
                 _, crashes = counts.get(entry.origin, (0, 0))
-                counts[entry.origin] = entry.position, crashes + 1
+                counts[entry.origin] = entry.position, crashes + mailbox.crashes_of(entry)
 
     def mark(self, mailbox: Mailbox) -> None:
         """*mailbox* was restored from disk: count on from there; what had its last chance is dead at once."""

@@ -1,6 +1,7 @@
 """Topics, and components that read and send, for the tests of messages."""
 
 import attrs
+import trio
 
 from genesis_trio.messaging.topic import Topic
 
@@ -46,3 +47,8 @@ async def sender(ctx):
 async def context_of(desk, name="sender"):
     child = await desk.start(sender, name=name)
     return child.incarnation.context
+
+
+async def stuck(ctx, item):
+    """Work that never ends."""
+    await trio.sleep_forever()

@@ -250,7 +250,7 @@ async def test_send_all_drop_oldest_and_latest(autojump_clock):
 
 
 async def test_send_all_crash_in_a_batch_brings_it_back_one_by_one(autojump_clock):
-    """What was sent in one step is single messages all the same: the third crash puts one of them aside."""
+    """What was sent in one step is single messages all the same: the third crash with one of them puts it aside."""
     reader = Slow(ORDERS, batches=True)
     poison = []
 
@@ -271,8 +271,8 @@ async def test_send_all_crash_in_a_batch_brings_it_back_one_by_one(autojump_cloc
         await trio.sleep(20)
         assert tuple(reader.inbox.dead_letters) == ("bad",)
         await desk.stop()
-    assert reader.got == [["a", "bad", "b"], ["a"], ["bad"], ["bad"], ["bad"], ["b"]]
-    assert poison == [1, 2, 3, 4]
+    assert reader.got == [["a", "bad", "b"], ["a"], ["bad"], ["bad"], ["b"]]
+    assert poison == [1, 2, 3]
 
 
 async def test_send_all_conflate_keeps_the_newest_of_each_key_and_batches_have_a_size(autojump_clock):

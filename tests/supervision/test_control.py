@@ -253,6 +253,42 @@ async def test_control_poison_is_counted_across_processes(url, seconds, crashes_
     assert len(log.named("message_dead")) == 1
 
 
+class BatchReader(Component[Tally]):
+    async def run(self, ctx):
+        async with ctx.subscribe(NUMBERS) as numbers:
+            ctx.ready()
+            async for batch in numbers.batches():
+                await trio.sleep(1)
+                if 2 in batch:
+                    raise OSError("poison")
+                self.state.handled += batch
+
+
+async def test_control_poison_in_a_batch_is_counted_across_processes(url, autojump_clock):
+    """The crash of its batch and one of its own: one is left, in the next process too."""
+    log = Log()
+    settings = {"checkpoint": QUIET, "backoff": Backoff(base_delay=0.01, multiplier=1.0, jitter="none")}
+    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+        reader = await desk.start(BatchReader, name="reader")
+        await desk.create_checkpoint()
+        for number in (1, 2, 3):
+            reader.incarnation.context.publish(NUMBERS, number)
+        await desk.create_checkpoint()
+        await trio.sleep(3.5)
+        assert reader.generation == 3
+        copy = killed(url)
+        await desk.stop()
+    with observe(log):
+        async with open_store(copy) as store, open_supervisor("desk", store=store, **settings) as desk:
+            reader = await desk.start(Reader, name="reader")
+            await trio.sleep(10)
+            assert reader.incarnation.component.state.handled == [1, 3]
+            await desk.stop()
+
+    assert len(log.named("child_crashed")) == 1
+    assert len(log.named("message_dead")) == 1
+
+
 async def test_control_poison_is_forgotten_once_a_save_covers_it(url, autojump_clock):
     """What is handled in the end is blamed no longer."""
     first = [True]
