@@ -14,6 +14,9 @@ from genesis_trio.persistence.recovery import Tail
 
 __all__ = ["Replay", "decode_page"]
 
+# Seconds without a Trio checkpoint: one at each record would take as long as reading it, and delay nobody less than this.
+STRETCH = 0.001
+
 
 class Replay:
     """The block of `Store.replay`, and the iterator inside of it."""
@@ -26,6 +29,7 @@ class Replay:
         self._tail: Tail | None = None
         self._ready: list[tuple[int, Any]] = []
         self._error: Exception | None = None
+        self._next_checkpoint = 0.0
 
     async def __aenter__(self) -> AsyncIterator[tuple[int, Any]]:
         make = partial(Tail.after, self._writer.ledger, self._component, self._after)
@@ -44,7 +48,9 @@ class Replay:
 
     async def __anext__(self) -> tuple[int, Any]:
         if self._ready:
-            await trio.lowlevel.checkpoint()
+            if trio.current_time() >= self._next_checkpoint:
+                await trio.lowlevel.checkpoint()
+                self._next_checkpoint = trio.current_time() + STRETCH
             return self._ready.pop()
         if self._tail is None:
             raise RuntimeError("the records of replay() can be read inside of its block only")
@@ -52,6 +58,7 @@ class Replay:
             page = await self._writer.read(self._tail.next_page)
             events, self._error = await self._writer.read(decode_page, page, self._candidates)
             self._ready = events[::-1]
+            self._next_checkpoint = trio.current_time() + STRETCH
             if self._ready:
                 return self._ready.pop()
         if self._error is not None:

@@ -317,8 +317,9 @@ class Store:
             SchemaError: while iterating, an event fits none of the classes.
             StoreError: the records behind *after* were pruned.
 
-        Trio checkpoint: on entering and for each item, always.
-        Cancellation: passes through; nothing was changed.
+        Trio checkpoint: on entering and on leaving, always; while iterating with every page of records, and whenever a
+            millisecond has passed since the last.
+        Cancellation: passes through, at the next Trio checkpoint; nothing was changed.
         """
         from genesis_trio.persistence._coding import event_candidates
 

@@ -3,7 +3,7 @@
 import attrs
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
 from genesis_trio import open_store
 from genesis_trio.errors import SchemaError, StoreError
@@ -60,6 +60,24 @@ async def test_journal_page_ends_at_the_end(url):
         await store.append(A, [Fill(n) for n in range(1024)])
 
         assert len(await replayed(store)) == 1024
+
+
+async def test_journal_replay_has_a_trio_checkpoint_every_millisecond_and_every_page(mock_clock):
+    """Not at each record, which would take as long as reading it: others are kept waiting for a millisecond at most."""
+    async with open_store("memory:") as store:
+        await store.append(A, [Fill(n) for n in range(1, 1026)])
+        async with store.replay(A, Fill) as records:
+            with assert_checkpoints():
+                assert (await anext(records))[0] == 1
+            with assert_no_checkpoints():
+                assert [(await anext(records))[0] for _ in range(2, 512)] == list(range(2, 512))
+            mock_clock.jump(0.002)
+            with assert_checkpoints():
+                assert (await anext(records))[0] == 512
+            with assert_no_checkpoints():
+                assert [(await anext(records))[0] for _ in range(513, 1025)] == list(range(513, 1025))
+            with assert_checkpoints():
+                assert (await anext(records))[0] == 1025
 
 
 async def test_journal_replay_ends_where_the_journal_ended(url):
