@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -97,7 +98,7 @@ class Cut:
             components=tuple(parts),
             mode=self.mode,
             size=self.size,
-            digest=digest_part(self.pack()).hex(),
+            digest=digest_part(self.packed).hex(),
             schemas={name: (part.schema, part.version, part.fingerprint) for name, part in parts.items()},
             journal={name: part.journal for name, part in parts.items()},
             code_version=self.code_version,
@@ -105,7 +106,9 @@ class Cut:
             violations=self.violations,
         )
 
-    def pack(self) -> bytes:
+    @cached_property
+    def packed(self) -> bytes:
+        """Its bytes, which are written, and digested each time that somebody asks about it."""
         import json
 
         def part_fields(part: CutPart) -> dict[str, object]:

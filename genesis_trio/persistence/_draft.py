@@ -167,7 +167,7 @@ class Draft:
     def add_cut(self, cut: Cut) -> None:
         self.root.cut = cut.number
         self.cuts[cut.number] = cut
-        self.set_row(CUT, "", f"{cut.number:012d}", cut.pack())
+        self.set_row(CUT, "", f"{cut.number:012d}", cut.packed)
 
     def set_control(self, name: str, body: bytes | None) -> None:
         self.control[name] = body

@@ -35,6 +35,7 @@ class _Plan:
 
 # Never emptied: a program has as many types as its source names.
 _plans: dict[Any, _Plan] = {}
+_good_states: set[type] = set()
 
 
 def encode(value: object, as_type: Any) -> bytes:
@@ -127,6 +128,8 @@ def check_state_type(state_type: type) -> None:
 
     Trio checkpoint: never.
     """
+    if state_type in _good_states:
+        return
     if not attrs.has(state_type):
         # A class of somebody else's cannot be decorated.
         foreign = state_type.__module__.partition(".")[0] in sys.stdlib_module_names
@@ -143,6 +146,7 @@ def check_state_type(state_type: type) -> None:
                 f"attrs.field(factory={kind})"
             )
     check_type(state_type)
+    _good_states.add(state_type)
 
 
 def check_type(as_type: Any, *, subclasses: bool = False) -> None:
