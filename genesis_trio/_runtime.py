@@ -20,7 +20,17 @@ from typing import Any, TypeVar
 
 import trio
 
-__all__ = ["Run", "RunBound", "Tree", "current_run", "current_tree", "is_virtual_clock", "run_blocking", "utcnow"]
+__all__ = [
+    "Run",
+    "RunBound",
+    "Tree",
+    "current_run",
+    "current_tree",
+    "is_virtual_clock",
+    "run_blocking",
+    "timestamp",
+    "utcnow",
+]
 
 T = TypeVar("T")
 Hook = Callable[[Any], None]
@@ -96,10 +106,14 @@ class Run(trio.abc.Instrument):
 
     def wall_time(self, at: float) -> datetime:
         """The wall time that belongs to *at*, a time on Trio's clock."""
+        return _EPOCH + timedelta(seconds=self.timestamp(at))
+
+    def timestamp(self, at: float) -> float:
+        """The same in seconds since 1970, for what is written too often to make a datetime of it."""
         if self._offset is None:
             # The one place that reads the wall clock.
             self._offset = time.time() - trio.current_time()
-        return _EPOCH + timedelta(seconds=self._offset + at)
+        return self._offset + at
 
     def bind(self, owner: "RunBound") -> None:
         self._bound.append(weakref.ref(owner))
@@ -186,6 +200,11 @@ class RunBound:
 def utcnow() -> datetime:
     """The wall time of the current run, always in UTC.  See `Run.utcnow`."""
     return current_run().utcnow()
+
+
+def timestamp() -> float:
+    """The wall time of the current run, in seconds since 1970."""
+    return current_run().timestamp(trio.current_time())
 
 
 def is_virtual_clock() -> bool:

@@ -52,9 +52,9 @@ def name_second_copy(digest: bytes) -> bytes:
 
 
 def _digest_row(kind: str, component: str, key: str, format: int, body: bytes) -> bytes:
-    address = [text.encode() for text in (kind, component, key)]
-    lengths = _ADDRESS.pack(format, *map(len, address))
-    return hashlib.blake2b(b"".join((lengths, *address, body)), digest_size=16).digest()
+    where, of, which = kind.encode(), component.encode(), key.encode()
+    lengths = _ADDRESS.pack(format, len(where), len(of), len(which))
+    return hashlib.blake2b(b"".join((lengths, where, of, which, body)), digest_size=16).digest()
 
 
 def seal(kind: str, component: str, key: str, body: bytes) -> bytes:
@@ -130,10 +130,8 @@ class Entry:
 
 def _link(previous: bytes, component: str, sequence: int, format: int, flags: int, content: bytes) -> bytes:
     name = component.encode()
-    digest = hashlib.blake2b(previous, digest_size=16)
-    digest.update(_LINK.pack(sequence, len(name)) + name + bytes((format, flags)))
-    digest.update(content)
-    return digest.digest()
+    linked = b"".join((previous, _LINK.pack(sequence, len(name)), name, bytes((format, flags)), content))
+    return hashlib.blake2b(linked, digest_size=16).digest()
 
 
 def chain_of(data: bytes) -> bytes:
@@ -256,7 +254,7 @@ class Head:
             _pack_sum(self.effects_sum),
             len(self.lineage),
         )
-        return fixed + pack_lineage(self.lineage)
+        return fixed + pack_lineage(self.lineage) if self.lineage else fixed
 
     @classmethod
     def unpack(cls, data: bytes) -> "Head":

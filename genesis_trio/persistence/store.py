@@ -11,7 +11,7 @@ from typing import Any, TypeVar, final
 
 import trio
 
-from genesis_trio._runtime import Tree, utcnow
+from genesis_trio._runtime import Tree, timestamp, utcnow
 from genesis_trio.errors import GenesisError
 from genesis_trio.modes import Mode, current_mode
 from genesis_trio.persistence import _loading
@@ -267,7 +267,7 @@ class Store:
 
         _check_name("component", component)
         packed = [pack_event(event, None) for event in events]
-        last: int = await self._writer.write(Append(component, packed, utcnow().timestamp()))
+        last: int = await self._writer.write(Append(component, packed, timestamp()))
         return last
 
     async def record(
@@ -292,7 +292,7 @@ class Store:
             _check_name("key", key)
             await self._check_rows(component)
         packed = pack_event(event, key, key_passes=key_passes)
-        operation = Append(component, [packed], utcnow().timestamp(), apply)
+        operation = Append(component, [packed], timestamp(), apply)
         sequence: int = await self._writer.write(operation)
         return sequence
 
