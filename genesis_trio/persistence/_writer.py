@@ -193,16 +193,18 @@ class Writer:
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Serve requests until `close`; then what is still queued is written."""
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch)
-                while self._queue or not self._closing:
-                    if self._queue:
-                        await self._serve(self._take_batch())
-                    else:
-                        await self._wait_for_work()
-                nursery.cancel_scope.cancel()
-        self.finished.set()
+        try:
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._watch)
+                    while self._queue or not self._closing:
+                        if self._queue:
+                            await self._serve(self._take_batch())
+                        else:
+                            await self._wait_for_work()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.finished.set()
 
     def close(self) -> None:
         self._closing = True
@@ -246,6 +248,9 @@ class Writer:
                 batch = await self._admit_while_full(batch)
             if batch:
                 await self._serve_now(batch)
+        except BaseException as failure:  # an apply that exits: nobody is to wait for a writer that is gone
+            self._refuse(batch, failure)
+            raise
         finally:
             self._under_way = []
             self._patience.deadline = self._deadline()
@@ -327,7 +332,11 @@ class Writer:
     async def _fail(self, batch: list[Request], failure: Exception) -> None:
         if isinstance(failure, OSError) and failure.errno in NO_ROOM:
             await self._become_full(batch, failure)
-            return
+        else:
+            self._refuse(batch, failure)
+
+    def _refuse(self, batch: list[Request], failure: BaseException) -> None:
+        """Acknowledge nothing more, from *batch* on."""
         if isinstance(failure, FencedError):
             self._stop(failure)
         else:
@@ -394,7 +403,7 @@ class Writer:
         for request in self._under_way:
             request.settle(OutcomeUnknownError(text))
 
-    def _poison(self, cause: Exception) -> None:
+    def _poison(self, cause: BaseException) -> None:
         error = PoisonedError(
             f"the store {self.url} acknowledges nothing more, because it saw an error: {describe_error(cause)}; what was "
             f"being written may or may not be on disk. Reading still works; open it anew once the cause is gone"

@@ -3,6 +3,7 @@
 import errno
 import math
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -436,6 +437,35 @@ async def test_writer_receipt_tells_everybody_who_waits(autojump_clock):
         await work()
 
     assert log == [3, 3, 3]
+
+
+class ExitNow(BaseException):
+    """As SystemExit, which pytest would take for its own."""
+
+
+async def test_writer_that_is_ended_by_an_apply_leaves_nobody_waiting():
+    """An apply that exits ends the store with its error; who waits is refused, and the block is left."""
+    engine, log = ThreadedEngine(), []
+
+    def exits(sequence):
+        raise ExitNow
+
+    async def refused(store, quantity):
+        with pytest.raises(PoisonedError, match="ExitNow"):
+            await book(store, Ledger(), quantity)
+        log.append(quantity)
+
+    with pytest.RaisesGroup(ExitNow, allow_unwrapped=True, flatten_subgroups=True), trio.fail_after(5):
+        async with open_faulty(engine) as store, trio.open_nursery() as nursery:
+            engine.held = threading.Event()
+            engine.entered.clear()
+            nursery.start_soon(partial(store.record, A, Fill(1), key=None, apply=exits))
+            await trio.to_thread.run_sync(engine.entered.wait)
+            nursery.start_soon(refused, store, 2)
+            await wait_all_tasks_blocked()
+            engine.held.set()
+
+    assert log == [2]
 
 
 # ------------------------------------------------------------------ a full disk
