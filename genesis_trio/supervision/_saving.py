@@ -14,6 +14,7 @@ from genesis_trio.errors import GenesisError, SchemaError
 from genesis_trio.events import emit
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision._inbox import encode_inbox
+from genesis_trio.supervision.component import Restart
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -41,6 +42,8 @@ class Saver:
         self._wanted: str | None = None
         self._woken = trio.Event()
         self._bytes_at_last = 0
+        #: By path, the last part of each child whose supervisor has stopped with its host.
+        self._away: dict[str, Part] = {}
         self._bytes_limit = math.inf if policy.bytes is None else policy.bytes
 
     def messages_limit(self, child: "ChildState") -> int | None:
@@ -149,8 +152,6 @@ class Saver:
         return info
 
     def _cut(self, reason: str, *, strict: bool) -> "tuple[list[Part], list[tuple[Child, CapturedPart]]]":
-        from genesis_trio.persistence.store import Part
-
         parts: list[Part] = []
         captured: list[tuple[Child, CapturedPart]] = []
         for child in self._tree.children.values():
@@ -173,22 +174,32 @@ class Saver:
             part = child.part
             if part is None:
                 continue  # its first incarnation has not got its state yet: what the store has is the newest
-            state_type = child.spec.state_type
-            assert state_type is not None
-            inbox = encode_inbox(child.mailboxes.values(), part.positions, child.unopened)
-            parts.append(
-                Part(
-                    child.path,
-                    part.body,
-                    state_type,
-                    part.journal,
-                    inbox,
-                    part.repeats_after,
-                    self._store.acknowledged(child.path),
-                )
-            )
+            self._away.pop(child.path, None)
+            parts.append(self._part_of(child, part))
             captured.append((child, part))
-        return parts, captured
+        return [*parts, *self._away.values()], captured
+
+    def _part_of(self, child: "ChildState", part: "CapturedPart") -> "Part":
+        from genesis_trio.persistence.store import Part
+
+        assert child.spec.state_type is not None
+        return Part(
+            child.path,
+            part.body,
+            child.spec.state_type,
+            part.journal,
+            encode_inbox(child.mailboxes.values(), part.positions, child.unopened),
+            part.repeats_after,
+            self._store.acknowledged(child.path),
+        )
+
+    def child_goes(self, child: "ChildState") -> None:
+        """Its supervisor has stopped, and may come back with its host: until then its last part stays in each cut.
+
+        Otherwise whoever restores such a cut would find it in a state from after the others.
+        """
+        if child.is_saved and child.part is not None and child.spec.restart is not Restart.TEMPORARY:
+            self._away[child.path] = self._part_of(child, child.part)
 
     def _failed(self, reason: str, error: BaseException) -> None:
         if self._tree.hooks:

@@ -130,6 +130,8 @@ class Stopping:
         await supervisor.services.close()
         for child in supervisor.children.values():
             supervisor.tree.children.pop(child.path, None)
+            if supervisor.tree.saver is not None and supervisor.host is not None:
+                supervisor.tree.saver.child_goes(child)
             supervisor.tree.child_is_none_any_more()  # its host may run again, with another one of its name
             child.close()
         supervisor.scope.detach()
