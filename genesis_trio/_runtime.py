@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from threading import get_ident
 from typing import Any, TypeVar
 
 import trio
@@ -86,10 +87,18 @@ class Run(trio.abc.Instrument):
 
     It is an instrument with the single hook ``after_run``, which costs a run nothing
     while it runs and tells what is bound to it that it is over.
+
+    Attributes:
+        ended: It is over.
+        thread: Of the run.  A thread has one run at a time, and of its earlier ones everything was told that they are over:
+            to compare this costs a quarter of what it costs to look for the run.
+        now: Trio's clock, without looking for it.
     """
 
     def __init__(self, *, rng: random.Random | None = None, epoch: datetime | None = None) -> None:
         self.ended = False
+        self.thread = get_ident()
+        self.now = trio.lowlevel.current_clock().current_time
         self.tree = Tree("", rng=rng)
         # A given epoch is what the wall clock shows now, not at whatever moment somebody first asks for it.
         self._offset: float | None = None if epoch is None else epoch.timestamp() - trio.current_time()

@@ -80,7 +80,8 @@ class BreakerOpenError(GenesisError):
         error._pattern = pattern
         error.name = name
         error.retry_after = retry_after
-        error.__cause__ = cause
+        if cause is not None:
+            error.__cause__ = cause
         return error
 
     def __str__(self) -> str:

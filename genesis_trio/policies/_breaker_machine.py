@@ -6,6 +6,7 @@ Admission and result are one synchronous step each: nothing is awaited between a
 import math
 import random
 from operator import length_hint
+from threading import get_ident
 from typing import Any
 
 import trio
@@ -27,7 +28,6 @@ from genesis_trio.policies._window import Totals, Window
 CLOSED, OPEN, HALF_OPEN, ISOLATED, DISABLED = BreakerState
 
 _rejection = BreakerOpenError._rejection
-_current_clock = trio.lowlevel.current_clock
 
 # The words of each rejection.
 _IS_OPEN = (
@@ -59,7 +59,6 @@ class BreakerMachine(RunBound):
         "_break_ends",
         "_cancellations",
         "_cause",
-        "_clock",
         "_consecutive_failures",
         "_current_ramp",
         "_failure_result",
@@ -135,8 +134,6 @@ class BreakerMachine(RunBound):
         self._answered_before = 0  # how many successes there were at the last of them
         self._reopenings = 0  # breaks since it was closed; the next one is 2 ** reopenings as long as the first
         self._break_ends = -math.inf
-        # Of the run that uses it.  To look for the run itself costs twice as much.
-        self._clock: trio.abc.Clock | None = None if self._run is None else _current_clock()
         self._cause: BaseException | None = None
         self._probe_successes = 0
         self._current_ramp = NO_RAMP
@@ -291,12 +288,13 @@ class BreakerMachine(RunBound):
     def _refusal(self, lane: Lane) -> BreakerOpenError | None:
         """The rejection of a call on a lane that `is_refused`, and which counts it; None if it takes more to decide.
 
-        There is nothing to ask but the time.  The clock also tells whether this is the run that opened the breaker, for half
-        of what looking for the run costs: the end of a break says nothing on another one.
+        There is nothing to ask but the time, and whether this is the run that opened the breaker: the end of a break says
+        nothing on the clock of another one.
         """
-        clock = _current_clock()
-        left = self._break_ends - clock.current_time()
-        if left <= MOMENT or clock is not self._clock:
+        run = self._run
+        assert run is not None  # it was opened in one
+        left = self._break_ends - run.now()
+        if left <= MOMENT or get_ident() != run.thread:
             return None
         lane.refused += 1
         return _rejection(_IS_OPEN, self.name, left, self._cause)
@@ -344,7 +342,7 @@ class BreakerMachine(RunBound):
         is_slow = not permit.is_shared and self._end_of_one(permit)
         failed = outcome is FAILURE
         if failed:
-            if _current_clock() is not self._clock:
+            if self._run is None or get_ident() != self._run.thread:
                 # A lane admits without asking whose run it is.  Opened by the clock of another run, a break would end
                 # hours away for this one.
                 self._enter_run()
