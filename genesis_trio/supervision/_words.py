@@ -59,17 +59,14 @@ def _state(child: "Child", seen: set[str]) -> str:
 def why(child: "Child") -> str:
     """What *child* does, what it waits for, and what last went wrong; several lines."""
     lines = [f"{child.path!r} is {child.status.name} in generation {child.generation}, after {child.restarts} restarts"]
-    if child.status in (Lifecycle.BACKOFF, Lifecycle.PARKED):
-        wait = child.due - trio.current_time()
-        by_hand = f"`genesis restart {child.path}`"
-        if wait == math.inf:
-            lines.append(f"  its next start is by hand only: {by_hand}")
-        elif child.status is Lifecycle.PARKED:
-            lines.append(f"  its next start, a trial, is in {max(0.0, wait):.3g} s, or at once with {by_hand}")
-        else:
-            lines.append(f"  its next start is in {max(0.0, wait):.3g} s")
+    if child.status is Lifecycle.BACKOFF:
+        lines.append(f"  its next start is in {max(0.0, child.due - trio.current_time()):.3g} s")
+    if child.status is Lifecycle.PARKED:
+        lines.append(f"  {_trial(child, child.due)}")
     if child.status is Lifecycle.SUSPENDED:
         lines.append(f"  it is {child.spec.criticality.name}, and does not run in mode {child.scope.mode.name}")
+        if child.failed_when_suspended:
+            lines.append(f"  it was failing when it was suspended; {_trial(child, child.trial_at)}")
     if child.status is Lifecycle.STARTING:
         lines.append(f"  it has not called ctx.ready(); {waits_for(child)}")
     if child.status in RUNS and child.incarnation is not None and child.incarnation.task is not None:
@@ -86,6 +83,13 @@ def why(child: "Child") -> str:
         lines.append(f"  last error: {describe_error(child.last_error)}")
     lines.append(child.scope.why())
     return "\n".join(lines)
+
+
+def _trial(child: "Child", at: float) -> str:
+    wait, by_hand = at - trio.current_time(), f"`genesis restart {child.path}`"
+    if wait == math.inf:
+        return f"its next start is by hand only: {by_hand}"
+    return f"its next start, a trial, is in {max(0.0, wait):.3g} s, or at once with {by_hand}"
 
 
 def _places(task: trio.lowlevel.Task) -> Iterator[str]:

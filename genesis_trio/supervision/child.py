@@ -371,6 +371,11 @@ class Child(Aftermath):
         return self._due
 
     @property
+    def trial_at(self) -> float:
+        """When it is tried though its mode does not admit it; infinity if it is not."""
+        return self._trial_at
+
+    @property
     def is_restarted_by_hand(self) -> bool:
         """True while somebody who restarted it by hand waits for it."""
         return self._by_hand

@@ -163,6 +163,41 @@ async def test_why_of_a_parked_child_says_what_it_waits_for(unpark_after, expect
         await desk.stop()
 
 
+@pytest.mark.parametrize(
+    ("unpark_after", "expected"),
+    [
+        (30.0, r"its next start, a trial, is in 2\d(\.\d)? s, or at once with `genesis restart desk/feed0`"),
+        (None, r"its next start is by hand only: `genesis restart desk/feed0`"),
+    ],
+)
+async def test_why_of_a_child_suspended_while_failing_says_how_it_comes_back(unpark_after, expected, autojump_clock):
+    """It keeps the mode up and the mode keeps it out: without these words nothing would say how that ends."""
+
+    async def sick(ctx):
+        ctx.ready()
+        with ctx.unhealthy("no prices"):
+            await ctx.wait_stopping()
+
+    async with open_supervisor("desk", mode_policy=ModePolicy()) as desk:
+        for number in range(2):
+            await desk.start(sick, name=f"feed{number}", unpark_after=unpark_after)
+        await trio.sleep(5)
+        assert desk.children["feed0"].status is Lifecycle.SUSPENDED
+        assert re.search(f"it was failing when it was suspended; {expected}", desk.why("feed0"))
+        await desk.stop()
+
+
+async def test_why_of_a_child_suspended_while_well_speaks_of_the_mode_only(autojump_clock):
+    """It waits for the mode; there is nothing to try and nothing to do by hand."""
+    async with open_supervisor("desk") as desk:
+        await desk.start(forever, name="feed", stop_grace=0)
+        desk.scope.hold(Mode.EMERGENCY, owner="operator", reason="no trading today")
+        await trio.sleep(1)
+        assert "it is ESSENTIAL, and does not run in mode EMERGENCY" in desk.why("feed")
+        assert "genesis restart" not in desk.why("feed")
+        await desk.stop()
+
+
 async def test_why_of_an_automatic_cause_says_who_fails_and_when_it_falls(autojump_clock):
     """Somebody whose order was refused wants to know whom to look at, and how long it takes."""
 
