@@ -108,6 +108,13 @@ class Control:
         """What was saved of the child at *path*, once, and how many seconds ago."""
         return self._children.pop(path, None)
 
+    def child_goes(self, path: str, poison: dict[str, dict[str, tuple[int, int]]]) -> None:
+        """Its supervisor stops with its host: the next one of its name is given the same messages, whose crashes count on.
+
+        Budget and parking begin anew, as in OTP; a message that kills its reader would go round for ever.
+        """
+        self._children[path] = ChildRecord(generation=0, poison=poison), 0.0
+
     def take_ladder(self, path: str) -> dict[str, Any] | None:
         """What is known of crashes that may be due to the state of the child at *path*; also where its start was given up."""
         return self._ladders.get(path)

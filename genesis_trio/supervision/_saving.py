@@ -14,7 +14,6 @@ from genesis_trio.errors import GenesisError, SchemaError
 from genesis_trio.events import emit
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision._inbox import encode_inbox
-from genesis_trio.supervision.component import Restart
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -198,7 +197,7 @@ class Saver:
 
         Otherwise whoever restores such a cut would find it in a state from after the others.
         """
-        if child.is_saved and child.part is not None and child.spec.restart is not Restart.TEMPORARY:
+        if child.is_saved and child.part is not None:
             self._away[child.path] = self._part_of(child, child.part)
 
     def _failed(self, reason: str, error: BaseException) -> None:

@@ -10,6 +10,7 @@ from genesis_trio._interrupts import undisturbed
 from genesis_trio.events import emit
 from genesis_trio.modes import Mode
 from genesis_trio.supervision._child_state import Ask
+from genesis_trio.supervision.component import Restart
 
 if TYPE_CHECKING:
     from genesis_trio.supervision.child import Child
@@ -130,8 +131,17 @@ class Stopping:
         await supervisor.services.close()
         for child in supervisor.children.values():
             supervisor.tree.children.pop(child.path, None)
-            if supervisor.tree.saver is not None and supervisor.host is not None:
-                supervisor.tree.saver.child_goes(child)
+            if supervisor.host is not None:
+                _stay_known(child)
             supervisor.tree.child_is_none_any_more()  # its host may run again, with another one of its name
             child.close()
         supervisor.scope.detach()
+
+
+def _stay_known(child: "Child") -> None:
+    """Its host may run again: until then its state belongs to each cut, and what crashed it is counted on."""
+    tree = child.tree
+    if tree.saver is not None and child.spec.restart is not Restart.TEMPORARY:
+        tree.saver.child_goes(child)
+        if tree.control is not None and child.poison is not None and child.poison.counts:
+            tree.control.child_goes(child.path, child.poison.counts)

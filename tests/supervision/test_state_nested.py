@@ -129,3 +129,36 @@ async def test_cut_after_a_host_has_no_temporary_children_of_it(url, autojump_cl
         assert (await store.list_checkpoints())[0].components == ("desk/host/venue/order",)
         assert (await desk.create_checkpoint()).components == ()
         await desk.stop()
+
+
+async def test_message_that_kills_its_nested_reader_and_so_its_host_dies_after_three_crashes(url, autojump_clock):
+    """Each run of the host has another child of the name, and the same message."""
+    given = []
+
+    class Fragile(Component[Book]):
+        async def run(self, ctx):
+            async with ctx.subscribe(NUMBERS) as numbers:
+                ctx.ready()
+                async for number in numbers:
+                    given.append(number)
+                    if number == 1:
+                        raise OSError("indigestible")
+                    self.state.numbers.append(number)
+
+    async def fragile_host(ctx):
+        async with open_supervisor("venue", max_restarts=0) as venue:
+            await venue.start(Fragile, name="inner", escalate=True)
+            ctx.ready()
+
+    async def sender(ctx):
+        ctx.ready()
+        for number in (1, 2):
+            ctx.publish(NUMBERS, number)
+
+    async with open_store(url) as store, open_supervisor("desk", store=store) as desk:
+        await desk.start(fragile_host, name="host")
+        await desk.start(sender, name="sender", restart=Restart.TRANSIENT)
+        await trio.sleep(60)
+        assert given == [1, 1, 1, 2]
+        await desk.stop()
+        assert (await store.restore_latest(INNER, Book)).state.numbers == [2]
