@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import trio
 
-from genesis_trio.errors import GenesisError
+from genesis_trio.errors import GenesisError, ModeRefusedError
 from genesis_trio.supervision.component import OnCrash
 
-__all__ = ["Exit", "How", "classify", "first_cut", "name_crash", "what_follows"]
+__all__ = ["Exit", "How", "classify", "first_cut", "is_refused_by_mode", "name_crash", "what_follows"]
 
 
 class How(enum.Enum):
@@ -79,6 +79,11 @@ def what_follows(error: BaseException, rules: Mapping[type[BaseException], OnCra
         follows = next((follows for kind, follows in rules.items() if isinstance(leaf, kind)), OnCrash.RESTART)
         found = max(found, follows, key=GRAVITY.index)
     return found
+
+
+def is_refused_by_mode(error: BaseException) -> bool:
+    """True if the mode is all that it crashed on."""
+    return all(isinstance(leaf, (ModeRefusedError, trio.Cancelled)) for leaf in _leaves(error))
 
 
 #: What a look at the outside raises, and what we refuse or give up on: no fault of a state.

@@ -13,6 +13,7 @@ from genesis_trio import events
 from genesis_trio.events import emit
 from genesis_trio.modes import Criticality, Mode, ModeScope, admits
 from genesis_trio.supervision._child_state import Ask, ChildState
+from genesis_trio.supervision._exits import is_refused_by_mode
 from genesis_trio.supervision._incarnation import Incarnation
 from genesis_trio.supervision._mode_watch import AUTOMATIC_REASON, PARKED_REASON
 from genesis_trio.supervision.component import Lifecycle
@@ -89,6 +90,8 @@ class Parking(ChildState):
     def _parking_ends(self) -> str:
         """When its cause is released, in words."""
         proof = f"it clears once {self.name!r} has been READY for {self.supervisor.recover_after:g} s"
+        if self.last_error is not None and is_refused_by_mode(self.last_error):
+            proof += "; what parked it was a refusal by the mode, which its own cause keeps up: let it catch ModeRefusedError"
         return f"its trial runs, and {proof}" if self.status is Lifecycle.READY else proof
 
     def _forget_parking(self) -> None:

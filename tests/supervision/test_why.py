@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from genesis_trio import CircuitBreaker, Lifecycle, Mode, ModePolicy
+from genesis_trio import Capability, CircuitBreaker, Lifecycle, Mode, ModePolicy, require
 from genesis_trio.errors import StartTimeoutError
 from genesis_trio.supervision._waiting import where_it_waits
 from genesis_trio.supervision.component import ChildSpec, OnCrash
@@ -259,4 +259,26 @@ async def test_why_of_a_trial_says_what_it_has_to_prove(autojump_clock):
         assert "its trial runs, and it clears once 'lame' has been READY for 5 s" in desk.scope.why()
         await trio.sleep(5.1)
         assert desk.scope.mode is Mode.NORMAL
+        await desk.stop()
+
+
+@pytest.mark.parametrize("error", [None, OSError])
+async def test_why_says_of_a_child_parked_by_a_refusal_that_its_own_cause_keeps_it_up(error, autojump_clock):
+    """It holds the mode that refuses it, so no trial helps: it has to catch the refusal."""
+
+    async def trader(ctx):
+        ctx.ready()
+        await trio.sleep(0.1)
+        if error is not None:
+            raise error
+        require(Capability.OPEN)
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        hold = desk.scope.hold(Mode.SAFE, owner="risk", reason="limit")
+        child = await desk.start(trader, name="trader")
+        await child.wait_until(lambda: child.status is Lifecycle.PARKED)
+        hold.release()
+        assert ("what parked it was a refusal by the mode, which its own cause keeps up" in desk.scope.why()) is (
+            error is None
+        )
         await desk.stop()
