@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import statistics
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -43,13 +44,13 @@ class Report:
             ],
         }
 
-    def print(self) -> None:
-        """Print it in the form that the command line asks for."""
+    def print(self, *, goals: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Print it in the form that the command line asks for, and how far the goals are met."""
         parser = argparse.ArgumentParser(description=self.title)
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         known = self.as_dict()
         if parser.parse_args().json:
-            print(json.dumps(known))
+            print(json.dumps({**known, "goals": list(goals)} if goals else known))
             return
         versions = ", ".join(f"{name} {number}" for name, number in known["versions"].items())
         print(f"{self.title}\nPython {known['python']}, {versions}, {known['machine']}")
@@ -59,4 +60,8 @@ class Report:
             print(
                 f"  {row['name']:{width}}  {row['best']:10.3f}  {row['median']:10.3f}  {row['repeats']:7}  {row['ratio']:.2f}"
             )
-        print(f"  unit: {self.unit}\n")
+        print(f"  unit: {self.unit}")
+        for goal in goals:
+            limit = f"at most {goal['at most']}" if "at most" in goal else f"at least {goal['at least']}"
+            print(f"  {goal['what']}: {goal['found']:.2f}; the goal is {limit}: {'met' if goal['met'] else 'MISSED'}")
+        print()
