@@ -46,7 +46,7 @@ class Draft:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.root = attrs.evolve(ledger.root)
+        self.root = ledger.root.copy()
         self.heads: dict[str, Head] = {}
         self.records: list[Record] = []
         self.rows: dict[Address, bytes | None] = {}

@@ -294,6 +294,9 @@ class Root:
     cut: int = 0
     rows_sum: int = 0
 
+    def copy(self) -> "Root":
+        return Root(self.commit, self.records, self.position, self.cut, self.rows_sum)
+
     def pack(self) -> bytes:
         content = struct.pack("<QQQQ16s", self.commit, self.records, self.position, self.cut, _pack_sum(self.rows_sum))
         digest = hashlib.blake2b(bytes((FORMAT,)) + content, digest_size=16).digest()
