@@ -284,7 +284,11 @@ class Incarnation:
             self._stop.set()
 
     def begin_stop(self, deadline: float) -> None:
-        """Ask it to end, gracefully: cancelled after ``stop_grace``; *deadline* is when nobody waits any longer."""
+        """Ask it to end, gracefully: cancelled after ``stop_grace``; *deadline* is when nobody waits any longer.
+
+        The grace is for what it has begun.  One that is not ready has nothing in hand, unless it reads already, and is
+        cancelled at once: or each of a tree that waits for its venue would use up its grace, one after the other.
+        """
         now = trio.current_time()
         if deadline < self.stop_deadline:
             self.stop_deadline = deadline
@@ -292,7 +296,7 @@ class Incarnation:
                 nested.hasten(deadline)
         if not self.stopping:
             self._begin_to_stop()
-            self.scope.deadline = now + self.child.spec.stop_grace
+            self.scope.deadline = now + self.child.spec.stop_grace if self.is_ready or self._busy else now
             for subscription in self._open:
                 if isinstance(subscription, RequestReader):
                     subscription.wake()
@@ -302,8 +306,10 @@ class Incarnation:
             self.scope.deadline = max(now, self.stop_deadline)
 
     def cut_short(self, reason: str) -> None:
-        """Cancel it now."""
+        """Cancel it now, with all that it supervises."""
         self._begin_to_stop()
+        for nested in self.nested:
+            nested.hurry()
         self.scope.cancel(reason=reason)
 
     # ------------------------------------------------------------ ready, health, progress

@@ -141,7 +141,8 @@ class ChildSpec:
         criticality: Up to which mode it runs; None is the component's own.
         requires: Names of siblings that start before it; when they restart, so does it.
         start_timeout: Seconds it has to call ``ctx.ready()``.
-        stop_grace: Seconds it has to end by itself when it is to stop; then it is cancelled.
+        stop_grace: Seconds it has to end by itself when it is to stop; then it is cancelled.  While it is not ready, and has no
+            message in hand, it is cancelled at once.
         heartbeat_timeout: Seconds without progress, once ready, after which it is restarted; None: never.
         unpark_after: Seconds until a parked child gets a trial, doubling to ten minutes; None: by hand only.
         checkpoint: A policy of its own that also triggers saving the tree.

@@ -90,6 +90,19 @@ async def test_signal_during_the_start_stops_at_once_what_has_begun(autojump_clo
     ]
 
 
+async def test_signal_during_the_start_waits_for_no_grace_of_those_that_are_not_ready(autojump_clock):
+    """Twenty that wait for their venue are gone at once, and who was ready has its grace."""
+
+    async def connecting(ctx):
+        await trio.sleep_forever()
+
+    children = [ChildSpec(stubborn, name="ready", stop_grace=2)]
+    children += [ChildSpec(connecting, name=f"c{n}", requires=["ready"], start_timeout=60) for n in range(20)]
+    happened = await run_with_signals(children, 3)
+
+    assert [at for at, name, _ in happened if name == "child_stopped"] == [3] * 20 + [5]
+
+
 async def test_signal_during_the_start_lets_whoever_waits_for_it_go_on(autojump_clock):
     """`nursery.start` returns the supervisor, which stops, instead of failing."""
     async with trio.open_nursery() as nursery:

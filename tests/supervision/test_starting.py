@@ -155,13 +155,13 @@ async def test_start_all_cancelled_stops_what_it_started_in_reverse_order(stores
             specs = [
                 ChildSpec(Saved if stores else waits, name="a"),
                 ChildSpec(waits, name="b", requires=["a"]),
-                ChildSpec(never, name="c", requires=["b"], stop_grace=1.0),
+                ChildSpec(never, name="c", requires=["b"]),
                 ChildSpec(never, name="d", requires=["c"]),
             ]
             with trio.move_on_after(5) as cut:
                 await desk.start_all(specs)
             assert cut.cancelled_caught
-            assert log == [("c", 6), ("b", 7), ("a", 8)]
+            assert log == [("c", 5), ("b", 6), ("a", 7)]
             assert list(desk.children) == ["before"]
             if stores:
                 assert (await store.restore_latest("desk/a", Seen)).state == Seen("desk/a")
