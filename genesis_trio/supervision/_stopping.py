@@ -13,6 +13,7 @@ from genesis_trio.supervision._child_state import Ask
 from genesis_trio.supervision.component import Restart
 
 if TYPE_CHECKING:
+    from genesis_trio.supervision._incarnation import Incarnation
     from genesis_trio.supervision.child import Child
     from genesis_trio.supervision.supervisor import Supervisor
 
@@ -100,21 +101,23 @@ class Stopping:
                     await supervisor.tree.saver.save("stop")
 
     def hurry(self) -> None:
-        """Cancel every child that is still running."""
+        """Cancel every child that is still running, and those of supervisors inside of them."""
         self._supervisor.is_stopping = True
         for child in reversed(list(self._supervisor.children.values())):
             child.cut_short("hurried")
 
-    async def stop_with_host(self) -> None:
-        """A nested supervisor begins to stop when the child that it lives in is asked to."""
-        host = self._supervisor.host
-        assert host is not None
-        host.nested = (*host.nested, self)
-        try:
-            await host.wait_stopping()
-            await self.stop(trio.current_time() + self._supervisor.shutdown_timeout)
-        finally:
-            host.nested = tuple(nested for nested in host.nested if nested is not self)
+    def join(self, host: "Incarnation") -> None:
+        """A nested supervisor begins to stop when *host*, the child that it lives in, is asked to."""
+        host.nested = (*host.nested, self)  # in this step: a hurry has to find it
+
+        async def stop_with_host() -> None:
+            try:
+                await host.wait_stopping()
+                await self.stop(trio.current_time() + self._supervisor.shutdown_timeout)
+            finally:
+                host.nested = tuple(nested for nested in host.nested if nested is not self)
+
+        self._supervisor.start_service(stop_with_host)
 
     async def close(self) -> None:
         """Stop what still runs, with the last cut saved, and end the services; Ctrl-C meanwhile is raised when all is done."""

@@ -474,7 +474,7 @@ async def open_supervisor(
                 if store is not None:
                     await use_store(supervisor, store, checkpoint, restore, only)
             else:
-                supervisor.start_service(supervisor._stopping.stop_with_host)
+                supervisor._stopping.join(host)
             if stall_limit is not None:
                 supervisor.watchdog = Watchdog(supervisor, stall_limit, holds=hold_on_stall)
                 supervisor.start_service(supervisor.watchdog.serve)

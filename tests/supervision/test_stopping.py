@@ -8,7 +8,7 @@ from genesis_trio.errors import ConfigError
 from genesis_trio.events import observe
 from genesis_trio.messaging.topic import Topic
 from genesis_trio.modes import Mode, current_mode, current_scope
-from genesis_trio.supervision.component import Lifecycle, Restart
+from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart
 from genesis_trio.supervision.supervisor import open_supervisor
 from genesis_trio.testing import simulate
 from supervision.desk import EXACT, Log, forever
@@ -227,6 +227,59 @@ async def test_crash_in_a_group_with_cancelled_is_a_crash(autojump_clock):
         await desk.stop()
 
 
+async def test_stop_cancels_a_child_that_is_not_ready_at_once(autojump_clock):
+    """The grace is for what a child has begun: one that is not ready has nothing in hand."""
+    ended = []
+
+    async def starting(ctx):
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append((ctx.name, trio.current_time()))
+
+    async def again(ctx):
+        if ctx.generation == 1:
+            ctx.ready()
+            await trio.sleep(1)
+            raise OSError
+        await starting(ctx)
+
+    async with open_supervisor("desk", backoff=EXACT) as desk, trio.open_nursery() as nursery:
+        await desk.start(again, name="again")
+        nursery.start_soon(desk.start_all, [ChildSpec(starting, name="first")])
+        await trio.sleep(3)
+        await desk.stop()
+        assert trio.current_time() == 3
+    assert ended == [("first", 3), ("again", 3)]
+
+
+async def test_stop_leaves_a_child_that_reads_before_it_is_ready_its_grace(autojump_clock):
+    """It has a message in hand, and that is finished."""
+    trades = Topic("trades", int)
+    handled = []
+
+    async def reader(ctx):
+        async with ctx.subscribe(trades) as inbox:
+            async for trade in inbox:
+                await trio.sleep(2)
+                handled.append((trade, trio.current_time()))
+                ctx.ready()
+
+    async def writer(ctx):
+        ctx.ready()
+        ctx.publish(trades, 1)
+        ctx.publish(trades, 2)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk") as desk, trio.open_nursery() as nursery:
+        nursery.start_soon(desk.start_all, [ChildSpec(reader, name="reader")])
+        await trio.testing.wait_all_tasks_blocked()
+        await desk.start(writer, name="writer")
+        await trio.sleep(1)
+        await desk.stop()
+    assert handled == [(1, 2)]
+
+
 async def test_hurry_cancels_everything_at_once(autojump_clock):
     """A second signal does not wait for the grace."""
     async with open_supervisor("desk") as desk:
@@ -301,3 +354,36 @@ async def test_nested_supervisor_with_a_store_of_its_own_is_refused(autojump_clo
     async with open_supervisor("desk") as desk:
         with pytest.raises(ConfigError, match="topmost"):
             await desk.start(host, name="host")
+
+
+def with_two_below(leaf):
+    """A component with a supervisor of its own."""
+
+    async def host(ctx):
+        ctx.ready()
+        async with open_supervisor("venue") as venue:
+            for name in "ab":
+                await venue.start(leaf, name=name, stop_grace=20.0)
+
+    return host
+
+
+async def test_hurry_reaches_the_children_of_nested_supervisors(autojump_clock):
+    """Nobody's grace is waited for, however deep."""
+    ended = []
+
+    async def leaf(ctx):
+        ctx.ready()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append((ctx.path, trio.current_time()))
+
+    async with open_supervisor("desk") as desk, trio.open_nursery() as nursery:
+        await desk.start(with_two_below(with_two_below(leaf)), name="host", stop_grace=20.0)
+        await trio.sleep(1)
+        nursery.start_soon(desk.stop)
+        await trio.sleep(2)
+        desk.hurry()
+    assert trio.current_time() == 3
+    assert sorted(ended) == [(f"desk/host/venue/{one}/venue/{other}", 3) for one in "ab" for other in "ab"]
