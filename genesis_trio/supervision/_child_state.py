@@ -207,6 +207,23 @@ class ChildState:
             Lifecycle.STOPPED,
         )
 
+    async def wait_begun(self) -> bool:
+        """Wait until `has_begun`, and return True; False if the breaker over it has kept it from that for its ``start_timeout``."""
+        limit = self.first_started_at + self.spec.start_timeout if self._start_gate is not None else math.inf
+        with trio.move_on_at(limit):
+            await self.wait_until(self.has_begun)
+            return True
+        # One that was let through at the end has the time of its own start.
+        begun = False
+
+        def decided() -> bool:
+            nonlocal begun
+            begun = begun or self.has_begun()
+            return begun or self.status is Lifecycle.BACKOFF
+
+        await self.wait_until(decided)
+        return begun
+
     def is_failing(self) -> bool:
         """True if it counts as failing for the mode of its supervisor."""
         if self.status is Lifecycle.READY:

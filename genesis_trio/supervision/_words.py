@@ -14,7 +14,7 @@ from genesis_trio.supervision.component import Lifecycle
 if TYPE_CHECKING:
     from genesis_trio.supervision.child import Child
 
-__all__ = ["not_ready_in_time", "waits_for", "why"]
+__all__ = ["kept_from_starting", "not_ready_in_time", "waits_for", "why"]
 
 MOST_TASKS = 8  # of one component; the rest is counted
 RUNS = (Lifecycle.STARTING, Lifecycle.READY, Lifecycle.STOPPING)
@@ -41,6 +41,16 @@ def not_ready_in_time(child: "Child", cut_at: str, late: float) -> str:
         where = f"waited in {cut_at}" if cut_at else "shielded itself from its cancellation until it returned"
         what = f"it has not called ctx.ready(), and {where}"
     return f"child {child.path!r} was not ready within start_timeout={child.spec.start_timeout} s: {what}; {waits_for(child)}"
+
+
+def kept_from_starting(child: "Child") -> str:
+    """Why *child*, which waits for the breaker over it, had a StartTimeoutError."""
+    breaker = child.spec.breaker
+    assert breaker is not None
+    return (
+        f"child {child.path!r} could not start within start_timeout={child.spec.start_timeout} s: the circuit breaker "
+        f"{breaker.name!r} over it is {breaker.state.name}; start it once the breaker is closed, or call reset() on it"
+    )
 
 
 def _state(child: "Child", seen: set[str]) -> str:

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from genesis_trio import events
+from genesis_trio.errors import StartTimeoutError
 from genesis_trio.events import describe_error, emit
 from genesis_trio.modes import Mode, admits
 from genesis_trio.supervision._aftermath import Aftermath
 from genesis_trio.supervision._child_state import Ask
 from genesis_trio.supervision._exits import Exit, How, classify
 from genesis_trio.supervision._incarnation import Incarnation
-from genesis_trio.supervision._words import why
+from genesis_trio.supervision._words import kept_from_starting, why
 from genesis_trio.supervision.component import ChildSpec, Lifecycle
 
 if TYPE_CHECKING:
@@ -329,6 +330,11 @@ class Child(Aftermath):
         elif self.incarnation is not None and not self.incarnation.stopping:
             self.failed_when_suspended = self.is_failing()
             self.ask(Ask.SUSPEND)
+
+    def give_up_start(self) -> None:
+        """The breaker over it has kept it from starting for too long; whoever starts it is told."""
+        self.first_error = StartTimeoutError(kept_from_starting(self))
+        self.ask(Ask.STOP)
 
     def begin_anew(self) -> None:
         """It was stopped, and is to live again."""

@@ -141,7 +141,7 @@ class Supervisor:
 
         Raises:
             Exception: what it raised before it was first ready; there is no such child then.
-            StartTimeoutError: it was not ready within its ``start_timeout``.
+            StartTimeoutError: it was not ready within its ``start_timeout``, or could not begin in that time for the breaker over it.
             ConfigError: the name is taken, or what it requires does not exist or is less critical.
 
         Trio checkpoint: always.
@@ -158,7 +158,8 @@ class Supervisor:
         (child,) = self._make([child_spec], raises=True)
         self._launch(child)
         try:
-            await child.wait_until(lambda: child.has_begun())
+            if not await child.wait_begun():
+                child.give_up_start()
             if child.first_error is not None:
                 await child.wait_finished()
         except trio.Cancelled:
@@ -175,7 +176,7 @@ class Supervisor:
         """Start children in levels of ``requires``: each once those that it requires have begun.
 
         A level has begun when each of its children is READY, SUSPENDED, PARKED or done: a first start that fails backs off and
-        parks like any crash.
+        parks like any crash.  For one that an open breaker keeps from starting it waits as long as its ``start_timeout``.
 
         Raises:
             ConfigError: names that are taken or missing, a cycle, a requirement on something less critical.
@@ -202,8 +203,7 @@ class Supervisor:
                 for name in level:
                     self._launch(self.unlaunched.pop(name))
                 for name in level:
-                    child = children[name]
-                    await child.wait_until(lambda child=child: child.has_begun())  # type: ignore[misc]
+                    await children[name].wait_begun()
         except trio.Cancelled:
             begun = [child for name, child in children.items() if name not in self.unlaunched]
             await self._stopping.undo(begun)  # noqa: ASYNC102 - shields itself

@@ -2,11 +2,12 @@
 
 import contextlib
 
+import pytest
 import trio
 import trio.lowlevel
 import trio.testing
 
-from genesis_trio.errors import BreakerOpenError
+from genesis_trio.errors import BreakerOpenError, StartTimeoutError
 from genesis_trio.modes import Mode, ModePolicy
 from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 from genesis_trio.policies.guard import Guard
@@ -54,7 +55,7 @@ async def test_breaker_half_open_elects_one_child(autojump_clock):
         await trio.sleep_forever()
 
     async with open_supervisor("desk", backoff=EXACT, max_restarts=3) as desk:
-        specs = [ChildSpec(component, name=name, breaker=breaker, stop_grace=0) for name in "ab"]
+        specs = [ChildSpec(component, name=name, breaker=breaker, stop_grace=0, start_timeout=60.0) for name in "ab"]
         await desk.start_all(specs)
         assert desk.statistics().ready == 2
         late = [(name, time) for name, time in starts if time > 5]
@@ -72,6 +73,52 @@ async def test_breaker_open_crashes_beyond_the_budget_do_not_park(autojump_clock
         assert child.generation > 3
         assert child.status is not Lifecycle.PARKED
         await desk.stop()
+
+
+async def test_breaker_that_stays_open_holds_start_all_no_longer_than_a_start_may_take(autojump_clock):
+    """The others begin; the child waits on, for the venue."""
+    breaker = CircuitBreaker("venue", recovery_timeout=10)
+    breaker.isolate()
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        venue, other = await desk.start_all(
+            [
+                ChildSpec(forever, name="venue", breaker=breaker, start_timeout=20.0),
+                ChildSpec(forever, name="other", requires=["venue"], stop_grace=0),
+            ]
+        )
+        assert (trio.current_time(), venue.status, other.status) == (20, Lifecycle.BACKOFF, Lifecycle.READY)
+        breaker.reset()
+        await venue.wait(Lifecycle.READY)
+        await desk.stop()
+
+
+async def test_breaker_that_opens_again_and_again_holds_start_all_no_longer_than_a_start_may_take(autojump_clock):
+    """Probes that crash cost no budget, so that they alone would never end it."""
+
+    async def down(ctx):
+        await trio.sleep(6)
+        raise OSError("venue down")
+
+    breaker = CircuitBreaker("venue", failure_threshold=1, recovery_timeout=10)
+    async with open_supervisor("desk", backoff=EXACT, max_restarts=1, within=1000.0) as desk:
+        (venue,) = await desk.start_all([ChildSpec(down, name="venue", breaker=breaker, start_timeout=20.0)])
+        # The second probe began before the 20 seconds were over, and was waited for.
+        assert (venue.status, venue.generation) == (Lifecycle.BACKOFF, 2)
+        assert 20 < trio.current_time() < 24
+        await desk.stop()
+
+
+async def test_start_behind_a_breaker_that_stays_open_is_a_start_timeout(autojump_clock):
+    """Whoever starts it alone is told by which breaker, and there is no such child."""
+    breaker = CircuitBreaker("venue", recovery_timeout=10)
+    breaker.isolate()
+    async with open_supervisor("desk") as desk:
+        with pytest.raises(
+            StartTimeoutError, match=r"start_timeout=20.0 s: the circuit breaker 'venue' over it is ISOLATED"
+        ):
+            await desk.start(forever, name="x", breaker=breaker, start_timeout=20.0)
+        assert trio.current_time() == 20
+        assert not desk.children
 
 
 # ---------------------------------------------------------------- breakers and health
@@ -254,7 +301,9 @@ async def test_breaker_elected_child_calls_through_the_breaker_that_elected_it(a
 
     async with open_supervisor("desk", backoff=EXACT, max_restarts=1, within=1000.0) as desk:
         with trio.move_on_after(60):
-            await desk.start_all([ChildSpec(component, name=name, breaker=breaker) for name in "abcde"])
+            await desk.start_all(
+                [ChildSpec(component, name=name, breaker=breaker, start_timeout=60.0) for name in "abcde"]
+            )
         assert {child.status for child in desk.children.values()} == {Lifecycle.READY}
         assert breaker.state is BreakerState.CLOSED
         probes = [time for _, time in started if 1 < time < 30]
