@@ -123,6 +123,9 @@ if TYPE_CHECKING:
         RetrySucceeded as RetrySucceeded,
     )
     from genesis_trio.events.supervision import (
+        CancellationIgnored as CancellationIgnored,
+    )
+    from genesis_trio.events.supervision import (
         ChildCrashed as ChildCrashed,
     )
     from genesis_trio.events.supervision import (

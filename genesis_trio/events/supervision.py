@@ -114,13 +114,28 @@ class CrashWhileStopping(Event):
 
 
 @attrs.frozen(kw_only=True)
+class CancellationIgnored(Event):
+    """A child still runs *waited* seconds after it was cancelled, in a stop or for a start that took too long: it swallows
+    the cancellation, shields itself, is in a thread, or cleans up for long.  *where* is what its *task* waits in.
+    """
+
+    name = "cancellation_ignored"
+    severity = Severity.WARNING
+    child: str
+    task: str
+    where: str
+    waited: float
+
+
+@attrs.frozen(kw_only=True)
 class ChildUnstopped(Event):
-    """A child did not end within the time it had to stop; Trio cannot abandon a task, so it still runs."""
+    """A child did not end within the time it had to stop; Trio cannot abandon a task, so it still runs, and waits in *where*."""
 
     name = "child_unstopped"
     severity = Severity.ERROR
     child: str
     waited: float
+    where: str
 
 
 @attrs.frozen(kw_only=True)

@@ -151,6 +151,7 @@ class Incarnation:
         """Call the component, for the child to await: a frame of our own between the two takes 300 bytes in each child."""
         spec = self.child.spec
         self.task = trio.lowlevel.current_task()
+        self.child.supervisor.cut_watch.expect(self, self.scope.deadline)
         _HOST.set(self)
         if not isinstance(spec.component, type):
             return run_interruptibly(spec.component, self.context, *spec.args)
@@ -304,13 +305,18 @@ class Incarnation:
                     subscription._mailbox.wake()
         if self.stop_deadline < self.scope.deadline:
             self.scope.deadline = max(now, self.stop_deadline)
+        self.child.supervisor.cut_watch.expect(self, self.scope.deadline)
 
     def cut_short(self, reason: str) -> None:
         """Cancel it now, with all that it supervises."""
         self._begin_to_stop()
         for nested in self.nested:
             nested.hurry()
+        self._cancel(reason)
+
+    def _cancel(self, reason: str) -> None:
         self.scope.cancel(reason=reason)
+        self.child.supervisor.cut_watch.expect(self, trio.current_time())
 
     # ------------------------------------------------------------ ready, health, progress
 
@@ -325,6 +331,7 @@ class Incarnation:
         self.ready_at = trio.current_time()
         if not self.stopping:
             self.scope.deadline = math.inf
+            self.child.supervisor.cut_watch.forget(self)
             self.child.became_ready(self)
             if self._beats:
                 self.beat()
@@ -344,7 +351,7 @@ class Incarnation:
             due = self._last_beat + limit
             if trio.current_time() >= due:
                 self._silent = True
-                self.scope.cancel(reason=f"no heartbeat for {limit} s")
+                self._cancel(f"no heartbeat for {limit} s")
                 return
             await trio.sleep_until(due)
 
@@ -454,7 +461,7 @@ class Incarnation:
             self.component.state.apply(event)
         except BaseException as error:
             self.apply_error = error
-            self.scope.cancel(reason="an event could not be applied")
+            self._cancel("an event could not be applied")
             raise
         self.journal = sequence
         self.touch()
@@ -513,6 +520,7 @@ class Incarnation:
 
     def finish(self, error: BaseException | None) -> None:
         """Put back what it had in hand; *error* is set when it crashed by itself."""
+        self.child.supervisor.cut_watch.forget(self)
         for subscription in list(self._open):
             if isinstance(subscription, RequestReader):
                 subscription.close(error)

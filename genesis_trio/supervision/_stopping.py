@@ -10,6 +10,7 @@ from genesis_trio._interrupts import undisturbed
 from genesis_trio.events import emit
 from genesis_trio.modes import Mode
 from genesis_trio.supervision._child_state import Ask
+from genesis_trio.supervision._waiting import where_it_hangs
 from genesis_trio.supervision.component import Restart
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ __all__ = ["Stopping"]
 
 #: What a child may take to end once its stop is hopelessly late: so that one that hangs does not spoil it for the rest.
 LAST_GRACE = 0.1
+
+
+def _where(child: "Child") -> str:
+    task = child.incarnation.task if child.incarnation is not None else None
+    return where_it_hangs(task)[1] if task is not None else ""
 
 
 class Stopping:
@@ -47,7 +53,7 @@ class Stopping:
         if wait.cancelled_caught:
             waited = trio.current_time() - began
             if supervisor.tree.hooks:
-                emit(supervisor.tree, events.ChildUnstopped, child=child.path, waited=waited)
+                emit(supervisor.tree, events.ChildUnstopped, child=child.path, waited=waited, where=_where(child))
             hold = supervisor.scope.hold(Mode.SAFE, owner=child.path, reason="it did not stop in time")
 
             async def until_it_has() -> None:

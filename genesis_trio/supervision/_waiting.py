@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-__all__ = ["where_it_was_cut", "where_it_waits"]
+__all__ = ["tasks_below", "where_it_hangs", "where_it_was_cut", "where_it_waits"]
 
 #: Of these, and of `outcome`, by which Trio raises, a user knows the names and not the lines.
 LIBRARY = (str(Path(__file__).parents[1]), str(Path(trio.__file__).parent))
@@ -16,6 +16,25 @@ LIBRARY = (str(Path(__file__).parents[1]), str(Path(trio.__file__).parent))
 def where_it_waits(task: trio.lowlevel.Task) -> str:
     """Where *task* waits now, as ``Feed.run (feed.py:12) > connect (venue.py:30) > sleep``."""
     return _in_words(list(_frames_of(task.coro)))
+
+
+def tasks_below(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
+    """*task* and all in its nurseries, outermost first, those of one nursery by name."""
+    left = [task]
+    while left:
+        each = left.pop()
+        yield each
+        for nursery in list(each.child_nurseries):
+            left.extend(sorted(nursery.child_tasks, key=lambda below: below.name, reverse=True))
+
+
+def where_it_hangs(task: trio.lowlevel.Task) -> tuple[str, str]:
+    """Of *task* and those in its nurseries, the name of one that waits for none of the others, and where it waits."""
+    for each in tasks_below(task):
+        where = where_it_waits(each)
+        if where and not any(nursery.child_tasks for nursery in each.child_nurseries):
+            return each.name, where
+    return task.name, where_it_waits(task)
 
 
 def where_it_was_cut(traceback: TracebackType | None) -> str:

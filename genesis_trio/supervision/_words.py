@@ -8,7 +8,7 @@ import trio
 
 from genesis_trio.events import describe_error
 from genesis_trio.supervision._breaker_watch import is_open
-from genesis_trio.supervision._waiting import where_it_waits
+from genesis_trio.supervision._waiting import tasks_below, where_it_waits
 from genesis_trio.supervision.component import Lifecycle
 
 if TYPE_CHECKING:
@@ -105,14 +105,10 @@ def _trial(child: "Child", at: float) -> str:
 def _places(task: trio.lowlevel.Task) -> Iterator[str]:
     """Where the tasks of one component wait, each place once."""
     places: dict[str, int] = {}
-    left = [task]
-    while left:
-        each = left.pop()
+    for each in tasks_below(task):
         place = where_it_waits(each)
         if place:
             places[place] = places.get(place, 0) + 1
-        for nursery in each.child_nurseries:
-            left.extend(sorted(nursery.child_tasks, key=lambda below: below.name))
     for number, (place, times) in enumerate(places.items()):
         if number == MOST_TASKS:
             yield f"{len(places) - MOST_TASKS} more places"

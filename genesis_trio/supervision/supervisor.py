@@ -27,6 +27,7 @@ from genesis_trio.events import describe_error
 from genesis_trio.modes import _SCOPE, ModePolicy, ModeScope, current_scope
 from genesis_trio.supervision._child_state import ChildState
 from genesis_trio.supervision._crash_limit import CrashLimit
+from genesis_trio.supervision._cut_watch import CutWatch
 from genesis_trio.supervision._entries import Entries
 from genesis_trio.supervision._groups import Groups
 from genesis_trio.supervision._incarnation import Incarnation, current_host
@@ -116,6 +117,7 @@ class Supervisor:
         self._fatal: BaseException | None = None
         self.groups = Groups(self, strategy)
         self.services = Services(self, nursery)
+        self.cut_watch = CutWatch(self)
         self.entries = Entries(self)
         scope.spawner = self.entries.spawn
         self.mode_watch = ModeWatch(self, mode_policy) if mode_policy is not None else None
