@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     0: all is well.  1: the service, the order or the demonstration failed.  2: wrong input, with one line on stderr
-    for each thing that is wrong.  130: Ctrl-C.  A traceback is shown only with ``--debug``.
+    for each thing that is wrong.  70: a service did not stop, and its process exits.  130: Ctrl-C.  A traceback is shown only with ``--debug``.
     """
     debug = False
     try:

@@ -17,6 +17,7 @@ exit status:
   0    all is well; for run: the children are done, or SIGTERM or `genesis stop` stopped the service
   1    the service, the order or the demonstration failed
   2    wrong input: options, service.toml, components, a store, port or socket in use; stderr says what, a line each
+  70   run was asked to stop and did not end; the report says what kept it
   130  Ctrl-C: the service was stopped in order (a second Ctrl-C hurries)
 """
 

@@ -51,7 +51,7 @@ def _serve(service: "Service", signals: "StopSignals") -> None:
 
     async def observed() -> None:
         with observe(log_event):
-            await serve(service, signals)
+            await serve(service, signals, is_process=True)
 
     trio.run(observed)
 

@@ -6,7 +6,17 @@ import attrs
 
 from genesis_trio.events import Event, Severity
 
-__all__ = ["Listening", "SignalReceived"]
+__all__ = ["LastResortTaken", "Listening", "SignalReceived"]
+
+
+@attrs.frozen(kw_only=True)
+class LastResortTaken(Event):
+    """The stop of the service did not end in its time, as *children* go on; the process exits with *status*."""
+
+    name: ClassVar[str] = "last_resort_taken"
+    severity: ClassVar[Severity] = Severity.ERROR
+    children: str
+    status: int
 
 
 @attrs.frozen(kw_only=True)

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import trio
@@ -15,6 +16,7 @@ from genesis_trio.modes import ModePolicy
 from genesis_trio.service._events import Listening, SignalReceived
 from genesis_trio.service.address import parse_address
 from genesis_trio.service.admin import AdminSocket, Orders, open_admin
+from genesis_trio.service.last_resort import LastResort
 from genesis_trio.service.notify import Notifier
 from genesis_trio.service.signals import StopSignals
 from genesis_trio.service.stall import measure_stall
@@ -125,6 +127,9 @@ async def run_service(service: Service, *, task_status: trio.TaskStatus[Any] = t
     order, also while they are being started; the second one hurries.  ``task_status.started`` gets the `Supervisor`,
     once every child has begun.  systemd is told when ``NOTIFY_SOCKET`` is set.
 
+    A stop that a signal began, in the main thread and in real time, ends: if something keeps it up a second longer than
+    ``shutdown_timeout``, what can be saved is saved, and the process exits with status 70 and a report.
+
     Raises:
         StoreError: the store cannot be opened.
         ConfigError: an impossible tree, or an address or a socket that cannot be used.
@@ -132,6 +137,12 @@ async def run_service(service: Service, *, task_status: trio.TaskStatus[Any] = t
     Trio checkpoint: always.
     Cancellation: the children are stopped in order first, within ``shutdown_timeout``.
     """
+    await _run_service(service, task_status=task_status)
+
+
+async def _run_service(
+    service: Service, *, is_process: bool = False, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+) -> None:
     if not isinstance(service, Service):
         raise TypeError(
             f"run_service() takes a Service, got {service!r}; make one: Service(name, [ChildSpec(component, name=…)])"
@@ -140,19 +151,34 @@ async def run_service(service: Service, *, task_status: trio.TaskStatus[Any] = t
     signals = StopSignals()
     signals.collect()
     with signals.caught():
-        await serve(service, signals, begun=lambda supervisor: task_status.started(supervisor))
+        await serve(service, signals, begun=lambda supervisor: task_status.started(supervisor), is_process=is_process)
 
 
 def _tell_nobody(supervisor: Supervisor) -> None: ...
 
 
-async def serve(service: Service, signals: StopSignals, *, begun: Callable[[Supervisor], None] = _tell_nobody) -> None:
-    """`run_service`, with *signals* that the caller catches; one that came before the store is open lets nothing begin."""
+async def serve(
+    service: Service,
+    signals: StopSignals,
+    *,
+    begun: Callable[[Supervisor], None] = _tell_nobody,
+    is_process: bool = False,
+) -> None:
+    """`run_service`, with *signals* that the caller catches; one that came before the store is open lets nothing begin.
+
+    Args:
+        begun: Told once every child has begun.
+        is_process: The service is all that the process is for, so that whatever begins its stop, the process has to end.
+    """
     from genesis_trio.persistence.opening import open_store
 
     async with contextlib.AsyncExitStack() as stack:
         for hook in service.instruments:
             stack.enter_context(observe(hook))
+        settings = _supervisor_defaults() | service.supervisor
+        resort = LastResort(service.name, service.store, settings["shutdown_timeout"])
+        stack.enter_context(resort.watch())
+        signals.on_arrival = resort.begin
         stack.enter_context(signals.heard())
         stack.enter_context(measure_stall())
         notifier = stack.enter_context(Notifier.from_environment().open())
@@ -170,10 +196,16 @@ async def serve(service: Service, signals: StopSignals, *, begun: Callable[[Supe
         if signals.received:
             return
         async with open_supervisor(service.name, store=store, **service.supervisor) as supervisor:
+            resort.supervisor = supervisor
             running = _Running(supervisor, signals, notifier)
             running.state.promise = promise
             running.answer(http, admin)
-            await running.through(service.children, begun)
+            try:
+                await running.through(service.children, begun)
+            finally:
+                if is_process:
+                    resort.begin()
+            await running.end()
 
 
 class _Running:
@@ -208,7 +240,7 @@ class _Running:
             self._emit(Listening, what="admin", address=admin.path)
 
     async def through(self, children: Sequence[ChildSpec], begun: Callable[[Supervisor], None]) -> None:
-        """Start, wait, stop."""
+        """Start, and wait for the end of all children or for the order to stop."""
         told = False
         with self._going_on:
             await self._supervisor.start_all(children)
@@ -219,6 +251,9 @@ class _Running:
             await self._supervisor.wait_finished()
         if not told:  # whoever waits for the start goes on, with a supervisor that stops
             begun(self._supervisor)
+
+    async def end(self) -> None:
+        """Stop what still runs."""
         self.state.phase = Phase.STOPPING
         self._notifier.tell(STOPPING=1, STATUS=self.state.in_a_line())
         await self._supervisor.stop()
@@ -247,7 +282,9 @@ class _Running:
 
 
 def run(service: Service) -> None:
-    """Run *service* as this process's work: ``trio.run(run_service, service)``.
+    """Run *service* as this process's work: `run_service` in a ``trio.run``.
+
+    In the main thread it ends, whatever began its stop: see `run_service` for the last resort.
 
     Raises:
         RuntimeError: called inside of a running Trio loop.
@@ -257,7 +294,7 @@ def run(service: Service) -> None:
         raise RuntimeError(
             "run() starts a trio.run of its own and was called inside of one; here write `await run_service(service)`"
         )
-    trio.run(run_service, service)
+    trio.run(partial(_run_service, service, is_process=True))
 
 
 def _supervisor_defaults() -> dict[str, Any]:

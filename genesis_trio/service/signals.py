@@ -13,7 +13,7 @@ import contextlib
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -33,6 +33,8 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: list[signal.Signals] = []
+        #: Called in the handler itself, also while nothing else is heard.
+        self.on_arrival: Callable[[], None] | None = None
         self._collects = False
         self._token: trio.lowlevel.TrioToken | None = None
         self._changed: trio.Event | None = None
@@ -86,6 +88,8 @@ class StopSignals:
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         self.received.append(signal.Signals(number))
+        if self.on_arrival is not None:
+            self.on_arrival()
         if self._token is not None:
             self._pass_on(self._token, number)
         elif not self._collects:
