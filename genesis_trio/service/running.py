@@ -137,11 +137,14 @@ async def run_service(service: Service, *, task_status: trio.TaskStatus[Any] = t
     Trio checkpoint: always.
     Cancellation: the children are stopped in order first, within ``shutdown_timeout``.
     """
-    await _run_service(service, task_status=task_status)
+    await _run(service, begun=lambda supervisor: task_status.started(supervisor))
 
 
-async def _run_service(
-    service: Service, *, is_process: bool = False, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+def _tell_nobody(supervisor: Supervisor) -> None: ...
+
+
+async def _run(
+    service: Service, *, begun: Callable[[Supervisor], None] = _tell_nobody, is_process: bool = False
 ) -> None:
     if not isinstance(service, Service):
         raise TypeError(
@@ -151,10 +154,7 @@ async def _run_service(
     signals = StopSignals()
     signals.collect()
     with signals.caught():
-        await serve(service, signals, begun=lambda supervisor: task_status.started(supervisor), is_process=is_process)
-
-
-def _tell_nobody(supervisor: Supervisor) -> None: ...
+        await serve(service, signals, begun=begun, is_process=is_process)
 
 
 async def serve(
@@ -294,7 +294,7 @@ def run(service: Service) -> None:
         raise RuntimeError(
             "run() starts a trio.run of its own and was called inside of one; here write `await run_service(service)`"
         )
-    trio.run(partial(_run_service, service, is_process=True))
+    trio.run(partial(_run, service, is_process=True))
 
 
 def _supervisor_defaults() -> dict[str, Any]:

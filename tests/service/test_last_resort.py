@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from genesis_trio import ChildSpec, open_store, open_supervisor
+from genesis_trio import ChildSpec, Service, open_store, open_supervisor, run_service
 from genesis_trio.service.last_resort import STATUS, THREAD, LastResort
-from genesis_trio.service.running import Service, _run_service
 from service.stuck import Count
 
 SERVICE = """
@@ -182,11 +181,11 @@ async def test_last_resort_of_a_service_in_a_foreign_program_needs_a_signal(monk
     monkeypatch.setattr(LastResort, "begin", lambda self: begun.append(True))
     service = Service("desk", [ChildSpec(worker, name="a")], store="memory:")
     async with trio.open_nursery() as nursery:
-        desk = await nursery.start(_run_service, service)
+        desk = await nursery.start(run_service, service)
         await desk.stop()
     assert begun == []
     async with trio.open_nursery() as nursery:
-        await nursery.start(_run_service, service)
+        await nursery.start(run_service, service)
         signal.raise_signal(signal.SIGTERM)
     assert begun == [True]
 
