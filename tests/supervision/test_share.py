@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import trio
 
-from genesis_trio import Criticality, Lifecycle, Mode, ModePolicy, observe, open_supervisor
+from genesis_trio import Backoff, Criticality, Lifecycle, Mode, ModePolicy, Strategy, observe, open_supervisor
 from supervision.desk import EXACT, Log
 
 
@@ -74,4 +74,40 @@ async def test_share_well_children_that_a_decision_suspended_leave_it(by_hand, m
             await sick.start(desk, sick.unhealthy)
             await trio.sleep(600)
             assert desk.scope.mode is mode
+        await desk.stop()
+
+
+@pytest.mark.parametrize("is_well", [True, False])
+async def test_share_member_of_a_group_suspended_between_stop_and_start_is_as_it_was(is_well, autojump_clock):
+    """Its group stopped it; if it was well until then, a mode that does not let it start again finds nothing wrong with it."""
+
+    async def crashes_once(ctx):
+        ctx.ready()
+        if ctx.generation == 1:
+            await trio.sleep(5)
+            raise OSError
+        await ctx.wait_stopping()
+
+    async def member(ctx):
+        ctx.ready()
+        with contextlib.nullcontext() if is_well else ctx.unhealthy("no prices"):
+            await ctx.wait_stopping()
+
+    async with open_supervisor(
+        "desk",
+        mode_policy=ModePolicy(trigger_after=20.0),
+        strategy=Strategy.ONE_FOR_ALL,
+        backoff=Backoff(base_delay=10.0, jitter="none"),
+        within=1000.0,
+    ) as desk:
+        await desk.start(crashes_once, name="crashes")
+        for name in "ab":
+            await desk.start(member, name=name, criticality=Criticality.OPTIONAL, stop_grace=0)
+        await trio.sleep(10)
+        assert {child.status for child in desk.children.values()} == {Lifecycle.BACKOFF}
+        desk.scope.hold(Mode.SAFE, owner="operator", reason="maintenance")
+        await desk.children["a"].wait(Lifecycle.SUSPENDED)
+        await trio.sleep(100)
+        # Two of three that fail are a share for EMERGENCY.
+        assert desk.scope.mode is (Mode.SAFE if is_well else Mode.EMERGENCY)
         await desk.stop()
