@@ -132,7 +132,7 @@ def take(scope: "ModeScope", cause: ModeCause, due: float, clears_when: Callable
     if hold is None:
         scope._holds = scope._holds or {}
         hold = scope._holds[key] = Hold(scope, cause, mask)
-        scope._owned.add(hold)
+        scope._news.owned.add(hold)
     else:
         hold._cause = cause
         hold._mask = mask
@@ -192,7 +192,7 @@ def _let_go(hold: Hold, by: str) -> None:
         key = (hold.owner, hold.reason)
         if scope._holds.get(key) is hold:
             del scope._holds[key]
-            scope._owned.remove(hold)
+            scope._news.owned.remove(hold)
             if scope.tree.hooks:
                 emit(scope.tree, events.CauseCleared, scope=scope.path, owner=hold.owner, reason=hold.reason, by=by)
             scope._cascade()

@@ -3,6 +3,7 @@
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from genesis_trio.modes._owned import Owned
 from genesis_trio.modes._values import Mode
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ class Resident(Protocol):
 class News:
     """Changes that are in effect and not yet told: a watcher may change modes itself, and all see all, in order."""
 
-    __slots__ = ("_is_telling", "untold")
+    __slots__ = ("_is_telling", "owned", "untold")
 
     def __init__(self) -> None:
         self.untold: deque[tuple[ModeScope, Mode, Mode]] = deque()
         self._is_telling = False
+        #: Whose the causes are that are held; here since each scope has this object of its tree, and there may be thousands.
+        self.owned = Owned()
 
     def tell(self) -> None:
         """Tell everything, unless that is being done further up."""

@@ -18,7 +18,6 @@ from genesis_trio.modes._causes import LatchLog, ModeCause, check_cause, check_o
 from genesis_trio.modes._entry import EntryAction, check_entry_action, name_of, spawn_system_task
 from genesis_trio.modes._holding import Hold, in_words, loosen_latched, take
 from genesis_trio.modes._news import News, Resident
-from genesis_trio.modes._owned import Owned
 from genesis_trio.modes._values import ALL, Capability, Mode, combine, names
 from genesis_trio.modes._waiting import Changes, cancelled_when, wait_for
 
@@ -38,7 +37,6 @@ class ModeScope:
         "_holds",
         "_mode",
         "_news",
-        "_owned",
         "_watchers",
         "latch_log",
         "mask",
@@ -69,7 +67,6 @@ class ModeScope:
         self._watchers: dict[object, Callable[[Mode], None]] = EMPTY
         self._epoch = 0
         self._news: News = parent._news if parent is not None else News()
-        self._owned: Owned = parent._owned if parent is not None else Owned()
         self._mode: Mode = parent._mode if parent is not None else Mode.NORMAL
         #: The effective capabilities as plain bits; hot paths test ``needs & ~scope.mask``.
         self.mask: int = parent.mask if parent is not None else ALL.value
@@ -272,7 +269,7 @@ class ModeScope:
 
         It ended well or was stopped by hand.
         """
-        for hold in self._owned.within(owner):
+        for hold in self._news.owned.within(owner):
             is_here = self in hold._scope._upwards() or hold._scope in self._upwards()
             if is_here and not hold.latched:
                 hold.cleared(by)
@@ -333,7 +330,7 @@ class ModeScope:
             self.parent._below.remove(self)
         for scope in self.walk():
             for hold in scope._holds.values():
-                self._owned.remove(hold)  # kept no longer than the scope itself
+                self._news.owned.remove(hold)  # kept no longer than the scope itself
         for action in list(self._entry_actions.values()):
             action.remove()
 

@@ -61,7 +61,6 @@ class ChildState:
         "_poked",
         "_ready_at",
         "_start_gate",
-        "_stopped_well",
         "_trial_at",
         "_watchers",
         "breakers",
@@ -133,7 +132,6 @@ class ChildState:
         self._parked_hold: Hold | None = None
         self._is_trial = False
         self._by_hand = False
-        self._stopped_well = False  # by its group, which starts it again
         #: Suspended while it was failing: that counts until it was ready again.
         self.failed_when_suspended = False
         self._start_gate = StartGate(spec.breaker, self.scope) if spec.breaker is not None else None

@@ -15,6 +15,7 @@ from genesis_trio.supervision._limits import restarted_with
 from genesis_trio.supervision.component import Lifecycle, Strategy
 
 if TYPE_CHECKING:
+    from genesis_trio.supervision._child_state import ChildState
     from genesis_trio.supervision.child import Child
     from genesis_trio.supervision.supervisor import Supervisor
 
@@ -29,6 +30,8 @@ class Groups:
         self._strategy = strategy
         self._crashed: list[Child] = []
         self._under_way = False
+        #: Those that were well when their group stopped them, and have not started again.
+        self.stopped_well: set[ChildState] = set()
         self._at_once = trio.Event()  # somebody restarts one of them by hand, and waits
 
     def _members(self, crashed: "list[Child]") -> "list[Child]":

@@ -163,6 +163,9 @@ class Incarnation:
 
     async def _run_with_state(self, component: Component[Any], state_type: Any) -> None:
         await self._bring_state(component, state_type)
+        if self.stopping:  # it was left the time to load, so that the last cut has its state, and not to begin
+            self.cut_short("it is to stop, and had not begun")
+            await trio.lowlevel.checkpoint_if_cancelled()
         await run_interruptibly(component.run, self.context)
 
     def has_returned(self) -> None:
@@ -284,6 +287,10 @@ class Incarnation:
         if self._stop is not None:
             self._stop.set()
 
+    def _is_loading(self) -> bool:
+        """True until its first state of this process is there."""
+        return self.child.is_saved and self.child.part is None
+
     def begin_stop(self, deadline: float) -> None:
         """Ask it to end, gracefully: cancelled after ``stop_grace``; *deadline* is when nobody waits any longer.
 
@@ -297,7 +304,8 @@ class Incarnation:
                 nested.hasten(deadline)
         if not self.stopping:
             self._begin_to_stop()
-            self.scope.deadline = now + self.child.spec.stop_grace if self.is_ready or self._busy else now
+            has_grace = self.is_ready or self._busy or self._is_loading()
+            self.scope.deadline = now + self.child.spec.stop_grace if has_grace else now
             for subscription in self._open:
                 if isinstance(subscription, RequestReader):
                     subscription.wake()

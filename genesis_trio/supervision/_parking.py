@@ -28,7 +28,7 @@ class Parking(ChildState):
 
     def _suspend(self) -> None:
         if self.status is Lifecycle.BACKOFF:
-            self.failed_when_suspended = not self._stopped_well
+            self.failed_when_suspended = self not in self.supervisor.groups.stopped_well
         is_tried = self.failed_when_suspended or self._parked_hold is not None
         self._trial_at = trio.current_time() + self._budget.next_trial() if is_tried else math.inf
         self._set(Lifecycle.SUSPENDED)

@@ -283,7 +283,7 @@ class Child(Aftermath):
         """Make the next incarnation."""
         self._asked = None
         self._gate = None
-        self._stopped_well = False
+        self.supervisor.groups.stopped_well.discard(self)
         self.generation += 1
         if self.generation > self.generation_before + 1:
             self.restarts += 1
@@ -362,7 +362,8 @@ class Child(Aftermath):
         """End the running incarnation; the next one begins when the group opens the gate."""
         self.join_group()
         stops_already = self.status is Lifecycle.STOPPING
-        self._stopped_well = not (self.failed_when_suspended if stops_already else self.is_failing())
+        if not (self.failed_when_suspended if stops_already else self.is_failing()):
+            self.supervisor.groups.stopped_well.add(self)
         self.ask(Ask.GROUP)
         await self.wait_until(lambda: self.incarnation is None and self.status is not Lifecycle.STOPPING)
 

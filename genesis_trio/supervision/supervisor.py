@@ -264,6 +264,7 @@ class Supervisor:
         self.tree.children.pop(child.path, None)
         self.tree.child_is_none_any_more()
         self._restarts_forgotten += child.restarts
+        self.groups.stopped_well.discard(child)
         self.health_changed(child)
         child.forget()
         found.close()

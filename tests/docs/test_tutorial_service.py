@@ -109,7 +109,11 @@ def test_tutorial_service_killed_between_order_and_books_misses_no_fill(folder, 
 
     process = start()
     try:
-        status(capsys)
+        # A service that is told to stop before it came up has not worked off what was on its way.
+        for _ in range(400):
+            if {child["status"] for child in status(capsys)["children"].values()} == {"ready"}:
+                break
+            time.sleep(0.05)  # polling another process
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
     finally:

@@ -122,4 +122,4 @@ async def test_owner_whose_scope_is_gone_is_not_remembered(autojump_clock):
         await trio.testing.wait_all_tasks_blocked()
         assert not desk.children
         assert child.scope.causes
-        assert not desk.scope._owned.within("desk")
+        assert not desk.scope._news.owned.within("desk")

@@ -169,6 +169,25 @@ async def test_start_all_cancelled_stops_what_it_started_in_reverse_order(stores
             await desk.stop()
 
 
+async def test_stop_of_a_child_that_loads_its_state_lets_it_load_and_not_begin(autojump_clock):
+    """The last cut of a service that is stopped while it starts has the state of each that was begun."""
+    entered = []
+
+    class Saved(Component[Seen]):
+        async def run(self, ctx):
+            entered.append(ctx.name)
+
+    async with open_store("memory:") as store:
+        async with open_supervisor("desk", store=store) as desk, trio.open_nursery() as nursery:
+            nursery.start_soon(desk.start_all, [ChildSpec(Saved, name="a")])
+            while "a" not in desk.children or not desk.children["a"].generation:
+                await trio.lowlevel.checkpoint()
+            await desk.stop()
+        assert (await store.restore_latest("desk/a", Seen)).state == Seen()
+    assert entered == []
+    assert trio.current_time() == 0
+
+
 async def test_start_cancelled_of_a_child_that_does_not_end_keeps_its_name(autojump_clock):
     """No second incarnation starts while the first lives."""
 
