@@ -64,8 +64,8 @@ class BreakerOpenError(GenesisError):
     def __init__(self, message: str, *, name: str, retry_after: float) -> None:
         super().__init__(message)
         self._pattern: str | None = None
-        self.name = name
-        self.retry_after = retry_after
+        self.name: str = name
+        self.retry_after: float = retry_after
 
     @staticmethod
     def _rejection(

@@ -53,7 +53,7 @@ class EntryAction:
         self.owner = owner
         self.name = name
         self.mode = mode
-        self.runs = 0
+        self.runs: int = 0
         self._fn: Callable[..., Awaitable[object]]
         self._args: tuple[Any, ...] = ()
         self._timeout = self._latch_timeout = math.inf

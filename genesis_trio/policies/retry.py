@@ -171,7 +171,7 @@ class Retry:
     async def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return await self.execute(fn, *args, **kwargs)
 
-    def attempts(self) -> AsyncIterator[AbstractContextManager["Attempt"]]:
+    def attempts(self) -> AsyncIterator["Attempt"]:
         """Iterate over attempts, for a block of code instead of a function::
 
             async for attempt in retry.attempts():
@@ -236,7 +236,7 @@ class Attempt(AbstractContextManager["Attempt"]):
     """
 
     def __init__(self, attempts: "_Attempts", number: int, last_error: Exception | None) -> None:
-        self.number = number
+        self.number: int = number
         self.last_error = last_error
         self._attempts = attempts
         self._state = "new"
@@ -270,7 +270,7 @@ class Attempt(AbstractContextManager["Attempt"]):
         return False
 
 
-class _Attempts(AsyncIterator[AbstractContextManager[Attempt]]):
+class _Attempts(AsyncIterator[Attempt]):
     """The iterator of `Retry.attempts`; a class, because an abandoned async generator has to be closed by somebody."""
 
     def __init__(self, retry: Retry) -> None:

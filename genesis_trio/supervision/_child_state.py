@@ -96,13 +96,13 @@ class ChildState:
     def __init__(self, supervisor: "Supervisor", spec: ChildSpec, *, options: Any, raises: bool) -> None:
         self.supervisor = supervisor
         self.tree: ServiceTree = supervisor.tree
-        self.spec = spec
+        self.spec: ChildSpec = spec
         self.options = options
-        self.scope = ModeScope(spec.name, supervisor.scope, self.tree)
+        self.scope: ModeScope = ModeScope(spec.name, supervisor.scope, self.tree)
         self.scope.owner = self.scope.path
-        self.status = Lifecycle.STARTING
-        self.generation = 0
-        self.restarts = 0
+        self.status: Lifecycle = Lifecycle.STARTING
+        self.generation: int = 0
+        self.restarts: int = 0
         self.last_error: BaseException | None = None
         self.incarnation: Incarnation | None = None
         #: True when its task has ended.

@@ -24,10 +24,12 @@ _WHERE = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    public: object = getattr(importlib.import_module(_WHERE[name]), name)
-    public.__module__ = __name__
-    globals()[name] = public
-    return public
+if not TYPE_CHECKING:  # or else a type checker takes every name for one that is here
+
+    def __getattr__(name: str) -> object:
+        if name not in _WHERE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        public: object = getattr(importlib.import_module(_WHERE[name]), name)
+        public.__module__ = __name__
+        globals()[name] = public
+        return public

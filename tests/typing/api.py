@@ -10,6 +10,7 @@ from typing import Any, assert_type
 import trio
 
 from genesis_trio import (
+    Attempt,
     BreakerPool,
     BreakerState,
     BreakerStatistics,
@@ -69,6 +70,13 @@ async def messages(ctx: Context) -> None:
     async with ctx.subscribe(numbers, max_depth=10) as inbox:
         assert_type(await ctx.pump(inbox, send_stream), int)
         assert_type(inbox.statistics().refused, int)
+
+
+async def attempts() -> None:
+    async for attempt in Retry(OSError, max_retries=3).attempts():
+        with attempt:
+            assert_type(attempt, Attempt)
+            attempt.healthy()
 
 
 def events() -> None:
