@@ -155,7 +155,10 @@ class _Children:
         self.wrong += wrong
         name = table.get("component")
         component = self._component(where, name) if isinstance(name, str) and name else None
-        if found is None or component is None:
+        if component is None:
+            return
+        if found is None:
+            self._check_what_it_takes(where, component, table.get("args"), table.get("options"))
             return
         fields = _given(found)
         del fields["component"]
@@ -168,8 +171,14 @@ class _Children:
             self.wrong.append(f"{where}.component is {name!r}: {error}")
             return
         self.specs.append(spec)
-        self.wrong += _attempt(f"{where}.args", lambda: _check_args(component, args))
-        self.wrong += _attempt(f"{where}.options", lambda: _check_options(component, found.options))
+        self._check_what_it_takes(where, component, args, found.options)
+
+    def _check_what_it_takes(self, where: str, component: Any, args: Any, options: Any) -> None:
+        """What has another shape than args and options have is wrong already."""
+        if isinstance(args, list | tuple | None) and callable(component):
+            self.wrong += _attempt(f"{where}.args", lambda: _check_args(component, args or ()))
+        if isinstance(options, Mapping | None):
+            self.wrong += _attempt(f"{where}.options", lambda: _check_options(component, options))
 
     def _rules(self, where: str, rules: Mapping[str, OnCrash]) -> dict[type[BaseException], OnCrash]:
         found: dict[type[BaseException], OnCrash] = {}

@@ -35,11 +35,22 @@ def load_instrument(name: str) -> Callable[[Event], None]:
         PluginError: there is none, it cannot be imported, or it is no such function; with its distribution and the reason.
     """
     found = _load("instrument", INSTRUMENTS, name)
-    if not callable(found) or isinstance(found, type) or inspect.iscoroutinefunction(found):
+    if not callable(found) or isinstance(found, type) or inspect.iscoroutinefunction(found) or not _takes_one(found):
         raise PluginError(
             f"instrument {name!r} is {found!r}, but must be a function of one event that does not await, as `observe` takes it"
         )
     return found  # type: ignore[no-any-return]
+
+
+def _takes_one(hook: Callable[..., Any]) -> bool:
+    """Whether ``hook(event)`` is a call that it takes; also if nobody can say, as of a function written in C."""
+    try:
+        inspect.signature(hook).bind(None)
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
 
 
 def _load(what: str, group: str, name: str) -> Any:

@@ -33,5 +33,9 @@ class Keeper(Component[State]):
         await ctx.wait_stopping()
 
 
+def two_events(event, another):
+    """No instrument: nobody calls it with two."""
+
+
 def note_event(event):
     """An instrument that does nothing."""

@@ -200,6 +200,20 @@ def test_from_toml_options_are_checked_without_running_anything(tmp_path):
     assert "symbl" in found[0]
 
 
+def test_from_toml_options_and_args_are_checked_beside_other_errors_of_the_child(tmp_path):
+    """Everything at once: a wrong key of a child does not hide what is wrong with its component's arguments."""
+    _, found = problems(
+        tmp_path,
+        child(component='"service.test_config:Trader"', options="{ symbl = 1 }", args="[1]", heartbeat_timeout='"1"'),
+    )
+
+    assert [line.split(":")[0].split(" is ")[0] for line in found] == [
+        "children[0].heartbeat_timeout",
+        "children[0].args",
+        "children[0].options",
+    ]
+
+
 @attrs.define
 class TraderOptions:
     symbol: str
@@ -275,11 +289,13 @@ def test_from_toml_instruments_that_cannot_be_loaded_are_all_told(installed, tmp
     """Each with name, distribution and reason."""
     kind, found = problems(
         tmp_path,
-        'name = "desk"\ninstruments = ["torn", "counts", "nowhere", "service.parts:worker", "service.parts:State"]\n',
+        'name = "desk"\ninstruments = ["torn", "counts", "nowhere", "service.parts:worker", "service.parts:State", '
+        '"service.parts:two_events"]\n',
     )
 
     assert kind is PluginError
-    assert len(found) == 4
+    assert len(found) == 5
+    assert found[4].startswith("instruments[5]: instrument 'service.parts:two_events' is <function two_events")
     assert found[3].startswith("instruments[4]: instrument 'service.parts:State' is <class")
     assert found[0].startswith(
         "instruments[0]: plugin 'torn' (no_such_package:hook, of bad 1.2) cannot be loaded: ModuleNotFoundError"
