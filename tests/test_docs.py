@@ -32,6 +32,18 @@ def test_docs_readme_has_snippets_that_are_run() -> None:
     assert len(list(document.examples())) >= 3
 
 
+def test_docs_readme_shows_what_its_first_snippet_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """Word for word, but for what stands behind an ellipsis."""
+    first = next(iter(Document.parse(str(ROOT / "README.md"), PythonCodeBlockParser()).examples()))
+    shown = re.search(r"```text\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert shown is not None
+
+    first.evaluate()
+
+    pattern = ".*".join(re.escape(part) for part in shown[1].split("…"))
+    assert re.fullmatch(pattern, capsys.readouterr().out, re.DOTALL)
+
+
 def test_docs_wrong_snippet_fails_with_its_line(tmp_path: Path) -> None:
     """The check above has teeth, and names the place in the page."""
     page = tmp_path / "page.md"

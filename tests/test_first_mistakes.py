@@ -367,6 +367,14 @@ def test_wrong_options_are_named_in_their_own_words(given, words):
         simulate(main, seed=1)
 
 
+def test_options_that_are_made_already_are_refused_with_what_is_wanted():
+    """The class is the component's, and what is given is the mapping that it is made from."""
+    with pytest.raises(
+        TypeError, match=r"is a mapping, as a service.toml has it, got \('BTC',\); its options_type is made"
+    ):
+        ChildSpec(forever, name="feed", options=("BTC",))
+
+
 # ---------------------------------------------------------------- a name in place of a member
 
 

@@ -225,7 +225,10 @@ class ChildSpec:
             if not isinstance(checkpoint, CheckpointPolicy):
                 raise TypeError(f"checkpoint of child {name!r} is a CheckpointPolicy, got {checkpoint!r}")
         if options is not None and not isinstance(options, Mapping):
-            raise TypeError(f"options of child {name!r} is a mapping, got {options!r}")
+            raise TypeError(
+                f"options of child {name!r} is a mapping, as a service.toml has it, got {options!r}; "
+                f"its options_type is made from it"
+            )
         if not isinstance(escalate, bool):
             raise TypeError(f"escalate of child {name!r} is True or False, got {escalate!r}")
         if not isinstance(recovery, Recovery):
