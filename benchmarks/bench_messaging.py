@@ -7,6 +7,7 @@ reader asks for more, and would deliver it again after a crash; the rivals do no
 import gc
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 import trio
@@ -32,6 +33,8 @@ class Signal:
     number: int
     price: float
 
+
+Run = Callable[[int], Awaitable[None]]  # of so many messages
 
 TICKS = Topic("ticks", Tick)
 SIGNALS = Topic("signals", Signal)
@@ -105,24 +108,50 @@ async def naive_channels(messages: int) -> None:
 # ------------------------------------------------------------------ ours
 
 
-async def pipeline(
-    messages: int,
-    feed: Callable[[Context, int], Awaitable[None]],
-    strategy: Callable[[Context], Awaitable[None]],
-    sink: Callable[[Context, Sink], Awaitable[None]],
-) -> None:
-    end = Sink(messages)
+Stage = Callable[[Context], Awaitable[None]]
+LastStage = Callable[[Context, Sink], Awaitable[None]]
 
-    async def source(ctx: Context) -> None:
-        ctx.ready()
-        await feed(ctx, messages)
 
-    async with open_supervisor("desk") as desk:
-        await desk.start(sink, end, name="sink")
-        await desk.start(strategy, name="strategy")
-        await desk.start(source, name="feed", restart=Restart.TRANSIENT)  # it has an end
-        await end.all_there.wait()
-        await desk.stop()
+def ours(feed: Callable[[Context, int], Awaitable[None]], *stages: Stage, sink: LastStage) -> Run:
+    """A tree of these: *feed*, the *stages* between, and the *sink*."""
+
+    async def run(messages: int) -> None:
+        end = Sink(messages)
+
+        async def source(ctx: Context) -> None:
+            ctx.ready()
+            await feed(ctx, messages)
+
+        async with open_supervisor("desk") as desk:
+            await desk.start(sink, end, name="sink")
+            for number, stage in enumerate(stages):
+                await desk.start(stage, name=f"stage-{number}")
+            await desk.start(source, name="feed", restart=Restart.TRANSIENT)  # it has an end
+            await end.all_there.wait()
+            await desk.stop()
+
+    return run
+
+
+def one_by_one(topic: Topic[Any], capacity: int) -> LastStage:
+    async def read(ctx: Context, sink: Sink) -> None:
+        async with ctx.subscribe(topic, capacity=capacity) as inbox:
+            ctx.ready()
+            async for message in inbox:
+                sink.take(message)
+
+    return read
+
+
+def in_batches(topic: Topic[Any], capacity: int) -> LastStage:
+    async def read(ctx: Context, sink: Sink) -> None:
+        async with ctx.subscribe(topic, capacity=capacity) as inbox:
+            ctx.ready()
+            async for batch in inbox.batches():
+                for message in batch:
+                    sink.take(message)
+
+    return read
 
 
 async def feed_one_by_one(ctx: Context, messages: int) -> None:
@@ -135,13 +164,6 @@ async def strategy_one_by_one(ctx: Context) -> None:
         ctx.ready()
         async for given in ticks:
             await ctx.send(SIGNALS, decide(given))
-
-
-async def sink_one_by_one(ctx: Context, sink: Sink) -> None:
-    async with ctx.subscribe(SIGNALS, capacity=CAPACITY) as signals:
-        ctx.ready()
-        async for signal in signals:
-            sink.take(signal)
 
 
 async def feed_publishing(ctx: Context, messages: int) -> None:
@@ -159,14 +181,6 @@ async def strategy_publishing(ctx: Context) -> None:
                 ctx.publish(SIGNALS, decide(given))
 
 
-async def sink_batches(ctx: Context, sink: Sink) -> None:
-    async with ctx.subscribe(SIGNALS, capacity=8 * CAPACITY) as signals:
-        ctx.ready()
-        async for batch in signals.batches():
-            for signal in batch:
-                sink.take(signal)
-
-
 async def feed_all(ctx: Context, messages: int) -> None:
     for first in range(0, messages, CHUNK):
         await ctx.send_all(TICKS, [tick(number) for number in range(first, min(first + CHUNK, messages))])
@@ -177,13 +191,6 @@ async def strategy_all(ctx: Context) -> None:
         ctx.ready()
         async for batch in ticks.batches():
             await ctx.send_all(SIGNALS, [decide(given) for given in batch])
-
-
-def ours(*stages: Callable[..., Awaitable[None]]) -> Callable[[int], Awaitable[None]]:
-    async def run(messages: int) -> None:
-        await pipeline(messages, *stages)
-
-    return run
 
 
 # ------------------------------------------------------------------ one hop, with room for all there is
@@ -207,41 +214,7 @@ async def channel_hop(messages: int) -> None:
             sink.take(given)
 
 
-def hop(reader: Callable[[Context, Sink], Awaitable[None]]) -> Callable[[int], Awaitable[None]]:
-    """`publish` as much as was read at once, to one reader."""
-
-    async def run(messages: int) -> None:
-        end = Sink(messages)
-
-        async def feed(ctx: Context) -> None:
-            ctx.ready()
-            await feed_publishing(ctx, messages)
-
-        async with open_supervisor("desk") as desk:
-            await desk.start(reader, end, name="reader")
-            await desk.start(feed, name="feed", restart=Restart.TRANSIENT)
-            await end.all_there.wait()
-            await desk.stop()
-
-    return run
-
-
-async def read_one_by_one(ctx: Context, sink: Sink) -> None:
-    async with ctx.subscribe(TICKS, capacity=NAIVE_MESSAGES) as ticks:
-        ctx.ready()
-        async for given in ticks:
-            sink.take(given)
-
-
-async def read_batches(ctx: Context, sink: Sink) -> None:
-    async with ctx.subscribe(TICKS, capacity=NAIVE_MESSAGES) as ticks:
-        ctx.ready()
-        async for batch in ticks.batches():
-            for given in batch:
-                sink.take(given)
-
-
-def measure(run: Callable[[int], Awaitable[None]], messages: int) -> list[float]:
+def measure(run: Run, messages: int) -> list[float]:
     """Nanoseconds of processor time for each message, so that other programs disturb less; making the tree is part of it."""
     found = []
     for _ in range(REPEATS):
@@ -254,20 +227,33 @@ def measure(run: Callable[[int], Awaitable[None]], messages: int) -> list[float]
     return found
 
 
-if __name__ == "__main__":
-    report = Report("One message through three stages", unit="nanoseconds", baseline="plain calls")
-    report.add("plain calls", measure(plain_calls, MESSAGES))
-    report.add("awaited calls", measure(awaited_calls, MESSAGES))
-    report.add("Trio channels, naive", measure(naive_channels, NAIVE_MESSAGES))
-    report.add(
-        "send() and async for", measure(ours(feed_one_by_one, strategy_one_by_one, sink_one_by_one), NAIVE_MESSAGES)
-    )
-    report.add("publish() and batches()", measure(ours(feed_publishing, strategy_publishing, sink_batches), MESSAGES))
-    report.add("send_all() and batches()", measure(ours(feed_all, strategy_all, sink_batches), MESSAGES))
-    report.print()
+PIPELINES: dict[str, tuple[Run, int]] = {
+    "plain calls": (plain_calls, MESSAGES),
+    "awaited calls": (awaited_calls, MESSAGES),
+    "Trio channels, naive": (naive_channels, NAIVE_MESSAGES),
+    "send() and async for": (
+        ours(feed_one_by_one, strategy_one_by_one, sink=one_by_one(SIGNALS, CAPACITY)),
+        NAIVE_MESSAGES,
+    ),
+    "publish() and batches()": (
+        ours(feed_publishing, strategy_publishing, sink=in_batches(SIGNALS, 8 * CAPACITY)),
+        MESSAGES,
+    ),
+    "send_all() and batches()": (ours(feed_all, strategy_all, sink=in_batches(SIGNALS, 8 * CAPACITY)), MESSAGES),
+}
 
-    one_hop = Report("One message from a feed to a reader", unit="nanoseconds", baseline="send_nowait() and receive")
-    one_hop.add("send_nowait() and receive", measure(channel_hop, NAIVE_MESSAGES))
-    one_hop.add("publish() and async for", measure(hop(read_one_by_one), NAIVE_MESSAGES))
-    one_hop.add("publish() and batches()", measure(hop(read_batches), NAIVE_MESSAGES))
-    one_hop.print()
+HOPS: dict[str, tuple[Run, int]] = {
+    "send_nowait() and receive": (channel_hop, NAIVE_MESSAGES),
+    "publish() and async for": (ours(feed_publishing, sink=one_by_one(TICKS, NAIVE_MESSAGES)), NAIVE_MESSAGES),
+    "publish() and batches()": (ours(feed_publishing, sink=in_batches(TICKS, NAIVE_MESSAGES)), NAIVE_MESSAGES),
+}
+
+if __name__ == "__main__":
+    for title, rows in (
+        ("One message through three stages", PIPELINES),
+        ("One message from a feed to a reader", HOPS),
+    ):
+        report = Report(title, unit="nanoseconds", baseline=next(iter(rows)))
+        for name, (run, messages) in rows.items():
+            report.add(name, measure(run, messages))
+        report.print()

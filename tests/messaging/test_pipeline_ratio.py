@@ -12,7 +12,7 @@ LIMIT = 2.0
 @pytest.mark.untraced  # coverage would be called for our lines and not for those that they are compared with
 def test_pipeline_in_batches_costs_at_most_twice_plain_calls():
     """Positions, what is in hand, and redelivery included; in processor time, so that other programs disturb little."""
-    pipeline = bench.ours(bench.feed_all, bench.strategy_all, bench.sink_batches)
+    pipeline, _ = bench.PIPELINES["send_all() and batches()"]
     ratios = []
     for _ in range(3):
         plain = min(bench.measure(bench.plain_calls, 50_000))
