@@ -155,6 +155,8 @@ class EngineConformance:
             start = first[-1][0] + 1
             rest = engine.read_records(SCOPE, "a", after=5, start=start, limit=100)
             assert [record.sequence for _, record in rest] == [6, 7]
+            at_first = engine.read_records(SCOPE, "a", after=5, start=rest[0][0], limit=100)
+            assert list(at_first) == list(rest), "start= is where the first record may lie: that one is not left out"
             assert list(engine.read_records(SCOPE, "a", after=7)) == []
             assert list(engine.read_records(SCOPE, "nobody")) == []
 
@@ -182,6 +184,27 @@ class EngineConformance:
 
     # -- rows
 
+    def test_engine_rows_of_a_removal_are_written_with_it(self) -> None:
+        """They are replaced and taken away in the same write as what is removed."""
+        with self._opened() as (engine, token):
+            engine.append(
+                SCOPE, token, Batch(b"head", rows=(Row("key", "a", "1", b"old"), Row("key", "a", "2", b"old")))
+            )
+
+            engine.remove(
+                SCOPE, token, Batch(b"after", rows=(Row("key", "a", "1", None), Row("key", "a", "2", b"new")))
+            )
+
+            assert list(engine.read_rows(SCOPE, "key")) == [Row("key", "a", "2", b"new")]
+
+    def test_engine_row_without_bytes_is_a_row(self) -> None:
+        """No bytes are a body; None is none."""
+        with self._opened() as (engine, token):
+            engine.append(SCOPE, token, Batch(b"head", rows=(Row("key", "a", "1", b""),)))
+
+            assert engine.read_row(SCOPE, "key", "a", "1") == b""
+            assert list(engine.read_rows(SCOPE, "key", "a")) == [Row("key", "a", "1", b"")]
+
     def test_engine_rows_are_replaced_and_removed(self) -> None:
         """A row has one body, the last one; None takes it away, and does nothing where there is none."""
         with self._opened() as (engine, token):
@@ -205,6 +228,7 @@ class EngineConformance:
             pages: list[Row] = []
             after: tuple[str, str] | None = None
             while page := engine.read_rows(SCOPE, "kind", after=after, limit=4):
+                assert len(page) <= 4
                 pages += page
                 after = (page[-1].component, page[-1].key)
             assert pages == rows
@@ -214,7 +238,7 @@ class EngineConformance:
 
     def test_engine_parts_keep_every_byte(self) -> None:
         """Parts of any size come back as they were, replaced as a whole."""
-        parts = {b"empty": b"", b"small": bytes(range(256)), b"large": bytes(range(256)) * 4100}
+        parts = {b"empty": b"", b"small": b"\0" + bytes(range(256)) + b"\0", b"large": bytes(range(256)) * 4100}
         with self._opened() as (engine, token):
             engine.commit_cut(SCOPE, token, {**parts, b"small": b"before"}, Batch(b"head"))
             engine.commit_cut(SCOPE, token, {b"small": parts[b"small"]}, Batch(b"head"))
