@@ -53,7 +53,6 @@ class Course:
         "_policy",
         "_previous",
         "_retry",
-        "_since",
         "_tree",
         "attempts",
         "delay",
@@ -62,6 +61,7 @@ class Course:
         "last_error",
         "last_result",
         "retries",
+        "since",
     )
 
     def __init__(
@@ -73,14 +73,14 @@ class Course:
         counts: RetryCounts | None = None,
         began: float = 0.0,
     ) -> None:
-        """*since* is the number of give-ups, and *began* the time, when the call began (see `_given_up`, ``max_elapsed``).
+        """*since* is the number of give-ups when the attempt began, *began* the time when the call did (see `_given_up`, ``max_elapsed``).
 
         Infinity for *since*: no give-up of others counts.
         """
         self._retry = retry
         self._policy = policy
         self._tree = tree
-        self._since = since
+        self.since = since
         self._counts = counts
         self._began = began
         self._previous: float | None = None
@@ -119,8 +119,8 @@ class Course:
         if answer is False:
             return True
         assert retry is not None
-        if MARKS.made > self._since and not retry.retry_exhausted:
-            by = given_up_by(error, self._since)
+        if MARKS.made > self.since and not retry.retry_exhausted:
+            by = given_up_by(error, self.since)
             if by is not None:
                 add_note(error, f"{self._policy!r} did not retry this: {by!r} had already given up on it")
                 return True
@@ -175,6 +175,7 @@ class Course:
         await self.pause()
         if self._is_unpaid:
             await self._wait_for_budget()
+        self.since = max(self.since, MARKS.made)
         return True
 
     def pause(self) -> Awaitable[None]:

@@ -47,6 +47,7 @@ async def guarded({parameters}):
             if course$ is not None:
                 permit$ = None
                 await course$.pause()
+                course$.since = marks$.made
                 for permit$ in {admissions}:
                     lane$.again += 1
                     break

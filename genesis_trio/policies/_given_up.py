@@ -4,9 +4,9 @@ Three layers of two retries would otherwise make 27 calls.  The mark travels wit
 ``__cause__``, but not through refusals of ours: the cause of a `BreakerOpenError` is an older
 failure, and an outer retry may well wait for the breaker.
 
-A mark counts only if it was made since the call began that now looks at it.  Libraries that keep the
+A mark counts only if it was made since the attempt began that now looks at it.  Libraries that keep the
 error of a broken connection raise one and the same instance to every caller, and without that
-the first call to give up would switch off the retries of all others.
+the first call to give up would switch off the retries of all others, also of those that wait just then.
 """
 
 from genesis_trio.policies._outcome import with_causes

@@ -468,3 +468,34 @@ async def test_retry_events_tell_a_scheduled_retry_as_a_warning_and_exhaustion_a
     assert len(exhausted) == 1
     assert exhausted[0].severity is Severity.ERROR
     assert "down" in exhausted[0].error
+
+
+# ---------------------------------------------------------------- one instance for many calls
+
+
+@pytest.mark.parametrize("way", ["retry", "execute", "decorated", "attempts"])
+async def test_retry_of_an_error_that_another_call_gives_up_on_meanwhile_goes_on(way, autojump_clock):
+    """A client raises the error of its broken connection to every caller: what one gives up on is not around the others."""
+    error = OSError("the connection is broken")
+    retry = exact(max_retries=2)
+    guard = Guard("orders", retry=retry)
+
+    async def one(venue):
+        with pytest.raises(OSError):
+            if way == "attempts":
+                async for attempt in retry.attempts():
+                    with attempt:
+                        await venue()
+            elif way == "decorated":
+                await guard(venue)()
+            else:
+                await (retry if way == "retry" else guard).execute(venue)
+
+    first, second = Venue(*[error] * 3), Venue(*[error] * 3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one, first)
+        await trio.sleep(2.5)
+        nursery.start_soon(one, second)
+
+    assert first.times == [0.0, 1.0, 3.0]
+    assert second.times == [2.5, 3.5, 5.5]
