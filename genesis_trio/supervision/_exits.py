@@ -9,7 +9,7 @@ import trio
 from genesis_trio.errors import GenesisError, ModeRefusedError
 from genesis_trio.supervision.component import OnCrash
 
-__all__ = ["Exit", "How", "classify", "first_cut", "is_refused_by_mode", "name_crash", "what_follows"]
+__all__ = ["Exit", "How", "classify", "cuts_in", "first_cut", "is_refused_by_mode", "name_crash", "what_follows"]
 
 
 class How(enum.Enum):
@@ -37,9 +37,14 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def cuts_in(error: BaseException) -> list[BaseException]:
+    """The cancellations in *error*."""
+    return [leaf for leaf in _leaves(error) if isinstance(leaf, trio.Cancelled)]
+
+
 def first_cut(error: BaseException) -> BaseException:
     """The first cancellation in *error*; *error* itself if there is none."""
-    return next((leaf for leaf in _leaves(error) if isinstance(leaf, trio.Cancelled)), error)
+    return next(iter(cuts_in(error)), error)
 
 
 def classify(error: BaseException | None, *, asked: bool, ready: bool) -> Exit:

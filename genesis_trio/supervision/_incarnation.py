@@ -19,13 +19,13 @@ from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestQueue, RequestReader
 from genesis_trio.messaging.subscription import Subscription
 from genesis_trio.modes import Mode
-from genesis_trio.supervision._exits import first_cut
+from genesis_trio.supervision._exits import cuts_in, first_cut
 from genesis_trio.supervision._first_state import make_first_state
 from genesis_trio.supervision._hand import Hand, take_in_hand
 from genesis_trio.supervision._inbox import decode_inbox, merge_inboxes
 from genesis_trio.supervision._ladder import Origin
 from genesis_trio.supervision._recording import Recording
-from genesis_trio.supervision._waiting import where_it_was_cut
+from genesis_trio.supervision._waiting import waits_for_the_outside, where_it_was_cut
 from genesis_trio.supervision.component import Component
 from genesis_trio.supervision.context import Context
 
@@ -88,6 +88,7 @@ class Incarnation:
         "child",
         "component",
         "context",
+        "hang",
         "is_ready",
         "journal",
         "nested",
@@ -125,6 +126,7 @@ class Incarnation:
             ""  # where it waited when its start took too long, and how long after that it was ready, in seconds
         )
         self._late = math.inf
+        self.hang = ""  # the same, where it was not the outside that let it wait: as `name_crash` names a crash
         # Its subscriptions; which of them wait for their next message, and which work on one.
         self._open: dict[Subscription[Any] | RequestReader[Any], None] = EMPTY
         self._resting: dict[object, None] = EMPTY
@@ -176,9 +178,11 @@ class Incarnation:
             self.capture()
 
     def note_cut(self, error: BaseException) -> None:
-        """*error* came out of it: where it waited, if its start took too long; its scope is about to swallow that."""
-        if self.scope.cancel_called and not self.is_ready:
+        """*error* came out of it: where it waited, if that took too long; its scope is about to swallow that."""
+        if self.apply_error is None and self.scope.cancel_called and (self._silent or not self.is_ready):
             self._cut_at = where_it_was_cut(first_cut(error).__traceback__)
+            if self._cut_at and not any(waits_for_the_outside(cut.__traceback__) for cut in cuts_in(error)):
+                self.hang = f"no progress in {self._cut_at}"
 
     def has_left(self) -> None:
         """Its scope was left without an error."""

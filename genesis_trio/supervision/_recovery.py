@@ -185,7 +185,9 @@ class StateRecovery:
 
     def ended(self, incarnation: "Incarnation", end: Exit) -> None:
         """Judge the end of a run."""
-        name = name_crash(end.error) if end.how is How.CRASHED and end.error is not None else None
+        name = None
+        if end.how is How.CRASHED and end.error is not None:
+            name = incarnation.hang or name_crash(end.error)
         is_alike = name is not None and self._ladder.is_alike(name)
         if end.how in (How.RETURNED, How.DONE) or (self.has_lived(incarnation) and not is_alike):
             self.lived(incarnation)

@@ -7,10 +7,19 @@ from typing import Any
 
 import trio
 
-__all__ = ["tasks_below", "where_it_hangs", "where_it_was_cut", "where_it_waits"]
+__all__ = ["tasks_below", "waits_for_the_outside", "where_it_hangs", "where_it_was_cut", "where_it_waits"]
 
+_HERE, _TRIO = Path(__file__).parents[1], Path(trio.__file__).parent
 #: Of these, and of `outcome`, by which Trio raises, a user knows the names and not the lines.
-LIBRARY = (str(Path(__file__).parents[1]), str(Path(trio.__file__).parent))
+LIBRARY = (str(_HERE), str(_TRIO))
+#: All of Trio's waiting for sockets, pipes and processes ends in the first two, that for files and names in the third.
+OUTSIDE = (
+    str(_TRIO / "_core" / "_generated_io_"),
+    str(_TRIO / "_core" / "_io_"),
+    str(_TRIO / "_threads.py"),
+    str(_HERE / "messaging" / "requests.py"),
+    str(_HERE / "policies"),
+)
 
 
 def where_it_waits(task: trio.lowlevel.Task) -> str:
@@ -44,6 +53,16 @@ def where_it_was_cut(traceback: TracebackType | None) -> str:
         frames.append((traceback.tb_frame.f_code, traceback.tb_lineno))
         traceback = traceback.tb_next
     return _in_words(frames)
+
+
+def waits_for_the_outside(traceback: TracebackType | None) -> bool:
+    """True where a task waited for a socket, a thread, an answer or its turn at a guard: no state makes these slow."""
+    while traceback is not None:
+        path = traceback.tb_frame.f_code.co_filename
+        if path.startswith(OUTSIDE):
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def _frames_of(awaited: Any) -> Iterator[tuple[CodeType, int]]:

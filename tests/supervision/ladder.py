@@ -4,6 +4,8 @@ The ledger crashes before its first message while its state holds ``poisoned``; 
 """
 
 import contextlib
+import enum
+from types import MappingProxyType
 
 import attrs
 import pytest
@@ -24,6 +26,7 @@ from genesis_trio import (
 from supervision.desk import EXACT, Log
 
 LEDGER = "desk/ledger"
+EMPTY = MappingProxyType({})
 QUIET = CheckpointPolicy(every=None, messages=None)
 # Quantities that mean something else: spoil the state, change it without a record, crash, wait, be recorded and not applied.
 SPOIL, NOTE, POISON, SLOW, UNFIT = 100, 200, 300, 400, 500
@@ -51,6 +54,14 @@ class Book:
 FILLS = Topic("ladder.fills", Fill)
 
 
+class Hang(enum.Enum):
+    """Where a run of the ledger waits for ever."""
+
+    STARTING = "before it is ready"
+    READY = "once it is ready"
+    OUTSIDE = "before it is ready, for bytes of a socket"
+
+
 @attrs.define
 class Switches:
     """What the world outside does; shared by all incarnations."""
@@ -63,6 +74,8 @@ class Switches:
     handled: list[int] = attrs.Factory(list)
     gate: trio.Event | None = None
     records_its_start: bool = False
+    hang: Hang | None = None  # what a spoilt book does instead of a crash
+    is_hanging: bool = False  # and every other one as well
 
 
 class Ledger(Component[Book]):
@@ -77,6 +90,8 @@ class Ledger(Component[Book]):
         if switches.dies_after:
             ctx.ready()
             await trio.sleep(switches.dies_after)
+        if switches.hang is not None and (self.state.poisoned or switches.is_hanging):
+            await hang(ctx, switches.hang)
         if switches.is_down:
             raise switches.down_with("down")
         if self.state.poisoned and not switches.is_fixed:
@@ -96,6 +111,16 @@ class Ledger(Component[Book]):
                     await ctx.record(fill)
                 self.state.poisoned |= fill.quantity == SPOIL
                 switches.handled.append(fill.quantity)
+
+
+async def hang(ctx, where):
+    if where is Hang.OUTSIDE:
+        here, there = trio.socket.socketpair()
+        with here, there:
+            await here.recv(1)
+    if where is Hang.READY:
+        ctx.ready()
+    await trio.sleep_forever()
 
 
 class Feed:
@@ -172,10 +197,12 @@ class World:
         await self.feed.say(*quantities)
 
     @contextlib.asynccontextmanager
-    async def open(self, *, recovery=Recovery.COVERED, raises=True, code_version=None, component=Ledger, **options):
+    async def open(
+        self, *, recovery=Recovery.COVERED, raises=True, code_version=None, component=Ledger, spec=EMPTY, **options
+    ):
         """A process from its start to its clean end; *raises* is whether a first start that fails is an error or a parked child."""
         arguments = () if component is not Ledger else (self.switches,)
-        ledger = ChildSpec(component, *arguments, name="ledger", recovery=recovery)
+        ledger = ChildSpec(component, *arguments, name="ledger", recovery=recovery, **spec)
         with observe(self.log):
             async with (
                 open_store(self.url, code_version=code_version) as store,
