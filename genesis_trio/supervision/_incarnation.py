@@ -4,7 +4,6 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Awaitable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,25 +12,21 @@ import trio
 from genesis_trio import events
 from genesis_trio._empty import EMPTY
 from genesis_trio._interrupts import run_interruptibly
-from genesis_trio.errors import GenesisError, StartTimeoutError
+from genesis_trio.errors import StartTimeoutError
 from genesis_trio.events import emit
 from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.requests import RequestQueue, RequestReader
 from genesis_trio.messaging.subscription import Subscription
-from genesis_trio.modes import Mode
 from genesis_trio.supervision._exits import cuts_in, first_cut
 from genesis_trio.supervision._first_state import make_first_state
 from genesis_trio.supervision._hand import Hand, take_in_hand
-from genesis_trio.supervision._inbox import decode_inbox, merge_inboxes
-from genesis_trio.supervision._ladder import Origin
 from genesis_trio.supervision._recording import Recording
 from genesis_trio.supervision._waiting import waits_for_the_outside, where_it_was_cut
 from genesis_trio.supervision.component import Component
 from genesis_trio.supervision.context import Context
 
 if TYPE_CHECKING:
-    from genesis_trio.persistence.checkpoints import Loaded
-    from genesis_trio.supervision._recovery import Start
+    from genesis_trio.supervision._ladder import Origin
     from genesis_trio.supervision._stopping import Stopping
     from genesis_trio.supervision.child import Child
 
@@ -78,7 +73,6 @@ class Incarnation:
         "_notes_hands",
         "_open",
         "_recording",
-        "_repeats_after",
         "_resting",
         "_serves",
         "_silent",
@@ -96,6 +90,7 @@ class Incarnation:
         "origin",
         "ready_at",
         "ready_value",
+        "repeats_after",
         "returned",
         "scope",
         "started_at",
@@ -135,7 +130,11 @@ class Incarnation:
         self._notes_hands = child.is_saved and hasattr(child.spec.state_type, "apply")
         # State
         self.journal = 0
-        self._repeats_after = 0
+        self.repeats_after = 0
+        #: What its state was restored from and when, and what its mailboxes had delivered until then; only with a store.
+        self.origin: Origin
+        self.started_at: float
+        self._delivered_before: int
         self._untouched = False  # since the last capture its task did nothing but wait
         self._changed = True
         self.task: trio.lowlevel.Task | None = None
@@ -164,7 +163,16 @@ class Incarnation:
         return self._run_with_state(component, spec.state_type)
 
     async def _run_with_state(self, component: Component[Any], state_type: Any) -> None:
-        await self._bring_state(component, state_type)
+        store = self.child.tree.store
+        if store is None:
+            component.state = make_first_state(state_type)
+        else:
+            # Whoever has no store need not load what goes with it.
+            from genesis_trio.supervision._loading import bring_state
+
+            self.started_at = trio.current_time()
+            self._delivered_before = self.child.delivered()
+            await bring_state(self, component, store)
         if self.stopping:  # it was left the time to load, so that the last cut has its state, and not to begin
             self.cut_short("it is to stop, and had not begun")
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -204,77 +212,6 @@ class Incarnation:
         from genesis_trio.supervision._words import not_ready_in_time
 
         raise StartTimeoutError(not_ready_in_time(self.child, self._cut_at, self._late))
-
-    async def _bring_state(self, component: Component[Any], state_type: Any) -> None:
-        """Set ``component.state`` to what was saved, or to a first one, and line the mailboxes up with it."""
-        child, store = self.child, self.child.tree.store
-        if store is None:
-            component.state = make_first_state(state_type)
-            return
-        #: What its state was restored from, when, and what its mailboxes had delivered until then.
-        self.origin = Origin("")
-        self.started_at = trio.current_time()
-        self._delivered_before = child.delivered()
-        from genesis_trio.persistence import codec
-
-        codec.check_state_type(state_type)
-        recovery = child.recovery
-        assert recovery is not None
-        loaded: Loaded[Any] | None = None
-        failure: Exception | None = None
-        try:
-            loaded = await store.load(child.path, state_type, make=partial(make_first_state, state_type))
-        except GenesisError:
-            raise
-        except Exception as error:  # of apply(): the newest cannot even be replayed
-            failure = error
-        start = await recovery.choose(loaded)
-        if start is not None:
-            self._begin_trial(component, start, loaded)
-            if child.part is None:
-                recovery.lived(self)  # there is no going back to what cannot be replayed
-            return
-        if failure is not None:
-            raise failure
-        assert loaded is not None
-        component.state = loaded.state
-        if loaded.lost != 0:
-            lost = "nobody can say how much" if loaded.lost is None else f"{loaded.lost} acknowledged records"
-            child.supervisor.scope.hold(
-                Mode.SAFE,
-                owner="store",
-                reason=f"{child.path} came back older than it was, without {lost}; compare it with the outside, then clear this",
-            )
-        self.journal, self._repeats_after = loaded.journal, loaded.repeats_after
-        inbox, _ = merge_inboxes(decode_inbox(loaded.inbox), decode_inbox(loaded.newer_inbox))
-        child.line_up(inbox, is_older=bool(loaded.fell_back_from))
-        self.capture()
-        self._note_origin(loaded)
-
-    def _begin_trial(self, component: Component[Any], start: "Start", newest: "Loaded[Any] | None") -> None:
-        """Set the state to an older one.  Until it has lived, the newest is what is saved: with the messages that it has to get."""
-        from genesis_trio.persistence import codec
-
-        child, state_type = self.child, self.child.spec.state_type
-        assert state_type is not None
-        if child.part is None and newest is not None:
-            positions = {key: box.settled for key, box in decode_inbox(newest.inbox).items()}
-            body = codec.encode(newest.state, state_type)
-            child.part = CapturedPart(body, newest.journal, positions, newest.repeats_after)
-        component.state = start.loaded.state
-        self.journal, self._repeats_after = start.loaded.journal, start.loaded.repeats_after
-        child.line_up(start.inbox, is_older=True)
-        body = codec.encode(component.state, state_type)
-        self.trial_part = CapturedPart(body, self.journal, child.positions(), self._repeats_after)
-        self._note_origin(start.loaded)
-
-    def _note_origin(self, loaded: "Loaded[Any]") -> None:
-        from genesis_trio.supervision._recovery import digest_state
-
-        part = self.trial_part if self.trial_part is not None else self.child.part
-        assert part is not None
-        checkpoint = loaded.info.id if loaded.info is not None else ""
-        self.origin = Origin(digest_state(part.body), checkpoint, loaded.journal)
 
     # ------------------------------------------------------------ stopping
 
@@ -511,8 +448,8 @@ class Incarnation:
         else:
             body = part.body
         if not child.has_repeats():
-            self._repeats_after = self.journal
-        part = CapturedPart(body, self.journal, child.positions(), self._repeats_after)
+            self.repeats_after = self.journal
+        part = CapturedPart(body, self.journal, child.positions(), self.repeats_after)
         if self.trial_part is None:
             child.part = part
         else:
