@@ -36,6 +36,8 @@ STATUS = 70
 MARGIN = 1.0
 #: Seconds that an event loop has to give a sign of life, once it is asked to save and to report.
 UNHEARD = 5.0
+#: Seconds for the last saved checkpoint and for closing the store, once every child has ended: a slow disk is no stuck component.
+CLOSING = 10.0
 #: Seconds for writing the report: whoever reads it may be what hangs.
 TELLING = 2.0
 
@@ -151,32 +153,37 @@ class LastResort:
     # ------------------------------------------------------------ in the loop
 
     async def _last_words(self, signs: "queue.SimpleQueue[tuple[str, bool]]") -> None:
-        signs.put((self._describe("nothing more was saved"), False))
+        """Save all else, within the times that saving and entry actions have of their own, and report."""
         saved = "there is nothing to save"
-        try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._give_signs, signs)
             supervisor = self.supervisor
             if supervisor is not None:
-                await self._wait_for_entry_actions(supervisor, signs)
-                if supervisor.tree.saver is not None:
-                    info = await supervisor.tree.saver.save("stop")
-                    saved = f"all else is in {info.id}" if info is not None else "all else could not be saved"
+                saved = await self._save(supervisor)
+            if not self._names():
+                await trio.sleep(CLOSING)  # the run may end meanwhile, and then nothing is reported
+            if supervisor is not None:
                 self._tell_hooks(supervisor)
-        except Exception as error:
-            saved = f"all else could not be saved: {error!r}"
+            nursery.cancel_scope.cancel()
         signs.put((self._describe(saved), True))
 
-    async def _wait_for_entry_actions(
-        self, supervisor: Supervisor, signs: "queue.SimpleQueue[tuple[str, bool]]"
-    ) -> None:
-        """What a mode has begun, such as to close positions, is not cut: it ends by itself, within its own time."""
-        children = supervisor.tree.children.values()
-        for each in dict.fromkeys([supervisor, *(child.supervisor for child in children)]):
-            is_over = False
-            while not is_over:
-                with trio.move_on_after(MARGIN):
-                    await each.entries.finished()
-                    is_over = True
-                signs.put((self._describe("an entry action was not waited for to its end"), False))
+    async def _give_signs(self, signs: "queue.SimpleQueue[tuple[str, bool]]") -> None:
+        while True:
+            signs.put((self._describe("what was being saved, or done on entering a mode, was not waited for"), False))
+            await trio.sleep(MARGIN)
+
+    async def _save(self, supervisor: Supervisor) -> str:
+        """A cut of all that has ended; in words.  What a mode has begun, such as to close positions, is not cut off."""
+        try:
+            children = supervisor.tree.children.values()
+            for each in dict.fromkeys([supervisor, *(child.supervisor for child in children)]):
+                await each.entries.finished()
+            if supervisor.tree.saver is None:
+                return "there is nothing to save"
+            info = await supervisor.tree.saver.save("stop")
+        except Exception as error:
+            return f"all else could not be saved: {error!r}"
+        return f"all else is in {info.id}" if info is not None else "all else could not be saved"
 
     def _tell_hooks(self, supervisor: Supervisor) -> None:
         if supervisor.tree.hooks:

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from genesis_trio import ChildSpec, Service, open_store, open_supervisor, run_service
+from genesis_trio.service import last_resort
 from genesis_trio.service.last_resort import STATUS, THREAD, LastResort
 from service.stuck import Count
 
@@ -124,8 +125,9 @@ async def test_last_resort_that_is_not_needed_ends_with_the_service():
     assert ended == []
 
 
-async def test_last_resort_without_a_tree_says_that_something_around_it_hangs(caplog):
+async def test_last_resort_without_a_tree_says_that_something_around_it_hangs(caplog, monkeypatch):
     """A store that does not open, or a socket that does not close, is named by the stacks."""
+    monkeypatch.setattr(last_resort, "CLOSING", 0.1)
     ended = Ended()
     resort = LastResort("desk", "memory:", 0.01, end=ended)
     with resort.watch():
@@ -133,6 +135,32 @@ async def test_last_resort_without_a_tree_says_that_something_around_it_hangs(ca
         await trio.to_thread.run_sync(ended.done.wait, 20)
     assert ended == [STATUS]
     assert "every child has ended; what hangs is around them" in caplog.text
+
+
+async def test_last_resort_leaves_a_stop_alone_whose_children_have_ended_and_whose_disk_is_slow(monkeypatch):
+    """The last saved checkpoint takes longer than the stop had, and longer than a loop may be silent: it is written to its end."""
+    monkeypatch.setattr(last_resort, "MARGIN", 0.05)
+    monkeypatch.setattr(last_resort, "UNHEARD", 0.5)
+    ended, saved = Ended(), []
+    resort = LastResort("desk", "memory:", 0.01, end=ended)
+    with resort.watch():
+        (thread,) = [each for each in threading.enumerate() if each.name == THREAD]
+        async with open_store("memory:") as store, open_supervisor("desk", store=store) as desk:
+            resort.supervisor = desk
+            await desk.start(worker, name="a")
+            save = desk.tree.saver.save
+
+            async def slowly(*args, **settings):
+                await trio.sleep(1.5)  # real time: a thread watches
+                saved.append(await save(*args, **settings))
+                return saved[-1]
+
+            monkeypatch.setattr(desk.tree.saver, "save", slowly)
+            resort.begin()
+            await desk.stop()
+    await trio.to_thread.run_sync(thread.join, 20)
+    assert saved
+    assert ended == []
 
 
 async def test_last_resort_waits_for_an_entry_action_that_runs(caplog):
