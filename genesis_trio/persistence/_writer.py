@@ -388,6 +388,7 @@ class Writer:
                 )
         return admitted
 
+    @trio.lowlevel.enable_ki_protection
     async def _watch(self) -> None:
         """Give up a commit that does not come back: one deadline for all who wait, as the oldest has the earliest."""
         while True:

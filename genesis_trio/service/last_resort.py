@@ -167,6 +167,7 @@ class LastResort:
             nursery.cancel_scope.cancel()
         signs.put((self._describe(saved), True))
 
+    @trio.lowlevel.enable_ki_protection
     async def _give_signs(self, signs: "queue.SimpleQueue[tuple[str, bool]]") -> None:
         while True:
             signs.put((self._describe("what was being saved, or done on entering a mode, was not waited for"), False))
