@@ -9,13 +9,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from genesis_trio.cli._loading import INTERRUPTED, ended_by
 from genesis_trio.errors import GenesisError
 
 __all__ = ["command", "main"]
 
 FAILED = 1
 BAD_INPUT = 2
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +56,8 @@ def command() -> None:
     # A name or a state may hold what the terminal cannot show; that is no reason to show nothing.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    with ended_by(signal.SIGINT):
+        from genesis_trio.cli import options  # noqa: F401 - what `main` is about to import
     status = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)

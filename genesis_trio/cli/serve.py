@@ -3,8 +3,9 @@
 import argparse
 import importlib
 import signal
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from genesis_trio.cli._loading import INTERRUPTED, ended_by
 
 if TYPE_CHECKING:
     from genesis_trio.service.running import Service
@@ -12,34 +13,23 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "demo", "run"]
 
-INTERRUPTED = 130
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the service of a file until it ends; 130 if Ctrl-C stopped it."""
-    # Until something can be stopped in order, SIGTERM just ends the process, and not as an accident.
-    before = signal.signal(signal.SIGTERM, _end)
-    try:
+    with ended_by(signal.SIGINT, signal.SIGTERM):
         from genesis_trio.service.running import Service
         from genesis_trio.service.signals import StopSignals
 
+        _log(arguments.log_level)
+        service = Service.from_toml(arguments.file)
         signals = StopSignals()
         try:
             with signals.caught():
-                _log(arguments.log_level)
-                service = Service.from_toml(arguments.file)
-                signals.collect()
                 _serve(service, signals)
         except KeyboardInterrupt:
             if not signals.received:
                 raise
         return INTERRUPTED if signals.interrupted else 0
-    finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-
-
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(0)
 
 
 def _serve(service: "Service", signals: "StopSignals") -> None:

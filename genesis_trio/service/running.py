@@ -152,7 +152,6 @@ async def _run(
         )
     current_run()  # without one it says so, before signals do
     signals = StopSignals()
-    signals.collect()
     with signals.caught():
         await serve(service, signals, begun=begun, is_process=is_process)
 

@@ -1,10 +1,9 @@
-"""SIGINT and SIGTERM of a service: caught before anything is loaded, heard until everything is closed.
+"""SIGINT and SIGTERM of a service: caught before anything is opened, heard until everything is closed.
 
 Trio's own receiver lives inside a run, so a signal before it or after it would be a KeyboardInterrupt somewhere
-in the middle of things.  Here one pair of handlers stands for the whole time, and what they do depends on it:
+in the middle of things.  Here one pair of handlers stands for the whole time:
 
-- while the service is loaded, a signal ends the process at once: nothing has begun;
-- from `collect` on it is only noted, and whoever waits in `wait` hears of it;
+- a signal is only noted, and whoever waits in `wait` hears of it;
 - when the loop has not heard of an earlier SIGINT for `DEAF` seconds, something blocks it, and the next SIGINT is a
   KeyboardInterrupt in that very code: the one way to get rid of it without ``kill -9``.
 """
@@ -35,7 +34,6 @@ class StopSignals:
         self.received: list[signal.Signals] = []
         #: Called in the handler itself, also while nothing else is heard.
         self.on_arrival: Callable[[], None] | None = None
-        self._collects = False
         self._token: trio.lowlevel.TrioToken | None = None
         self._changed: trio.Event | None = None
         self._unheard_since = math.inf
@@ -44,10 +42,6 @@ class StopSignals:
     def interrupted(self) -> bool:
         """True if the first signal was Ctrl-C."""
         return self.received[:1] == [signal.SIGINT]
-
-    def collect(self) -> None:
-        """From now on a signal is noted, and raises nothing."""
-        self._collects = True
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
@@ -69,7 +63,6 @@ class StopSignals:
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
         """Let the running ``trio.run`` hear of signals inside the block."""
-        self.collect()
         self._changed = trio.Event()
         self._token = trio.lowlevel.current_trio_token()
         try:
@@ -92,9 +85,6 @@ class StopSignals:
             self.on_arrival()
         if self._token is not None:
             self._pass_on(self._token, number)
-        elif not self._collects:
-            # Not SystemExit for the other: a component's module that raises that is broken, and told so.
-            raise KeyboardInterrupt
 
     def _pass_on(self, token: trio.lowlevel.TrioToken, number: int) -> None:
         now = trio.current_time()

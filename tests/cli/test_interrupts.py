@@ -75,6 +75,25 @@ def test_run_signal_stops_in_order_and_saves(tmp_path, number, status):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_run_signal_in_a_callback_of_the_import_system_is_not_lost(tmp_path, number, status):
+    """Python drops an exception that is raised in the callback of a weak reference, of which an import has one for each module."""
+    (tmp_path / "service.toml").write_text(TOML.replace("cli.parts:follower", "dropping:x"))
+    lines = (
+        "import signal, weakref",
+        "class Lock: pass",
+        "def gone(_):",
+        f"    signal.raise_signal({int(number)})",
+        "lock = Lock()",
+        "ref = weakref.ref(lock, gone)",
+        "del lock",
+    )
+    (tmp_path / "dropping.py").write_text("\n".join(lines))
+
+    assert end(start(tmp_path, "run", "service.toml"), timeout=10) == (status, "", "")
+    assert not (tmp_path / "desk.db").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_run_signal_while_components_are_imported_ends_at_once(tmp_path, number, status):
     """Nothing has begun, so nothing is made: neither store nor socket."""
     (tmp_path / "service.toml").write_text(TOML.replace("cli.parts:follower", "endless:x"))

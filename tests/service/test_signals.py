@@ -122,7 +122,6 @@ async def test_signal_before_the_store_is_open_lets_nothing_begin(autojump_clock
     from genesis_trio.service.running import serve
 
     signals = StopSignals()
-    signals.collect()
     seen = []
     with signals.caught(), observe(seen.append):
         signal.raise_signal(signal.SIGTERM)
@@ -131,17 +130,14 @@ async def test_signal_before_the_store_is_open_lets_nothing_begin(autojump_clock
     assert seen == []
 
 
-def test_signal_while_loading_ends_at_once():
-    """Before anything can be stopped in order, a signal is a KeyboardInterrupt; after `collect` it is noted only."""
+def test_signal_before_the_loop_runs_is_noted_and_raises_nothing():
+    """Whoever waits for it hears of it later; the first one says what the process ends with."""
     signals = StopSignals()
     with handlers_kept(), signals.caught():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(number)
-        signals.collect()
+        signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
 
-    assert signals.received == [signal.SIGINT, signal.SIGTERM, signal.SIGTERM]
+    assert signals.received == [signal.SIGINT, signal.SIGTERM]
     assert signals.interrupted
 
 
