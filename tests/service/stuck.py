@@ -1,5 +1,6 @@
 """Components that do not end when they are told to; see `test_last_resort`."""
 
+import sys
 import time
 
 import attrs
@@ -36,5 +37,6 @@ async def in_thread(ctx):
 async def blocking(ctx):
     ctx.ready()
     await trio.sleep(0.2)  # so that everybody is ready
+    print("blocking from now on", file=sys.stderr, flush=True)
     while True:
         time.sleep(0.01)  # blocks the event loop, which hears no signal

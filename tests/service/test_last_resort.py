@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -70,7 +69,7 @@ def test_last_resort_ends_a_process_that_does_not_stop(component, place, number,
     process = start(tmp_path, component)
     try:
         if component == "blocking":
-            time.sleep(0.5)  # another process has to come so far
+            assert any("blocking from now on" in line for line in process.stderr)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     finally:
