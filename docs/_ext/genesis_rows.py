@@ -1,10 +1,12 @@
 """What the tables of the documentation say, read from the code; nothing here needs Sphinx, so that tests can ask."""
 
+import ast
 import enum
 import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,7 +16,7 @@ from genesis_trio.cli.options import ORDERS
 from genesis_trio.errors import GenesisError
 from genesis_trio.events import Event
 
-__all__ = ["Row", "default_rows", "error_rows", "event_rows", "order_rows"]
+__all__ = ["Row", "default_rows", "error_rows", "event_rows", "module_rows", "order_rows"]
 
 Row = tuple[str, ...]
 
@@ -63,6 +65,20 @@ def order_rows() -> list[Row]:
     ]
 
 
+def module_rows() -> dict[str, list[Row]]:
+    """Room to its modules: file, and the sentence that its docstring begins with; as in the folder, what is open to users first."""
+    package = Path(genesis_trio.__path__[0])
+    rooms: dict[str, list[Row]] = {}
+    for path in sorted(package.rglob("*.py"), key=lambda path: (path.name.startswith("_"), path)):
+        inside = path.relative_to(package)
+        if path.name == "__init__.py" or inside.parts[0] == "demo":
+            continue
+        room = inside.parts[0] if len(inside.parts) > 1 else genesis_trio.__name__
+        meaning = first_paragraph(ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
+        rooms.setdefault(room, []).append((f"`{'/'.join(inside.parts[1:] or inside.parts)}`", meaning))
+    return dict(sorted(rooms.items()))
+
+
 def default_rows(path: str) -> list[Row]:
     """Each setting of the public *path*, as ``ChildSpec`` or ``Context.subscribe``: name, default, meaning."""
     target: Any = genesis_trio
@@ -103,8 +119,9 @@ def documented_arguments(target: object) -> dict[str, str]:
 
 
 def first_paragraph(target: object) -> str:
-    """The first paragraph of a docstring, in one line."""
-    return " ".join(inspect.cleandoc(getattr(target, "__doc__", None) or "").split("\n\n")[0].split())
+    """The first paragraph of a docstring, in one line: of *target*, or the text itself."""
+    text = target if isinstance(target, str) else getattr(target, "__doc__", None) or ""
+    return " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
 
 
 def _shown(default: object) -> str:

@@ -1,7 +1,7 @@
 """Tables that are made from the code when the documentation is built, so that nobody has to keep them in step.
 
-``{genesis-events}`` shows every event, ``{genesis-errors}`` every error, ``{genesis-orders}`` every order, and ``{genesis-defaults} ChildSpec`` the
-settings of one public class or function, with their defaults and what its docstring says about them.
+``{genesis-events}`` shows every event, ``{genesis-errors}`` every error, ``{genesis-orders}`` every order, ``{genesis-modules}`` every module, and
+``{genesis-defaults} ChildSpec`` the settings of one public class or function, with their defaults and what its docstring says about them.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from genesis_rows import Row, default_rows, error_rows, event_rows, order_rows
+from genesis_rows import Row, default_rows, error_rows, event_rows, module_rows, order_rows
 
 
 def _inline(text: str) -> list[nodes.Node]:
@@ -62,6 +62,17 @@ class Orders(Directive):
         return [_table(("order", "what it does"), order_rows())]
 
 
+class Modules(Directive):
+    """Where things are: all modules but those of the demonstration, room by room."""
+
+    def run(self) -> list[nodes.Node]:
+        found: list[nodes.Node] = []
+        for room, rows in module_rows().items():
+            found.append(nodes.rubric(text=room))
+            found.append(_table(("module", "what it is"), rows))
+        return found
+
+
 class Defaults(Directive):
     """The settings of one public thing."""
 
@@ -75,5 +86,6 @@ def setup(app: Any) -> dict[str, bool]:
     app.add_directive("genesis-events", Events)
     app.add_directive("genesis-errors", Errors)
     app.add_directive("genesis-orders", Orders)
+    app.add_directive("genesis-modules", Modules)
     app.add_directive("genesis-defaults", Defaults)
     return {"parallel_read_safe": True}

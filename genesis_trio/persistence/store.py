@@ -317,8 +317,7 @@ class Store:
             SchemaError: while iterating, an event fits none of the classes.
             StoreError: the records behind *after* were pruned.
 
-        Trio checkpoint: on entering and on leaving, always; while iterating with every page of records, and whenever a
-            millisecond has passed since the last.
+        Trio checkpoint: on entering and on leaving, always; while iterating with every page, and after each millisecond.
         Cancellation: passes through, at the next Trio checkpoint; nothing was changed.
         """
         from genesis_trio.persistence._coding import event_candidates

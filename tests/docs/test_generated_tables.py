@@ -54,6 +54,16 @@ def test_order_table_says_how_an_order_is_written(tables):
     assert ("`genesis clear PATH OWNER REASON`", "clear a cause") in tables.order_rows()
 
 
+def test_module_table_says_of_every_module_what_it_is(tables):
+    """Who looks for a behaviour finds its module by one sentence; a module without a sentence would be lost."""
+    rooms = tables.module_rows()
+
+    assert set(rooms) >= {"genesis_trio", "events", "modes", "policies", "messaging", "persistence", "supervision"}
+    assert [row for rows in rooms.values() for row in rows if not row[1].endswith(".")] == []
+    assert ("`budget.py`", "A budget for retries: how much of the traffic may be repetition.") in rooms["policies"]
+    assert "`engines/sqlite.py`" in [module for module, _ in rooms["persistence"]]
+
+
 @pytest.mark.parametrize("path", SETTINGS)
 def test_settings_table_has_a_meaning_for_every_setting(tables, path):
     """A setting with a default that the docstring does not explain would be an empty cell."""
