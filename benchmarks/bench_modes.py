@@ -2,7 +2,9 @@
 
 A read has to cost the same at any depth; the baselines are an attribute, which it
 ends in, and a call that does nothing.  A cascade is one
-``hold()`` or ``release()`` above a thousand scopes, with nobody watching, and with a watcher on each.
+``hold()`` or ``release()`` above a thousand scopes: bare ones, with nobody watching and with a watcher on each, and those of a
+supervisor's children: without and with a ModePolicy, and where somebody observes the event of each.  Ten thousand children show
+for how long one such step keeps others waiting.
 """
 
 import contextlib
@@ -13,7 +15,20 @@ import trio
 
 from benchmarks._harness import measure
 from benchmarks._report import Report
-from genesis_trio import Capability, Mode, allows, current_mode, current_scope, mode_scope, require
+from genesis_trio import (
+    Capability,
+    ChildSpec,
+    Context,
+    Mode,
+    ModePolicy,
+    allows,
+    current_mode,
+    current_scope,
+    mode_scope,
+    observe,
+    open_supervisor,
+    require,
+)
 from genesis_trio.modes import ModeScope
 
 DEPTHS = (1, 10, 100)
@@ -75,6 +90,29 @@ def cascade(shape: str, watched: bool) -> list[float]:
     return trio.run(main)
 
 
+def children(count: int, policy: ModePolicy | None, *, observed: bool = False) -> list[float]:
+    """Milliseconds from `hold` on a supervisor of *count* children, all of which go on, to its return."""
+
+    async def main() -> list[float]:
+        took = []
+        hooks = observe(lambda _: None) if observed else contextlib.nullcontext()
+        async with open_supervisor("desk", mode_policy=policy) as desk:
+            await desk.start_all([ChildSpec(waiting, name=f"c{number}") for number in range(count)])
+            with hooks:
+                for _ in range(REPEATS):
+                    took.append(one(lambda: desk.scope.hold(Mode.SAFE, owner="x", reason="r")))
+                    took.append(one(lambda: desk.scope.clear("x", "r", by="benchmark")))
+            await desk.stop()
+        return took
+
+    return trio.run(main)
+
+
+async def waiting(ctx: Context) -> None:
+    ctx.ready()
+    await ctx.wait_stopping()
+
+
 def one(change: Callable[[], object]) -> float:
     begin = time.perf_counter_ns()
     change()
@@ -90,4 +128,8 @@ if __name__ == "__main__":
     for shape in ("wide", "deep"):
         report.add(shape, cascade(shape, watched=False))
         report.add(f"{shape}, all watched", cascade(shape, watched=True))
+    for count in (SCOPES, 10 * SCOPES):
+        report.add(f"{count} children", children(count, None))
+        report.add(f"{count} children, with a ModePolicy", children(count, ModePolicy()))
+        report.add(f"{count} children, observed", children(count, ModePolicy(), observed=True))
     report.print()

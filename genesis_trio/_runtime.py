@@ -17,11 +17,12 @@ import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 
 __all__ = [
+    "BreakerWatcher",
     "Run",
     "RunBound",
     "Tree",
@@ -82,6 +83,16 @@ class Tree:
             tree._refresh()
 
 
+class BreakerWatcher(Protocol):
+    """Who has to know of circuit breakers, whether or not somebody observes events.  Told in the step, and in the task, of the call."""
+
+    def moved(self, breaker: Any) -> None:
+        """*breaker* has another state."""
+
+    def refused(self, breaker: Any) -> None:
+        """A call through *breaker* was refused."""
+
+
 class Run(trio.abc.Instrument):
     """The state of one ``trio.run``, found with `current_run`.
 
@@ -93,6 +104,7 @@ class Run(trio.abc.Instrument):
         thread: Of the run.  A thread has one run at a time, and of its earlier ones everything was told that they are over:
             to compare this costs a quarter of what it costs to look for the run.
         now: Trio's clock, without looking for it.
+        breaker_watchers: Who is told of breakers.  Beside the events, which would all be built for the few that speak of a breaker.
     """
 
     def __init__(self, *, rng: random.Random | None = None, epoch: datetime | None = None) -> None:
@@ -100,6 +112,7 @@ class Run(trio.abc.Instrument):
         self.thread = get_ident()
         self.now = trio.lowlevel.current_clock().current_time
         self.tree = Tree("", rng=rng)
+        self.breaker_watchers: tuple[BreakerWatcher, ...] = ()
         # A given epoch is what the wall clock shows now, not at whatever moment somebody first asks for it.
         self._offset: float | None = None if epoch is None else epoch.timestamp() - trio.current_time()
         self._bound: list[weakref.ref[RunBound]] = []

@@ -1,13 +1,10 @@
 """Changes of the mode on their way to whoever watches it."""
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from genesis_trio.modes._owned import Owned
 from genesis_trio.modes._values import Mode
-
-if TYPE_CHECKING:
-    from genesis_trio.modes._scope import ModeScope
 
 __all__ = ["News", "Resident"]
 
@@ -25,7 +22,9 @@ class News:
     __slots__ = ("_is_telling", "owned", "untold")
 
     def __init__(self) -> None:
-        self.untold: deque[tuple[ModeScope, Mode, Mode]] = deque()
+        #: Each change as three items in a row, the scope, its mode before and its mode now: ten thousand tuples that wait together
+        #: would bring on the garbage collector in the middle of the step.
+        self.untold: deque[Any] = deque()
         self._is_telling = False
         #: Whose the causes are that are held; here since each scope has this object of its tree, and there may be thousands.
         self.owned = Owned()
@@ -37,7 +36,7 @@ class News:
         self._is_telling = True
         try:
             while self.untold:
-                scope, before, mode = self.untold.popleft()
-                scope._tell(before, mode)
+                take = self.untold.popleft
+                take()._tell(take(), take())
         finally:
             self._is_telling = False

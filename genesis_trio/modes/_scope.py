@@ -302,7 +302,7 @@ class ModeScope:
                 mode, mask = combine(mode, mask, ((hold.mode, hold._mask) for hold in scope._holds.values()))
             if mode is not scope._mode or mask != scope.mask:
                 if mode is not scope._mode:
-                    news.untold.append((scope, scope._mode, mode))
+                    news.untold.extend((scope, scope._mode, mode))
                     scope._mode = mode
                 scope.mask = mask
                 scope._epoch += 1
@@ -312,8 +312,9 @@ class ModeScope:
     def _tell(self, before: Mode, mode: Mode) -> None:
         if self.resident is not None:
             self.resident.mode_changed(mode)
-        for watcher in list(self._watchers.values()):
-            watcher(mode)
+        if self._watchers:
+            for watcher in list(self._watchers.values()):
+                watcher(mode)
         if self.tree.hooks:
             emit(
                 self.tree,

@@ -469,6 +469,9 @@ class BreakerMachine(RunBound):
         self._publish()
 
     def _tell(self, event_type: type[Event], **fields: Any) -> None:
+        assert self._run is not None  # it moves in one
+        for watcher in self._run.breaker_watchers:
+            watcher.moved(self)
         tree = current_tree()
         if tree.hooks:
             emit(tree, event_type, breaker=self.name, **fields)

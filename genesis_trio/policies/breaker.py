@@ -184,6 +184,8 @@ class CircuitBreaker(BreakerMachine):
             if isinstance(decision, Permit):
                 return decision
             refusal = decision
+        for watcher in self._run.breaker_watchers:  # type: ignore[union-attr]
+            watcher.refused(self)
         tree = current_tree()
         if tree.hooks:
             emit(tree, events.CallRejected, policy=self.name, error=refusal)

@@ -367,7 +367,13 @@ class Guard(RunBound):
 
     def _count_rejected(self, refusal: GenesisError) -> None:
         self._counts.rejected += 1
-        tree = self._tree()
+        self._tell_rejected(self._tree(), refusal)
+
+    def _tell_rejected(self, tree: Tree, refusal: GenesisError) -> None:
+        assert self._run is not None
+        if self.breaker is not None:
+            for watcher in self._run.breaker_watchers:
+                watcher.refused(self.breaker)
         if tree.hooks:
             emit(tree, events.CallRejected, policy=self.name, error=refusal)
 
@@ -384,9 +390,10 @@ class Guard(RunBound):
         if lane.is_refused and self._needs is None and not self._retries_refusals:
             refusal = self.breaker._refusal(lane)  # type: ignore[union-attr]
             if refusal is not None:
-                tree = _TREE.get(None) or self._run.tree  # type: ignore[union-attr]
-                if tree.hooks:
-                    emit(tree, events.CallRejected, policy=self.name, error=refusal)
+                run: Run = self._run  # type: ignore[assignment]
+                tree = _TREE.get(None) or run.tree
+                if tree.hooks or run.breaker_watchers:
+                    self._tell_rejected(tree, refusal)
                 return [refusal]
         if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
             self._enter_run()

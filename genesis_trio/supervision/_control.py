@@ -23,8 +23,6 @@ from genesis_trio.policies.breaker import BREAKERS, CircuitBreaker
 from genesis_trio.supervision._breaker_watch import breakers_of_this_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from genesis_trio.persistence.store import Store
     from genesis_trio.supervision._tree import ServiceTree
 
@@ -143,9 +141,9 @@ class Control:
         if self._written.pop(CHILD + path, None) is not None:
             self._store.put_control(CHILD + path, None)
 
-    def breakers_moved(self, breakers: "Iterable[CircuitBreaker]") -> None:
-        """Save *breakers* soon: they tell of a move while they make it."""
-        self._moved.update(dict.fromkeys(breakers))
+    def breaker_moved(self, breaker: CircuitBreaker) -> None:
+        """Save *breaker* soon: it tells of a move while it makes it."""
+        self._moved[breaker] = None
         self._woken.set()
 
     async def serve(self) -> None:

@@ -145,6 +145,8 @@ class Stopping:
             supervisor.tree.child_is_none_any_more()  # its host may run again, with another one of its name
             child.close()
         supervisor.scope.detach()
+        if supervisor.host is None:
+            supervisor.tree.close()
 
 
 def _stay_known(child: "Child") -> None:

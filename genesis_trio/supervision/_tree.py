@@ -3,12 +3,13 @@
 import random
 from typing import TYPE_CHECKING
 
-from genesis_trio._runtime import Tree
+from genesis_trio._runtime import Tree, current_run
 from genesis_trio.messaging.bus import Bus
 
 if TYPE_CHECKING:
     from genesis_trio.modes import ModeScope
     from genesis_trio.persistence.store import Store
+    from genesis_trio.supervision._breaker_watch import BreakerWatch
     from genesis_trio.supervision._control import Control
     from genesis_trio.supervision._latches import Latches
     from genesis_trio.supervision._saving import Saver
@@ -20,7 +21,7 @@ __all__ = ["ServiceTree"]
 class ServiceTree(Tree):
     """A tree with supervisors in it; the topmost one makes it, the nested ones join it."""
 
-    __slots__ = ("bus", "children", "control", "latches", "saver", "scope", "store", "watches_breakers")
+    __slots__ = ("_breaker_watch", "bus", "children", "control", "latches", "saver", "scope", "store")
 
     def __init__(self, name: str, *, parent: Tree, rng: random.Random | None, store: "Store | None") -> None:
         super().__init__(name, parent=parent, rng=rng)
@@ -32,15 +33,20 @@ class ServiceTree(Tree):
         self.saver: Saver | None = None
         self.latches: Latches | None = None
         self.control: Control | None = None
-        self.watches_breakers = False
+        self._breaker_watch: BreakerWatch | None = None
 
     def watch_breakers(self) -> None:
-        """Learn which breakers the children depend on; asked for where that has a consequence, since it makes every event be built."""
-        if not self.watches_breakers:
+        """Learn which breakers the children depend on, until `close`; asked for where that has a consequence."""
+        if self._breaker_watch is None:
             from genesis_trio.supervision._breaker_watch import BreakerWatch
 
-            self.watches_breakers = True
-            self.add_hook(BreakerWatch(self))
+            self._breaker_watch = BreakerWatch(self)
+            current_run().breaker_watchers += (self._breaker_watch,)
+
+    def close(self) -> None:
+        """The topmost supervisor has ended."""
+        run = current_run()
+        run.breaker_watchers = tuple(each for each in run.breaker_watchers if each is not self._breaker_watch)
 
     def child_is_none_any_more(self) -> None:
         """Whoever takes its name is another one, and counts generations from 1 as it did."""

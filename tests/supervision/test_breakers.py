@@ -7,6 +7,7 @@ import trio
 import trio.lowlevel
 import trio.testing
 
+from genesis_trio._runtime import current_run
 from genesis_trio.errors import BreakerOpenError, StartTimeoutError
 from genesis_trio.modes import Mode, ModePolicy
 from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
@@ -186,6 +187,46 @@ async def test_policy_breaker_isolated_by_hand_fails_until_it_is_reset(autojump_
         await trio.sleep(2.1)
         assert desk.scope.mode is Mode.NORMAL
         await desk.stop()
+
+
+async def test_policy_breaker_moved_from_outside_of_the_tree_counts(autojump_clock):
+    """An operator's task, or another tree that calls the same venue, isolates it: the children depend on it all the same."""
+    breaker = venue_breaker("health.outside")
+    wanted, done = trio.Event(), trio.Event()
+
+    async def operator():
+        await wanted.wait()
+        breaker.isolate()
+        done.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(operator)
+        async with open_supervisor("desk", mode_policy=ModePolicy(trigger_after=1.0)) as desk:
+            child = await desk.start(forever, name="x", breaker=breaker)
+            wanted.set()
+            await done.wait()
+            assert child.is_failing()
+            await trio.sleep(1.1)
+            assert desk.scope.mode is Mode.SAFE
+            await desk.stop()
+
+
+async def test_policy_builds_no_event_where_nobody_observes(autojump_clock):
+    """It has to know of breakers, which is no reason to build every other event as well."""
+    async with open_supervisor("desk", mode_policy=ModePolicy()) as desk:
+        assert desk.tree.hooks == ()
+        await desk.stop()
+
+
+async def test_supervisor_that_has_ended_is_told_of_no_breaker(autojump_clock):
+    """What it watched goes on without it."""
+    breaker = venue_breaker("health.ended")
+    async with open_supervisor("desk", mode_policy=ModePolicy()) as desk:
+        child = await desk.start(forever, name="x", breaker=breaker, stop_grace=0)
+        await desk.stop()
+    assert current_run().breaker_watchers == ()
+    breaker.isolate()
+    assert child.status is Lifecycle.STOPPED
 
 
 # ------------------------------------------------------------------ who waits is told
