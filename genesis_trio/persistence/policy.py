@@ -50,9 +50,10 @@ class CheckpointPolicy:
         every: Seconds between two; up to 20 % of jitter keeps many trees apart.  None: not by time.
         messages: Messages that one component has handled since its last part.  None: not by messages.
         bytes: Bytes of journal since the last one, over all components.  None: not by size.
-        keep: How many are kept for each component; labelled ones, and the newest that is known to be good, stay besides.
-        keep_journal: Keep all records, to replay them from the first one.  Otherwise those that every saved checkpoint
-            kept of their component includes are removed: see `Store.shorten_journal`, also for their keys.
+        keep: How many are kept for each component, whatever they were saved for; labelled ones, and the newest that is
+            known to be good, stay besides.
+        keep_journal: Keep all records, to replay them from the first one.  Otherwise, when saved checkpoints are removed,
+            so are the records that each one left includes: see `Store.shorten_journal`, also for their keys.
 
     Raises:
         ValueError: a number that cannot work.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Saver"]
 
 JITTER = 0.2
+LAST_PRUNING = 1.0  # seconds that a stop may take longer for it
 
 
 class Saver:
@@ -40,6 +41,9 @@ class Saver:
         self._lock = trio.Lock()
         self._wanted: str | None = None
         self._woken = trio.Event()
+        self._pruned = 0  # what `saved` was when the last pruning that came to its end began
+        self._has_old_records = False
+        self._grown = trio.Event()
         self._bytes_at_last = 0
         #: By path, the last part of each child whose supervisor has stopped with its host.
         self._away: dict[str, Part] = {}
@@ -69,8 +73,7 @@ class Saver:
             await self._wait_for_a_reason()
             reason = self._wanted or "periodic"
             self._wanted = None
-            if await self.save(reason) is not None:
-                await self._prune()
+            await self.save(reason)
 
     async def _wait_for_a_reason(self) -> None:
         """Until somebody asks for a save, or the period is over.
@@ -97,13 +100,31 @@ class Saver:
         own = (child.spec.checkpoint for child in self._tree.children.values() if child.spec.checkpoint is not None)
         return min(policy.every or math.inf for policy in (self.policy, *own))
 
+    async def prune(self) -> None:
+        """Remove what the policy does not keep, after each save, for ever; whoever saves does not wait for it."""
+        while True:
+            await self._grown.wait()
+            self._grown = trio.Event()
+            await self._prune()
+
+    async def prune_rest(self) -> None:
+        """The same once more, after the last save; for a second at most: what stays is removed after the next one."""
+        if self._pruned < self.saved:
+            with trio.move_on_after(LAST_PRUNING):
+                await self._prune()
+
     async def _prune(self) -> None:
+        saved = self.saved
         try:
-            await self._store.prune(keep=self.policy.keep)
-            if not self.policy.keep_journal:
+            # Where none goes, the oldest is the same, and needs the same records as before.
+            if await self._store.prune(keep=self.policy.keep):
+                self._has_old_records = not self.policy.keep_journal
+            if self._has_old_records:
                 await self._store.shorten_journal()
+                self._has_old_records = False
         except GenesisError as error:
             self._failed("prune", error)
+        self._pruned = saved
 
     async def save_now(self, label: str | None) -> "CheckpointInfo":
         """Take a cut because somebody asked for it; what goes wrong is raised."""
@@ -137,6 +158,7 @@ class Saver:
             return None
         self.last = info
         self.saved += 1
+        self._grown.set()
         if self._tree.hooks:
             emit(
                 self._tree,

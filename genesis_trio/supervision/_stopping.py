@@ -138,6 +138,8 @@ class Stopping:
         if supervisor.tree.latches is not None and supervisor.host is None:
             await supervisor.tree.latches.finished()
         await supervisor.services.close()
+        if supervisor.tree.saver is not None and supervisor.host is None:
+            await supervisor.tree.saver.prune_rest()
         for child in supervisor.children.values():
             supervisor.tree.children.pop(child.path, None)
             if supervisor.host is not None:

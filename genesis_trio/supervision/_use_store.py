@@ -55,4 +55,5 @@ async def use_store(
         supervisor.scope.hold(Mode.SAFE, owner="store", reason=f"the store is damaged: {'; '.join(store.damage)}")
     supervisor.start_service(tree.latches.serve)
     supervisor.start_service(tree.saver.serve)
+    supervisor.start_service(tree.saver.prune)
     supervisor.start_service(tree.control.serve)
