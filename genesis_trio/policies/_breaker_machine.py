@@ -177,7 +177,7 @@ class BreakerMachine(RunBound):
                 lane.open(self._permit)
             else:
                 lane.close()
-                lane.is_refused = self._state is OPEN
+                lane.is_refused = self._state is OPEN and lane.refuses_directly
 
     def _enter(self) -> None:
         """Be in the run, and at its present time.

@@ -85,10 +85,14 @@ class Call:
     def begin(self) -> None:
         """Count it, and pay for it."""
         guard = self._guard
-        guard._counts.calls += 1
-        for budget in guard._budgets:
+        guard._lane.counts.calls += 1
+        retry, hedge = guard._retry, guard._rare.hedge
+        budget = None if retry is None else retry.budget
+        if budget is not None:
             budget._deposit()
-        if guard._retry is not None and guard._retry.max_elapsed is not None:
+        if hedge is not None and hedge.budget is not None and hedge.budget is not budget:
+            hedge.budget._deposit()
+        if retry is not None and retry.max_elapsed is not None:
             self._began = trio.current_time()
 
     async def finish(self) -> Any:
@@ -97,7 +101,7 @@ class Call:
         try:
             result = await (self._retrying() if guard._total_timeout is None else self._limited())
         except Exception as error:
-            if guard._fallback is not None:
+            if guard._rare.fallback is not None:
                 return await self.fall_back(error)  # noqa: ASYNC120 - the error stands in the course, which raises it
             guard._count_end(error, has_started=self.has_started)
             raise
@@ -106,7 +110,7 @@ class Call:
             raise
         finally:
             self.forget()
-        guard._counts.successes += 1
+        guard._lane.counts.successes += 1
         return result
 
     def forget(self) -> None:
@@ -119,13 +123,13 @@ class Call:
     async def fall_back(self, error: Exception) -> Any:
         """The fallback's answer to *error*.  The call is counted as what it was without, unless it is cancelled now."""
         guard = self._guard
-        assert guard._fallback is not None
+        assert guard._rare.fallback is not None
         tree = current_tree()
         if tree.hooks:
             emit(tree, events.FallbackUsed, policy=guard.name, error=error)
         end: BaseException = error
         try:
-            value = guard._fallback(error, *self._args, **self._kwargs)
+            value = guard._rare.fallback(error, *self._args, **self._kwargs)
             return await value if inspect.isawaitable(value) else value
         except Exception:
             raise
@@ -151,7 +155,7 @@ class Call:
         """The last result if there is one, else raise the real last error, else a `TotalTimeoutError`."""
         guard = self._guard
         too_long = f"{guard.name!r} took longer than total_timeout={guard._total_timeout:g} s"
-        if guard._repeatable is False and self.has_started:
+        if guard._rare.repeatable is False and self.has_started:
             too_long += "; what became of the attempt that was cut off is not known"
         error: Exception = TotalTimeoutError(too_long)
         # An attempt that had only the rest of the time says nothing about the dependency.
@@ -254,7 +258,7 @@ class Call:
 
     async def _attempt(self) -> Any:
         """One attempt: look, wait for its turn, then start it, or the race of its copies."""
-        hedge = self._guard._hedge
+        hedge = self._guard._rare.hedge
         try:
             await self.wait_for_turn()
             self.has_won = False  # the attempt before may have, with a result that was not good enough
@@ -269,11 +273,11 @@ class Call:
 
         The token last: it counts calls that begin, so it has to be taken in the step in which this one does.
         """
-        guard = self._guard
-        bulkhead, rate_limit, is_urgent = guard._bulkhead, guard._rate_limit, guard._is_urgent
+        rare = self._guard._rare
+        bulkhead, rate_limit, is_urgent = rare.bulkhead, rare.rate_limit, rare.is_urgent
         if bulkhead is None and rate_limit is None:
             return
-        guard._look()
+        self._guard._look()
         if bulkhead is not None:
             if not bulkhead._try_enter(is_urgent):
                 self.has_waited = True
@@ -285,27 +289,29 @@ class Call:
 
     def leave(self) -> None:
         """Give the place in the bulkhead back, if there is one."""
-        if self._has_place and self._guard._bulkhead is not None:
+        bulkhead = self._guard._rare.bulkhead
+        if self._has_place and bulkhead is not None:
             self._has_place = False
-            self._guard._bulkhead._leave()
+            bulkhead._leave()
 
     async def _copy(self, copy: int) -> Any:
         """One copy of a hedged attempt.  The first one has had its turn; the others get one at once, or are not made."""
         if copy == 0:
             return await self._start(0)
         guard = self._guard
+        bulkhead, rate_limit, is_urgent = guard._rare.bulkhead, guard._rare.rate_limit, guard._rare.is_urgent
         guard._look()
-        if guard._bulkhead is not None and not guard._bulkhead._try_enter(guard._is_urgent):
+        if bulkhead is not None and not bulkhead._try_enter(is_urgent):
             raise BulkheadFullError(f"no place for a hedge of {guard.name!r}; hedges do not wait for one")
         try:
-            if guard._rate_limit is not None and not guard._rate_limit._try_take(guard._is_urgent):
+            if rate_limit is not None and not rate_limit._try_take(is_urgent):
                 raise RateLimitedError(
                     f"no token for a hedge of {guard.name!r}; hedges do not wait for one", retry_after=0.0
                 )
             return await self._start(copy)
         finally:
-            if guard._bulkhead is not None:
-                guard._bulkhead._leave()
+            if bulkhead is not None:
+                bulkhead._leave()
 
     # ------------------------------------------------------------ decision, attempt timeout, the call itself
 
@@ -315,8 +321,8 @@ class Call:
         if isinstance(permit, Permit):
             self.has_started = True
             return permit
-        if self._guard._rate_limit is not None:
-            self._guard._rate_limit._give_back()
+        if self._guard._rare.rate_limit is not None:
+            self._guard._rare.rate_limit._give_back()
         try:
             raise permit
         finally:
@@ -326,7 +332,7 @@ class Call:
         """Decide, and call the function in the same step."""
         guard = self._guard
         permit = self.admit()
-        guard._counts.hedges += copy > 0
+        guard._lane.counts.hedges += copy > 0
         try:
             if guard._attempt_timeout is None:
                 result = await self._fn(*self._args, **self._kwargs)

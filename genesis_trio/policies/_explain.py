@@ -47,7 +47,7 @@ def _longest_wait(guard: "Guard") -> float:
 
 def _latest_copy(guard: "Guard") -> float:
     """Seconds after which the last copy of a hedged attempt starts at most: none does once the first has timed out."""
-    hedge, limit = guard._hedge, guard._attempt_timeout
+    hedge, limit = guard._rare.hedge, guard._attempt_timeout
     if hedge is None or limit is None:
         return 0.0
     return limit if hedge._delay is None else min(hedge._max_hedges * hedge._delay, limit)
@@ -72,7 +72,7 @@ def _latency(guard: "Guard") -> str:
         words = f"{total:g} s (total_timeout; without it {words})"
     queues = [
         name
-        for name, policy in (("bulkhead", guard._bulkhead), ("rate limit", guard._rate_limit))
+        for name, policy in (("bulkhead", guard._rare.bulkhead), ("rate limit", guard._rare.rate_limit))
         if policy is not None
     ]
     if queues and total is None:
@@ -82,7 +82,8 @@ def _latency(guard: "Guard") -> str:
 
 def _amplification(guard: "Guard") -> str:
     attempts = attempts_of(guard)
-    copies = 1 + (guard._hedge._max_hedges if guard._hedge is not None else 0)
+    hedge = guard._rare.hedge
+    copies = 1 + (hedge._max_hedges if hedge is not None else 0)
     calls = attempts * copies
     if calls == 1:
         return "1 call for each call"
@@ -95,7 +96,8 @@ def _amplification(guard: "Guard") -> str:
 
 def _policies(guard: "Guard") -> list[str]:
     lines = []
-    if guard._fallback is not None:
+    rare = guard._rare
+    if rare.fallback is not None:
         lines.append("fallback: answers when everything below has failed or was refused")
     if guard._total_timeout is not None:
         lines.append(f"total timeout: {guard._total_timeout:g} s for everything below")
@@ -107,12 +109,12 @@ def _policies(guard: "Guard") -> list[str]:
         lines.append(f"mode: each attempt needs {guard._needs!s}")
     if guard.breaker is not None:
         lines.append(f"breaker: each attempt asks {guard.breaker.name!r}, and tells it how it ended")
-    if guard._bulkhead is not None:
-        lines.append(f"bulkhead: each attempt waits for a place in {guard._bulkhead!r}")
-    if guard._rate_limit is not None:
-        lines.append(f"rate limit: each attempt waits for its turn in {guard._rate_limit!r}")
-    if guard._hedge is not None:
-        lines.append(f"hedge: {guard._hedge!r}")
+    if rare.bulkhead is not None:
+        lines.append(f"bulkhead: each attempt waits for a place in {rare.bulkhead!r}")
+    if rare.rate_limit is not None:
+        lines.append(f"rate limit: each attempt waits for its turn in {rare.rate_limit!r}")
+    if rare.hedge is not None:
+        lines.append(f"hedge: {rare.hedge!r}")
     if guard._attempt_timeout is not None:
         lines.append(f"attempt timeout: {guard._attempt_timeout:g} s for each attempt")
     return lines

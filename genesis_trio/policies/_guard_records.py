@@ -1,8 +1,9 @@
-"""What is counted about a guard, as plain records."""
+"""What is counted about a guard, and the record that tells it."""
 
 import attrs
 
 from genesis_trio.policies._course import RetryCounts
+from genesis_trio.policies._lane import Lane
 
 
 @attrs.frozen(kw_only=True)
@@ -47,3 +48,35 @@ class GuardCounts(RetryCounts):
     rejected: int = 0
     timeouts: int = 0
     hedges: int = 0
+
+
+class GuardLane(Lane):
+    """The lane of a guard.
+
+    Attributes:
+        counts: What the lane does not count by itself.
+    """
+
+    __slots__ = ("counts",)
+
+    def reset(self) -> None:
+        """Close it, and forget the counts."""
+        super().reset()
+        self.counts = GuardCounts()
+
+    def statistics(self) -> GuardStatistics:
+        """All that is counted, added up."""
+        counts = self.counts
+        return GuardStatistics(
+            calls=self.handed_out - self.again + self.refused + counts.calls,
+            successes=self.succeeded + counts.successes,
+            failures=counts.failures,
+            cancelled=counts.cancelled,
+            rejected=self.refused + counts.rejected,
+            attempts=self.started,
+            retries=counts.retries,
+            retry_successes=counts.retry_successes,
+            exhausted=counts.exhausted,
+            timeouts=counts.timeouts,
+            hedges=counts.hedges,
+        )

@@ -75,7 +75,8 @@ class Lane:
         again: How many of these attempts were not the first of their call.
         successes: The same permit for each success; empty when it has to be told otherwise.
         root: The mode scope that counts where a task has none of its own.
-        is_refused: The breaker is OPEN, and `CircuitBreaker` can tell by the time alone whether it still refuses.
+        refuses_directly: A refusal of the breaker's ends the call: no mode is asked before, and no retry waits for it.
+        is_refused: So it is, and the breaker is OPEN: it can tell by the time alone whether it still refuses.
         refused: How many calls a guard has refused because of that, without asking the breaker.
     """
 
@@ -91,12 +92,14 @@ class Lane:
         "breaker",
         "is_refused",
         "refused",
+        "refuses_directly",
         "root",
         "successes",
     )
 
-    def __init__(self, breaker: "CircuitBreaker | None") -> None:
+    def __init__(self, breaker: "CircuitBreaker | None", *, refuses_directly: bool = True) -> None:
         self.breaker = breaker
+        self.refuses_directly = refuses_directly
         self.reset()
 
     def reset(self) -> None:

@@ -117,7 +117,7 @@ async def open_stream(
         async with stream.opened() as value:
             yield value
     except BaseException as error:  # noqa: ASYNC103 - raised once its outcome is told
-        if guard._fallback is None or stream.has_entered or not isinstance(error, Exception):
+        if guard._rare.fallback is None or stream.has_entered or not isinstance(error, Exception):
             guard._count_end(error, has_started=stream.has_started)
             raise
         failure = error
@@ -125,7 +125,7 @@ async def open_stream(
         if stream.block_error is not None:
             guard._count_end(stream.block_error, has_started=True)
         else:
-            guard._counts.successes += 1
+            guard._lane.counts.successes += 1
     finally:
         stream.block_error = None
         stream.forget()

@@ -18,10 +18,10 @@ from genesis_trio.policies import _check
 from genesis_trio.policies._call import NOT_DONE, Call
 from genesis_trio.policies._course import Course
 from genesis_trio.policies._explain import explain
-from genesis_trio.policies._generate import EXECUTE, compile_wrapper, decorated, shape_of, write
-from genesis_trio.policies._guard_records import GuardCounts, GuardStatistics
-from genesis_trio.policies._guard_settings import features_of, function, instance, refuse_contradictions
-from genesis_trio.policies._lane import NOWHERE, Lane, Permit, open_without_breaker
+from genesis_trio.policies._generate import EXECUTE, Features, compile_wrapper, decorated, shape_of, write
+from genesis_trio.policies._guard_records import GuardLane, GuardStatistics
+from genesis_trio.policies._guard_settings import features_of, function, instance, rare_settings, refuse_contradictions
+from genesis_trio.policies._lane import NOWHERE, Permit, open_without_breaker
 from genesis_trio.policies._outcome import FAILURE, NONE, REFUSALS, Outcome
 from genesis_trio.policies._stream import open_stream
 from genesis_trio.policies._wrapping import check_name, explain_misuse, require_async_function, require_factory
@@ -35,8 +35,6 @@ __all__ = ["GUARDS", "NOT_DONE", "Guard", "GuardStatistics"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_URGENT = Capability.CANCEL | Capability.REDUCE
 
 
 class _Written:
@@ -55,9 +53,8 @@ class _Written:
         return wrapper
 
 
-# What a guard has before its first use; nobody writes to either.
-_UNUSED_LANE = Lane(None)
-_UNUSED_COUNTS = GuardCounts()
+# What a guard has before its first use; nobody writes to it.
+_UNUSED_LANE = GuardLane(None)
 
 #: Every guard there is.
 GUARDS: "Registry[Guard]" = Registry()
@@ -110,20 +107,10 @@ class Guard(RunBound):
     __slots__ = (
         "__dict__",  # holds nothing but a written `execute`
         "_attempt_timeout",
-        "_budgets",
-        "_bulkhead",
-        "_counts",
-        "_fallback",
-        "_farewell",
-        "_features",
-        "_hedge",
-        "_is_urgent",
         "_lane",
         "_needs",
-        "_rate_limit",
+        "_rare",
         "_reconcile",
-        "_repeatable",
-        "_retries_refusals",
         "_retry",
         "_total_timeout",
         "breaker",
@@ -156,23 +143,18 @@ class Guard(RunBound):
         self._total_timeout = (
             None if total_timeout is None else _check.number("Guard", "total_timeout", total_timeout, above=0)
         )
-        self._bulkhead = instance("bulkhead", bulkhead, Bulkhead)
-        self._rate_limit = instance("rate_limit", rate_limit, RateLimit)
-        self._hedge = instance("hedge", hedge, Hedge)
-        self._fallback = function("fallback", fallback)
         self._needs = instance("needs", needs, Capability)
-        self._repeatable = instance("repeatable", repeatable, bool)
+        self._rare = rare_settings(
+            repeatable=repeatable,
+            bulkhead=bulkhead,
+            rate_limit=rate_limit,
+            hedge=hedge,
+            fallback=fallback,
+            needs=needs,
+        )
         self._reconcile = function("reconcile", reconcile)
-        self._is_urgent = needs is not None and bool(needs) and needs in _URGENT
-        budgets = [policy.budget for policy in (retry, hedge) if policy is not None and policy.budget is not None]
-        self._budgets = tuple(dict.fromkeys(budgets))  # a call pays once into each, also where both share one
-        # Where a refusal is not the end, whoever decides must go on with it: deciding twice would count it twice.
-        self._retries_refusals = retry is not None and any(retry._rule.names(cls) for cls in REFUSALS)
         refuse_contradictions(self)
         self._lane = _UNUSED_LANE
-        self._counts = _UNUSED_COUNTS
-        self._farewell: weakref.finalize[..., Any] | None = None  # made when the guard is used
-        self._features = features_of(self)
         GUARDS.add(self)
 
     def __repr__(self) -> str:
@@ -226,7 +208,7 @@ class Guard(RunBound):
         Trio checkpoint: those of entering and leaving; see `execute`.
         Cancellation: passes through at once and is no outcome.
         """
-        for name, policy in (("hedge", self._hedge), ("reconcile", self._reconcile)):
+        for name, policy in (("hedge", self._rare.hedge), ("reconcile", self._reconcile)):
             if policy is not None:
                 raise ValueError(
                     f"guard {self.name!r} has {name}=, which has no meaning for a stream; make one without"
@@ -238,10 +220,22 @@ class Guard(RunBound):
         """The text of the wrapper that decorating *fn* makes, or of `execute` if there is none."""
         return write(EXECUTE if fn is None else shape_of(inspect.signature(fn)), self._features)
 
-    def _own_lane(self) -> Lane:
+    @property
+    def _features(self) -> Features:
+        return features_of(self)
+
+    @property
+    def _retries_refusals(self) -> bool:
+        return self._retry is not None and self._retry._retries_refusals
+
+    def _own_lane(self) -> GuardLane:
         """The guard's lane, made at the first use: most guards of a large table stay unused."""
         if self._lane is _UNUSED_LANE:
-            self._lane = Lane(self.breaker)
+            refuses_directly = self._needs is None and not self._retries_refusals
+            self._lane = GuardLane(self.breaker, refuses_directly=refuses_directly)
+            if self.breaker is not None:
+                # The breaker keeps the counts of guards that are gone.
+                weakref.finalize(self, self.breaker._retire, self._lane).atexit = False
         return self._lane
 
     def _write_execute(self) -> FunctionType:
@@ -266,20 +260,7 @@ class Guard(RunBound):
         """
         if trio.lowlevel.in_trio_run():
             self._enter_run()
-        counts, lane = self._counts, self._lane
-        return GuardStatistics(
-            calls=lane.handed_out - lane.again + lane.refused + counts.calls,
-            successes=lane.succeeded + counts.successes,
-            failures=counts.failures,
-            cancelled=counts.cancelled,
-            rejected=lane.refused + counts.rejected,
-            attempts=lane.started,
-            retries=counts.retries,
-            retry_successes=counts.retry_successes,
-            exhausted=counts.exhausted,
-            timeouts=counts.timeouts,
-            hedges=counts.hedges,
-        )
+        return self._lane.statistics()
 
     # ------------------------------------------------------------ the run
 
@@ -293,17 +274,13 @@ class Guard(RunBound):
         return run
 
     def _fresh(self) -> None:
-        self._counts = GuardCounts()
-        self._own_lane().reset()
-        self._lane.root = root_scope()
+        lane = self._own_lane()
+        lane.reset()
+        lane.root = root_scope()
         if self.breaker is not None:
-            self.breaker._join(self._lane)
-            if self._farewell is None:
-                # The breaker keeps the counts of guards that are gone.
-                self._farewell = weakref.finalize(self, self.breaker._retire, self._lane)
-                self._farewell.atexit = False
+            self.breaker._join(lane)
         else:
-            open_without_breaker(self._lane)
+            open_without_breaker(lane)
 
     def _run_ended(self) -> None:
         self._lane.close()
@@ -332,7 +309,7 @@ class Guard(RunBound):
         return self._lane.take()
 
     def _attempt_timeout_error(self) -> AttemptTimeoutError:
-        self._counts.timeouts += 1
+        self._lane.counts.timeouts += 1
         return AttemptTimeoutError(
             f"an attempt of {self.name!r} took longer than attempt_timeout={self._attempt_timeout:g} s"
         )
@@ -346,7 +323,7 @@ class Guard(RunBound):
         return Outcome.NONE if self.breaker is None else self.breaker._outcome_of_result(result)
 
     def _make_course(self, since: int, began: float = 0.0) -> Course:
-        return Course(self._retry, self.name, self._tree(), since, self._counts, began)
+        return Course(self._retry, self.name, self._tree(), since, self._lane.counts, began)
 
     def _tree(self) -> Tree:
         """As `current_tree`, for a guard that is in its run."""
@@ -359,14 +336,14 @@ class Guard(RunBound):
     def _count_end(self, error: BaseException, *, has_started: bool) -> None:
         """Count a call that ended with *error*."""
         if not isinstance(error, Exception):
-            self._counts.cancelled += 1
+            self._lane.counts.cancelled += 1
         elif isinstance(error, REFUSALS) and not has_started:
             self._count_rejected(error)
         else:
-            self._counts.failures += 1
+            self._lane.counts.failures += 1
 
     def _count_rejected(self, refusal: GenesisError) -> None:
-        self._counts.rejected += 1
+        self._lane.counts.rejected += 1
         self._tell_rejected(self._tree(), refusal)
 
     def _tell_rejected(self, tree: Tree, refusal: GenesisError) -> None:
@@ -387,7 +364,7 @@ class Guard(RunBound):
         None: the retry waits for refusals, which is for the general path to do.
         """
         lane = self._lane
-        if lane.is_refused and self._needs is None and not self._retries_refusals:
+        if lane.is_refused:
             refusal = self.breaker._refusal(lane)  # type: ignore[union-attr]
             if refusal is not None:
                 run: Run = self._run  # type: ignore[assignment]
@@ -398,9 +375,10 @@ class Guard(RunBound):
         if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
             self._enter_run()
         if self._retries_refusals:
+            # Whoever decides must go on with it: deciding twice would count a refusal twice.
             return None
         permit = self._decide()
-        self._counts.calls += 1
+        self._lane.counts.calls += 1
         if isinstance(permit, Permit):
             return permit
         self._count_rejected(permit)
@@ -426,7 +404,7 @@ class Guard(RunBound):
                     self._enter_run()
                 if course is None:
                     tree = _TREE.get(None) or self._run.tree  # type: ignore[union-attr]
-                    course = Course(self._retry, self.name, tree, since, self._counts)
+                    course = Course(self._retry, self.name, tree, since, lane.counts)
                 if not course.failed(error):
                     return course
         if course is not None:
@@ -454,7 +432,7 @@ class Guard(RunBound):
         """An attempt succeeded, and `Lane.successes` gave another permit than its own, or none."""
         self._lane.not_this_one()
         self._lane.settle(permit, self._outcome_of_result(result))
-        self._counts.successes += 1
+        self._lane.counts.successes += 1
 
     # ------------------------------------------------------------ the general path
 

@@ -17,7 +17,7 @@ from genesis_trio.policies._course import Course
 from genesis_trio.policies._generate import decorated, features
 from genesis_trio.policies._given_up import MARKS
 from genesis_trio.policies._lane import FREE, Lane, Permit, open_without_breaker
-from genesis_trio.policies._outcome import Predicate, RetryRule, Rule
+from genesis_trio.policies._outcome import REFUSALS, Predicate, RetryRule, Rule
 from genesis_trio.policies._wrapping import explain_misuse, name_of, require_async_function
 from genesis_trio.policies.budget import RetryBudget
 
@@ -76,11 +76,14 @@ class Retry:
     retry_exhausted: bool = attrs.field(default=False, kw_only=True)
     rng: random.Random | None = attrs.field(default=None, kw_only=True, repr=False)
     _rule: Rule = attrs.field(init=False, repr=False)
+    _retries_refusals: bool = attrs.field(init=False, repr=False)
     _is_immediate: bool = attrs.field(init=False, repr=False)  # no delay of its own is ever more than 0
     _dissatisfaction: Predicate | None = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_rule", Rule(self.on, "Retry", "on"))
+        rule = Rule(self.on, "Retry", "on")
+        object.__setattr__(self, "_rule", rule)
+        object.__setattr__(self, "_retries_refusals", any(rule.names(cls) for cls in REFUSALS))
         if self.max_retries is not None:
             _check.whole("Retry", "max_retries", self.max_retries, least=0)
         _check.number("Retry", "base_delay", self.base_delay, least=0)
