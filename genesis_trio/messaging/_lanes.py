@@ -78,10 +78,10 @@ class Lane:
         """How many more messages are taken before one is refused, or another one dropped."""
         return self._full_at - self._size
 
-    def refuses(self) -> bool:
-        """True if the next `put` is refused; a sender may wait for that to end."""
+    def refuses(self, sender: Sender | str) -> bool:
+        """True if the next `put` of *sender* is refused; it may wait for that to end."""
         mailbox = self.mailbox
-        return self._size >= self._full_at and mailbox.holds_back and mailbox.overflow.keeps_all
+        return self._size >= self._full_at and mailbox.overflow.keeps_all and mailbox.holds_back(sender)
 
     def fit(self, full_at: int) -> None:
         """So many may wait from now on."""
@@ -92,22 +92,24 @@ class Lane:
         """Wait, in the order of arrival, until a message could be put in; may return a little too early."""
         await self._senders.park()
 
-    def has_waiting_senders(self) -> bool:
-        return bool(self._senders)
+    def makes_queue(self, sender: Sender) -> bool:
+        """True if *sender* has to stand behind others that wait."""
+        return bool(self._senders) and self.mailbox.holds_back(sender)
 
     def offer_room(self) -> None:
         """Wake as many senders as there is room for."""
-        senders = self._senders
-        if senders:
-            room = self.room if self.mailbox.holds_back else len(senders)
-            if room > 0:
-                senders.unpark(count=room)
+        if self._senders and self.room > 0:
+            self._senders.unpark(count=self.room)
+
+    def ask_senders(self) -> None:
+        """Let those that wait look again: the mailbox may hold others back than before."""
+        self._senders.unpark_all()
 
     # ------------------------------------------------------------ in and out
 
     def put(self, topic: Topic[Any], message: Any, sender: Sender | str, number: int) -> bool:
         """Add a message; False if it was refused."""
-        if self._size >= self._full_at and not self._make_room():
+        if self._size >= self._full_at and not self._make_room(sender):
             return False
         self._size += 1
         growing = self._growing
@@ -151,7 +153,7 @@ class Lane:
             for number, message in enumerate(batch.messages, batch.first):
                 self.put(batch.topic, message, batch.sender, number)
 
-    def _make_room(self) -> bool:
+    def _make_room(self, sender: Sender | str) -> bool:
         mailbox = self.mailbox
         if mailbox.intake is Intake.KEEP_NEWEST:
             # More than one, where a crash brought back what was in hand, or the first start took in more than there is room for.
@@ -161,7 +163,7 @@ class Lane:
         elif mailbox.overflow is Overflow.DROP_OLDEST:
             mailbox.dropped += 1
             self._drop_oldest()
-        elif mailbox.intake is Intake.HOLD_BACK:
+        elif mailbox.holds_back(sender):
             mailbox.refused += 1
             return False
         return True

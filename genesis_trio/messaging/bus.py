@@ -144,10 +144,10 @@ class Bus:
     async def send(self, topic: Topic[T], message: T, sender: Sender, retry_of: MailboxFullError | None = None) -> None:
         """Wait until every BLOCK mailbox of *topic* has room, or of those that *retry_of* names; then publish."""
         if retry_of is None:
-            await self._wait_room(self._route(topic))
+            await _wait_room(self._route(topic), sender)
             self.publish(topic, message, sender)
         else:
-            await self._wait_room(self._refusing(topic, retry_of))
+            await _wait_room(self._refusing(topic, retry_of), sender)
             self.publish_again(topic, message, sender, retry_of)
 
     async def send_all(self, topic: Topic[T], messages: Sequence[T], sender: Sender) -> None:
@@ -161,8 +161,8 @@ class Bus:
             await trio.lowlevel.checkpoint()
         at = 0
         while at < len(messages):
-            await self._wait_room(route)
-            rooms = [lane.room for lane in route if lane.mailbox.holds_back and lane.mailbox.overflow.keeps_all]
+            await _wait_room(route, sender)
+            rooms = [lane.room for lane in route if lane.mailbox.overflow.keeps_all and lane.mailbox.holds_back(sender)]
             cut = messages[at : at + max(1, min(rooms, default=len(messages)))]
             chunk = cut if isinstance(cut, list) else list(cut)
             if len(chunk) == 1 or topic.latest:
@@ -174,20 +174,6 @@ class Bus:
                 for lane in route:
                     lane.put_batch(batch)
             at += len(chunk)
-
-    async def _wait_room(self, route: list[Lane]) -> None:
-        """Wait until every BLOCK lane of *route* has room; a Trio checkpoint in any case."""
-        full = _first_full(route)
-        if full is None:
-            await trio.lowlevel.checkpoint()
-            full = _first_full(route)
-        while full is not None:
-            await (
-                full.wait_room()
-            )  # cancelled only while it waits: who was woken for room uses it, or hands it on below
-            woken_for, full = full, next((lane for lane in route if lane.makes_wait and lane.refuses()), None)
-            if full is not None and full is not woken_for:
-                woken_for.offer_room()
 
     # ------------------------------------------------------------ requests
 
@@ -205,10 +191,23 @@ class Bus:
             queue.stop_answering(path, for_good=for_good)
 
 
-def _first_full(route: list[Lane]) -> Lane | None:
+async def _wait_room(route: list[Lane], sender: Sender) -> None:
+    """Wait until every BLOCK lane of *route* has room for *sender*; a Trio checkpoint in any case."""
+    full = _first_full(route, sender)
+    if full is None:
+        await trio.lowlevel.checkpoint()
+        full = _first_full(route, sender)
+    while full is not None:
+        await full.wait_room()  # cancelled only while it waits: who was woken for room uses it, or hands it on below
+        woken_for, full = full, next((lane for lane in route if lane.makes_wait and lane.refuses(sender)), None)
+        if full is not None and full is not woken_for:
+            woken_for.offer_room()
+
+
+def _first_full(route: list[Lane], sender: Sender) -> Lane | None:
     """Who comes later stands behind those who wait already, or they might wait for ever."""
     for lane in route:
-        if lane.makes_wait and (lane.refuses() or lane.has_waiting_senders()):
+        if lane.makes_wait and (lane.refuses(sender) or lane.makes_queue(sender)):
             return lane
     return None
 

@@ -55,6 +55,7 @@ class Mailbox:
         keeps_handled: Keep handled messages until `covered`: the child's state is saved, and may come back older.
         on_dead: Called with an entry that was put aside.
         intake: What it does when it is full.
+        peers: The path at and below which nobody is held back: they stop and start with its child, and could wait for ever.
 
     Attributes:
         listens: A `put` has to call `arrived`.
@@ -73,19 +74,21 @@ class Mailbox:
         keeps_handled: bool,
         on_dead: Callable[[Entry], None],
         intake: Intake = Intake.HOLD_BACK,
+        peers: str = "",
     ) -> None:
         self.owner = owner
         self.topics = topics
         self.overflow = overflow
         self.keeps_handled = keeps_handled and overflow.keeps_all
+        self.on_dead = on_dead
         self.intake = intake
+        self.peers = peers
         self.listens = False
         self.next_position = 1
         self.settled = 0
         self.left_by_error = False
         self.dead_letters: list[Any] = []
         self.dropped = self.missed = self.refused = 0
-        self._on_dead = on_dead
         self._on_arrival: Callable[[], None] | None = None
         self._on_depth: Callable[[int], None] | None = None
         self._again: deque[Entry] = deque()
@@ -147,15 +150,21 @@ class Mailbox:
         self._fit()
         return True
 
-    @property
-    def holds_back(self) -> bool:
-        """True if a sender may have to wait for it."""
-        return self.intake is Intake.HOLD_BACK
+    def holds_back(self, sender: Sender | str) -> bool:
+        """True if *sender* may have to wait for it."""
+        if self.intake is not Intake.HOLD_BACK:
+            return False
+        if not self.peers:
+            return True
+        path = sender.partition("@")[0] if isinstance(sender, str) else sender.path
+        return not f"{path}/".startswith(f"{self.peers}/")
 
-    def set_intake(self, intake: Intake) -> None:
-        self.intake = intake
+    def set_intake(self, intake: Intake, peers: str = "") -> None:
+        if intake is self.intake and peers == self.peers:
+            return
+        self.intake, self.peers = intake, peers
         for lane in self._lanes:
-            lane.offer_room()
+            lane.ask_senders()
 
     # ------------------------------------------------------------ who waits for it, and who looks on
 
@@ -338,7 +347,7 @@ class Mailbox:
     def _put_aside(self, entry: Entry) -> None:
         self._dead.add(entry.position)
         self.dead_letters.append(entry.message)
-        self._on_dead(entry)
+        self.on_dead(entry)
 
     def blame(self, crashes: Mapping[str, int]) -> None:
         """What an earlier process counted, by origin, against messages that were restored; the third crash was the last."""

@@ -7,7 +7,6 @@ import trio
 from genesis_trio import events
 from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.events import describe_error, emit
-from genesis_trio.messaging.topic import Intake
 from genesis_trio.supervision._child_state import Ask
 from genesis_trio.supervision._exits import Exit, How, what_follows
 from genesis_trio.supervision._parking import Parking
@@ -118,9 +117,8 @@ class Aftermath(Parking):
 
         Where the supervisor stops, it is all taken: what waits then is part of the last saved checkpoint.
         """
+        self.has_ended = True
         self._stopped(reason)
-        for mailbox in self.mailboxes.values():
-            mailbox.set_intake(Intake.KEEP_NEWEST)
 
     def _stopped(self, reason: str) -> None:
         self._set(Lifecycle.STOPPED)

@@ -18,6 +18,7 @@ from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Intake
 from genesis_trio.modes import Hold, ModeScope
 from genesis_trio.policies.breaker import CircuitBreaker
+from genesis_trio.supervision._away import follow, release
 from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._budget import RestartBudget
 from genesis_trio.supervision._control import ChildRecord
@@ -63,8 +64,10 @@ class ChildState:
         "_start_gate",
         "_trial_at",
         "_watchers",
+        "away",
         "breakers",
         "capture_wanted",
+        "comes_back",
         "complaints",
         "counters",
         "failed_when_suspended",
@@ -73,6 +76,7 @@ class ChildState:
         "gauges",
         "generation",
         "generation_before",
+        "has_ended",
         "incarnation",
         "is_finished",
         "last_error",
@@ -107,12 +111,18 @@ class ChildState:
         self.incarnation: Incarnation | None = None
         #: True when its task has ended.
         self.is_finished = False
+        #: It ended by itself, and nothing follows.
+        self.has_ended = False
         self.complaints: dict[object, str] = EMPTY
         self.counters: dict[str, int] = EMPTY
         self.gauges: dict[str, float] = EMPTY
         # Messages and state
         self.mailboxes: dict[str, Mailbox] = EMPTY
         self.unopened: dict[str, SavedMailbox] = EMPTY  # saved mailboxes that nobody has subscribed to yet
+        #: By path, those that were nested in it and went away with its last run: their mailboxes wait for the next one.
+        self.away: dict[str, ChildState] = EMPTY
+        #: It has the mailboxes of one that went away.
+        self.comes_back = False
         self.part: CapturedPart | None = None
         self.capture_wanted = False
         # Its first start: start() wants an error, start_all() does not
@@ -250,27 +260,46 @@ class ChildState:
     def intake(self) -> Intake:
         """What its mailboxes do when they are full: only who is ready or between restarts holds back a sender."""
         status, asked = self.status, self._asked if self.status is Lifecycle.STOPPING else None
-        if status is Lifecycle.PARKED or status is Lifecycle.SUSPENDED or asked is Ask.SUSPEND:
+        if status is Lifecycle.PARKED or status is Lifecycle.SUSPENDED or asked is Ask.SUSPEND or self.has_ended:
             return Intake.KEEP_NEWEST
-        if status is Lifecycle.STOPPED or asked is Ask.STOP or self._is_first_start():
-            return Intake.TAKE_ALL
-        return Intake.HOLD_BACK
+        if status is Lifecycle.STOPPED or asked is Ask.STOP:
+            host = self._stops_with()
+            return Intake.TAKE_ALL if host is None else host.intake()
+        return Intake.TAKE_ALL if self._is_first_start() and not self.comes_back else Intake.HOLD_BACK
+
+    def peers(self) -> str:
+        """The path of what stops and starts with it, if that is more than itself: the outermost host that is down or comes back."""
+        host = self.supervisor.host
+        if host is None:
+            return ""
+        is_down = self._stops_with() is not None or (self.comes_back and not self.was_ready)
+        return host.child.peers() or (host.child.path if is_down else "")
+
+    def _stops_with(self) -> "ChildState | None":
+        """Its host, if that takes it along and may run again."""
+        host = self.supervisor.host
+        return host.child if host is not None and self.supervisor.goes_away else None
 
     def _set(self, status: Lifecycle) -> None:
         self.status = status
-        if self.mailboxes:
-            self._set_intake()
-        if status is Lifecycle.STOPPED:
+        if self.mailboxes or self.away:
+            self.set_intake()
+        if status is Lifecycle.STOPPED and self._stops_with() is None:
             # Where all stop, who asked is stopped as well, in its turn.
             self.tree.bus.stop_answering(self.path, for_good=not self.supervisor.is_stopping)
         self.tell_watchers()
         self.supervisor.health_changed(self)
 
-    def _set_intake(self) -> None:
-        intake = self.intake()
+    def set_intake(self) -> None:
+        """Let its mailboxes, and those of what went away with its last run, do what fits its status."""
+        intake, peers = self.intake(), self.peers()
         for mailbox in self.mailboxes.values():
-            if mailbox.intake is not intake:
-                mailbox.set_intake(intake)
+            mailbox.set_intake(intake, peers)
+        if self.away:
+            # Once it is ready, nobody knows whether those come back, and so nobody waits for them.
+            of_away = Intake.TAKE_ALL if self.status is Lifecycle.READY else intake
+            for child in self.away.values():
+                follow(child, of_away, peers or self.path)
 
     def tell_watchers(self) -> None:
         """Let those that wait for something of it look again."""
@@ -307,7 +336,7 @@ class ChildState:
             if self.status is not Lifecycle.STOPPING:
                 self._set(Lifecycle.STOPPING)
             else:
-                self._set_intake()  # it stopped for a restart, and now for good
+                self.set_intake()  # it stopped for a restart, and now for good
         self._poke()
 
     def _poke(self) -> None:
@@ -372,9 +401,8 @@ class ChildState:
             emit(self.tree, events.MessageDead, child=self.path, topic=entry.topic.name, position=entry.position)
 
     def _close_mailboxes(self) -> None:
-        for mailbox in self.mailboxes.values():
-            self.tree.bus.close(mailbox)
-        self.mailboxes = EMPTY
+        release(self)
+        self.mailboxes = self.away = EMPTY
 
     async def _save(self, reason: str) -> None:
         if self.is_saved and self.tree.saver is not None:

@@ -12,6 +12,7 @@ import trio
 from genesis_trio import events
 from genesis_trio.events import emit
 from genesis_trio.modes import Criticality, Mode, ModeScope, admits
+from genesis_trio.supervision._away import await_return
 from genesis_trio.supervision._child_state import Ask, ChildState
 from genesis_trio.supervision._exits import is_refused_by_mode
 from genesis_trio.supervision._incarnation import Incarnation
@@ -114,6 +115,8 @@ class Parking(ChildState):
             emit(self.tree, events.ChildReady, child=self.path, generation=self.generation)
         if self._start_gate is not None:
             self._start_gate.ready()
+        if self.away:
+            self.supervisor.start_service(lambda: await_return(self, incarnation))
         if self.recovery is not None and incarnation.trial_part is not None:
             recovery = self.recovery
             self.supervisor.start_service(lambda: recovery.prove(incarnation))

@@ -45,8 +45,8 @@ class Saver:
         self._has_old_records = False
         self._grown = trio.Event()
         self._bytes_at_last = 0
-        #: By path, the last part of each child whose supervisor has stopped with its host.
-        self._away: dict[str, Part] = {}
+        #: By path, each child that has ended with its supervisor, until the next one of its path has a state.
+        self._away: dict[str, ChildState] = {}
         self._bytes_limit = math.inf if policy.bytes is None else policy.bytes
 
     def messages_limit(self, child: "ChildState") -> int | None:
@@ -198,7 +198,8 @@ class Saver:
             self._away.pop(child.path, None)
             parts.append(self._part_of(child, part))
             captured.append((child, part))
-        return [*parts, *self._away.values()], captured
+        parts += [self._part_of(child, child.part) for child in self._away.values() if child.part is not None]
+        return parts, captured
 
     def _part_of(self, child: "ChildState", part: "CapturedPart") -> "Part":
         from genesis_trio.persistence.store import Part
@@ -215,12 +216,12 @@ class Saver:
         )
 
     def child_goes(self, child: "ChildState") -> None:
-        """Its supervisor has stopped, and may come back with its host: until then its last part stays in each cut.
+        """Its supervisor has stopped, and may come back with its host: until then it stays in each cut, with what waits for it.
 
-        Otherwise whoever restores such a cut would find it in a state from after the others.
+        Otherwise whoever restores such a cut would find it in a state from after the others, without what they have sent it.
         """
         if child.is_saved and child.part is not None:
-            self._away[child.path] = self._part_of(child, child.part)
+            self._away[child.path] = child
 
     def _failed(self, reason: str, error: BaseException) -> None:
         if self._tree.hooks:

@@ -9,9 +9,9 @@ from genesis_trio import events
 from genesis_trio._interrupts import undisturbed
 from genesis_trio.events import emit
 from genesis_trio.modes import Mode
+from genesis_trio.supervision._away import stay_known
 from genesis_trio.supervision._child_state import Ask
 from genesis_trio.supervision._waiting import where_it_hangs
-from genesis_trio.supervision.component import Restart
 
 if TYPE_CHECKING:
     from genesis_trio.supervision._incarnation import Incarnation
@@ -119,6 +119,7 @@ class Stopping:
         async def stop_with_host() -> None:
             try:
                 await host.wait_stopping()
+                self._supervisor.goes_away = True
                 await self.stop(trio.current_time() + self._supervisor.shutdown_timeout)
             finally:
                 host.nested = tuple(nested for nested in host.nested if nested is not self)
@@ -143,18 +144,9 @@ class Stopping:
         for child in supervisor.children.values():
             supervisor.tree.children.pop(child.path, None)
             if supervisor.host is not None:
-                _stay_known(child)
+                stay_known(child)
             supervisor.tree.child_is_none_any_more()  # its host may run again, with another one of its name
-            child.close()
+            child.close(goes_away=supervisor.goes_away)
         supervisor.scope.detach()
         if supervisor.host is None:
             supervisor.tree.close()
-
-
-def _stay_known(child: "Child") -> None:
-    """Its host may run again: until then its state belongs to each cut, and what crashed it is counted on."""
-    tree = child.tree
-    if tree.saver is not None and child.spec.restart is not Restart.TEMPORARY:
-        tree.saver.child_goes(child)
-        if tree.control is not None and child.poison is not None and child.poison.counts:
-            tree.control.child_goes(child.path, child.poison.counts)

@@ -59,6 +59,7 @@ def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: in
         keeps_handled=child.is_saved,
         on_dead=child.message_died,
         intake=child.intake(),
+        peers=child.peers(),
     )
     saved = child.unopened.get(mailbox.key) if mailbox.keeps_handled else None
     if saved is not None:

@@ -25,11 +25,12 @@ from genesis_trio.errors import StartTimeoutError
 from genesis_trio.events import describe_error, emit
 from genesis_trio.modes import Mode, admits
 from genesis_trio.supervision._aftermath import Aftermath
+from genesis_trio.supervision._away import go_away, release, take_over
 from genesis_trio.supervision._child_state import Ask
 from genesis_trio.supervision._exits import Exit, How, classify
 from genesis_trio.supervision._incarnation import Incarnation
 from genesis_trio.supervision._words import kept_from_starting, why
-from genesis_trio.supervision.component import ChildSpec, Lifecycle
+from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart
 
 if TYPE_CHECKING:
     from genesis_trio.supervision.supervisor import Supervisor
@@ -56,6 +57,7 @@ class Child(Aftermath):
     def __init__(self, supervisor: "Supervisor", spec: ChildSpec, *, options: Any, raises: bool) -> None:
         super().__init__(supervisor, spec, options=options, raises=raises)
         self._remember()
+        take_over(self)
         self.scope.resident = self
 
     def __repr__(self) -> str:
@@ -100,7 +102,8 @@ class Child(Aftermath):
         """
         await trio.lowlevel.checkpoint()
         if self.is_finished:
-            self._close_mailboxes()
+            if not self._is_closed:  # then they are closed, or another one has them
+                self._close_mailboxes()
             return
         deadline = trio.current_time() + self.supervisor.shutdown_timeout
         done = trio.Event()
@@ -339,7 +342,7 @@ class Child(Aftermath):
 
     def begin_anew(self) -> None:
         """It was stopped, and is to live again."""
-        self.is_finished = False
+        self.is_finished = self.has_ended = False
         self._asked = None
         self._due = -math.inf
 
@@ -349,9 +352,12 @@ class Child(Aftermath):
         if self.incarnation is not None:
             self.incarnation.cut_short(reason)
 
-    def close(self) -> None:
-        """Its supervisor is gone, or it is no child any more."""
-        self._close_mailboxes()
+    def close(self, *, goes_away: bool = False) -> None:
+        """Its supervisor is gone, or it is no child any more; if it *goes away*, the next one of its path has its mailboxes."""
+        if goes_away and self.spec.restart is not Restart.TEMPORARY:
+            go_away(self)
+        else:
+            release(self)
         self.scope.detach()
         self._is_closed = True
         self.tell_watchers()

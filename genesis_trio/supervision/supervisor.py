@@ -25,6 +25,7 @@ from genesis_trio._runtime import _TREE, current_tree
 from genesis_trio.errors import StoreError
 from genesis_trio.events import describe_error
 from genesis_trio.modes import _SCOPE, ModePolicy, ModeScope, current_scope
+from genesis_trio.supervision._away import stay_known
 from genesis_trio.supervision._child_state import ChildState
 from genesis_trio.supervision._crash_limit import CrashLimit
 from genesis_trio.supervision._cut_watch import CutWatch
@@ -113,6 +114,8 @@ class Supervisor:
         self._all_finished.set()
         #: Nothing is started, and nobody restarted, any more.
         self.is_stopping = False
+        #: It stops because its host does, or with an error, and its host may run again: so do its children, under the same paths.
+        self.goes_away = False
         self._stopping = Stopping(self)
         self._fatal: BaseException | None = None
         self.groups = Groups(self, strategy)
@@ -256,7 +259,10 @@ class Supervisor:
         self._launch(child)
 
     def forget(self, child: ChildState) -> None:
-        """*child* never was, or has ended for good: its name is free again, and nothing of it is kept."""
+        """*child* never was, or has ended for good: its name is free again, and nothing of it is kept.
+
+        One that was to take the place of one that went away leaves that place to the next.
+        """
         found = self._children.get(child.name)
         if found is None or found is not child:
             return
@@ -267,7 +273,9 @@ class Supervisor:
         self.groups.stopped_well.discard(child)
         self.health_changed(child)
         child.forget()
-        found.close()
+        if child.comes_back:
+            stay_known(child)
+        found.close(goes_away=child.comes_back)
 
     def child_finished(self, child: Child) -> None:
         self._living -= 1
@@ -495,6 +503,8 @@ async def open_supervisor(
         finally:
             _SCOPE.reset(scope_token)
             _TREE.reset(tree_token)
+        if host is not None:
+            supervisor.goes_away = error is not None or host.stopping
         await supervisor._stopping.close()
         fatal = supervisor._fatal
     if fatal is not None:

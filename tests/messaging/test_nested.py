@@ -1,0 +1,737 @@
+"""Mailboxes of nested children while their host is down: they do what those of the host itself do, and nothing in them is lost."""
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from genesis_trio import (
+    Backoff,
+    CheckpointPolicy,
+    Component,
+    Criticality,
+    Lifecycle,
+    MailboxFullError,
+    Mode,
+    NoResponderError,
+    Overflow,
+    Topic,
+    observe,
+    open_store,
+    open_supervisor,
+    schema,
+)
+from genesis_trio.messaging.requests import PATIENCE
+from messaging.parts import NUMBERS, TICKS, Reader, Tick, context_of, stuck
+from supervision.desk import Log
+
+#: A host that crashes is down for ten seconds.
+SLOW = {"backoff": Backoff(base_delay=10.0, multiplier=1.0, jitter="none"), "within": 600.0}
+QUIET = CheckpointPolicy(every=None, messages=None)
+
+
+class Host:
+    """A component with one nested child, or several; `crash` ends the run that is under way, *before* is awaited in each start."""
+
+    def __init__(self, *components, before=None, **spec):
+        self.components = components
+        self.before = before
+        self.spec = {"stop_grace": 0.0, **spec}
+        self.crashes = trio.Event()
+
+    def crash(self):
+        self.crashes.set()
+
+    async def __call__(self, ctx):
+        self.crashes = trio.Event()
+        async with open_supervisor("inner") as inner:
+            if self.before is not None:
+                await self.before(ctx)
+            for number, component in enumerate(self.components):
+                await inner.start(component, name=f"n{number}", **self.spec)
+            ctx.ready()
+            await self.crashes.wait()
+            raise OSError("down")
+
+
+async def go_down(host, child, status=Lifecycle.BACKOFF):
+    """Let *host*, which is *child*, crash."""
+    await trio.testing.wait_all_tasks_blocked()
+    host.crash()
+    await child.wait(status)
+
+
+def receivers(desk, topic=NUMBERS):
+    """How many mailboxes get what is published."""
+    return len(desk.tree.bus._routes.get(topic, ()))
+
+
+class Sending:
+    """Sends one number after the other, and notes when it could."""
+
+    def __init__(self, numbers, every=0.0):
+        self.numbers = numbers
+        self.every = every
+        self.times = []
+
+    async def __call__(self, ctx):
+        ctx.ready()
+        for number in self.numbers:
+            await ctx.send(NUMBERS, number)
+            self.times.append(trio.current_time())
+            await trio.sleep(self.every)
+        await ctx.wait_stopping()
+
+
+async def test_crash_of_a_host_loses_nothing_that_waits_is_in_hand_or_comes_meanwhile(autojump_clock):
+    """As with a child of the root: the next one of its path goes on where the last one was cut."""
+
+    async def slow(ctx, item):
+        if item == 1 and host.crashes is first:
+            await trio.sleep_forever()
+
+    reader = Reader(NUMBERS, work=slow)
+    host = Host(reader)
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        first = host.crashes
+        ctx = await context_of(desk)
+        for number in range(4):
+            ctx.publish(NUMBERS, number)
+        await go_down(host, child)
+        ctx.publish(NUMBERS, 4)
+        await trio.sleep(5)
+        ctx.publish(NUMBERS, 5)
+        await child.wait(Lifecycle.READY)
+        assert trio.current_time() == 10
+        await trio.testing.wait_all_tasks_blocked()
+        assert reader.got == [0, 1, 1, 2, 3, 4, 5]
+        assert reader.subscription.statistics().redelivered == 1
+        assert receivers(desk) == 1
+        await desk.stop()
+
+
+async def test_host_that_is_down_holds_senders_back_until_its_child_reads_again(autojump_clock):
+    """Also while it stops, and while it starts: a sender goes on in the step in which there is room."""
+
+    async def slow_start(ctx):
+        if ctx.generation > 1:
+            await trio.sleep(3)
+
+    async def slow_end(ctx):
+        ctx.ready()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2)
+
+    async def first_stuck(ctx, item):
+        if host.crashes is first:
+            await trio.sleep_forever()
+
+    reader = Reader(NUMBERS, work=first_stuck, capacity=2)
+    host = Host(slow_end, reader, before=slow_start)
+    sending = Sending(range(8))
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        first = host.crashes
+        await desk.start(sending, name="sending")
+        await trio.sleep(1)
+        assert sending.times == [0, 0, 0]  # one in hand, two wait
+        await go_down(host, child)
+        assert trio.current_time() == 3
+        await child.wait(Lifecycle.READY)
+        assert trio.current_time() == 16
+        await trio.sleep(1)
+        assert sending.times == [0, 0, 0] + [16] * 5
+        assert reader.got == [0, *range(8)]
+        await desk.stop()
+
+
+async def test_host_that_is_down_refuses_what_its_child_would_refuse(autojump_clock):
+    """REJECT: whoever sends learns it, and nothing that was taken is lost."""
+    reader = Reader(NUMBERS, capacity=2, overflow=Overflow.REJECT)
+    host = Host(reader)
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        ctx = await context_of(desk)
+        await go_down(host, child)
+        await ctx.send(NUMBERS, 0)
+        await ctx.send(NUMBERS, 1)
+        with pytest.raises(MailboxFullError) as caught:
+            await ctx.send(NUMBERS, 2)
+        assert caught.value.mailboxes == ("desk/host/inner/n0",)
+        await child.wait(Lifecycle.READY)
+        await ctx.send(NUMBERS, 2, retry_of=caught.value)
+        await trio.testing.wait_all_tasks_blocked()
+        assert reader.got == [0, 1, 2]
+        await desk.stop()
+
+
+@pytest.mark.parametrize(
+    ("overflow", "got"),
+    [
+        (Overflow.DROP_OLDEST, [Tick("a", 3), Tick("b", 4)]),
+        (Overflow.CONFLATE, [Tick("a", 3), Tick("b", 4)]),
+    ],
+)
+async def test_host_that_is_down_keeps_the_newest_where_its_child_would(overflow, got, autojump_clock):
+    """What was dropped or replaced meanwhile is counted in the one mailbox."""
+    reader = Reader(TICKS, capacity=2, overflow=overflow)
+    host = Host(reader)
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        ctx = await context_of(desk)
+        await go_down(host, child)
+        for price in range(1, 5):
+            ctx.publish(TICKS, Tick("ab"[price % 2 == 0], price))
+        await child.wait(Lifecycle.READY)
+        await trio.testing.wait_all_tasks_blocked()
+        assert reader.got == got
+        assert reader.subscription.statistics().dropped == 2
+        await desk.stop()
+
+
+async def test_host_that_crashes_until_it_is_parked_keeps_the_newest_and_holds_nobody_back(autojump_clock):
+    """Its nested mailboxes are those of a parked child; the trial brings what is left of them."""
+
+    async def fails(ctx):
+        if 1 < ctx.generation < 4:
+            await trio.sleep(1)
+            raise OSError
+
+    reader = Reader(NUMBERS, capacity=2)
+    host = Host(reader, before=fails)
+    sending = Sending(range(6))
+    async with open_supervisor("desk", max_restarts=2, **SLOW) as desk:
+        child = await desk.start(host, name="host", unpark_after=100.0, criticality=Criticality.OPTIONAL)
+        await go_down(host, child)
+        await desk.start(sending, name="sending")
+        await child.wait(Lifecycle.PARKED)
+        assert trio.current_time() == 22
+        await trio.sleep(1)
+        assert sending.times == [0, 0] + [22] * 4
+        await child.wait(Lifecycle.READY)
+        await trio.testing.wait_all_tasks_blocked()
+        assert reader.got == [4, 5]
+        assert reader.subscription.statistics().missed == 4
+        await desk.stop()
+
+
+async def test_nested_child_that_cannot_start_in_a_crash_loop_keeps_its_mailbox(autojump_clock):
+    """Each start() that fails takes its child back; what waits for it, and what comes meanwhile, waits for the next one."""
+    got = []
+
+    async def reader(ctx):
+        async with ctx.subscribe(NUMBERS) as numbers:
+            if 0 < len(runs) < 3:
+                runs.append(ctx.generation)
+                raise OSError
+            runs.append(ctx.generation)
+            ctx.ready()
+            async for number in numbers:
+                got.append(number)
+
+    runs = []
+    host = Host(reader)
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        ctx = await context_of(desk)
+        await go_down(host, child)
+        for number in range(4):
+            ctx.publish(NUMBERS, number)
+            await trio.sleep(8)
+        assert (len(runs), trio.current_time()) == (4, 32)
+        assert got == [0, 1, 2, 3]
+        assert receivers(desk) == 1
+        await desk.stop()
+
+
+async def test_suspended_host_keeps_the_newest_of_its_nested_mailboxes(autojump_clock):
+    """Until the mode admits it again."""
+    reader = Reader(NUMBERS, capacity=2)
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(Host(reader), name="host", criticality=Criticality.OPTIONAL)
+        ctx = await context_of(desk)
+        with desk.scope.hold(Mode.SAFE, owner="test", reason="r"):
+            await child.wait(Lifecycle.SUSPENDED)
+            for number in range(5):
+                await ctx.send(NUMBERS, number)
+        await child.wait(Lifecycle.READY)
+        await trio.testing.wait_all_tasks_blocked()
+        assert reader.got == [3, 4]
+        assert reader.subscription.statistics().missed == 3
+        await desk.stop()
+
+
+async def test_restart_by_hand_of_a_host_loses_nothing(autojump_clock):
+    """Its nested supervisor stops in good order, and the block is left without an error."""
+    reader = Reader(NUMBERS)
+    before = []
+
+    async def publishes(ctx):
+        before.append(ctx.generation)
+        sender.publish(NUMBERS, ctx.generation)
+
+    host = Host(reader, before=publishes)
+    async with open_supervisor("desk") as desk:
+        sender = await context_of(desk)
+        child = await desk.start(host, name="host")
+        await child.restart()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (before, reader.got) == ([1, 2], [2])  # the first was sent before there was a mailbox
+        await desk.stop()
+
+
+async def test_host_that_comes_back_without_the_child_lets_its_senders_go_at_once(autojump_clock):
+    """And releases the mailbox once it has been READY for its start_timeout: somebody may start the child late."""
+
+    async def comes_and_goes(ctx):
+        async with open_supervisor("inner") as inner:
+            if ctx.generation == 1:
+                await inner.start(reader, name="reader")
+            ctx.ready()
+            await crash.wait()
+            if ctx.generation == 1:
+                raise OSError
+            await trio.sleep_forever()
+
+    crash = trio.Event()
+    reader = Reader(NUMBERS, capacity=1)
+    sending = Sending(range(4))
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(comes_and_goes, name="host", start_timeout=20.0)
+        crash.set()
+        await child.wait(Lifecycle.BACKOFF)
+        await desk.start(sending, name="sending")
+        await child.wait(Lifecycle.READY)
+        assert trio.current_time() == 10
+        await trio.sleep(19)
+        assert sending.times == [0, 10, 10, 10]
+        assert receivers(desk) == 1
+        await trio.sleep(1.5)
+        assert receivers(desk) == 0
+        assert child.away == {}
+        await desk.stop()
+
+
+async def test_child_that_a_ready_host_starts_late_gets_everything(autojump_clock):
+    """A host may be READY before it starts its children; they have its start_timeout."""
+
+    async def late(ctx):
+        ctx.ready()
+        async with open_supervisor("inner") as inner:
+            await trio.sleep(5)
+            await inner.start(reader, name="reader")
+            await trio.sleep(5)
+            if ctx.generation == 1:
+                raise OSError
+            await trio.sleep_forever()
+
+    reader = Reader(NUMBERS, capacity=2)
+    sending = Sending(range(30), every=1.0)
+    async with open_supervisor("desk", **SLOW) as desk:
+        await desk.start(late, name="host", start_timeout=6.0)
+        await trio.sleep(5.5)
+        await desk.start(sending, name="sending")
+        await trio.sleep(60)
+        assert reader.got == list(range(30))
+        assert receivers(desk) == 1
+        await desk.stop()
+
+
+async def test_stop_by_hand_of_a_host_closes_the_mailboxes_in_it(autojump_clock):
+    """Like its own: nobody waits for it, and nothing more is taken."""
+    reader = Reader(NUMBERS, work=stuck, capacity=1)
+    host = Host(reader)
+    sending = Sending(range(4))
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        await desk.start(sending, name="sending")
+        await trio.sleep(1)
+        assert sending.times == [0, 0]
+        await child.stop()
+        assert receivers(desk) == 0
+        await trio.sleep(1)
+        assert sending.times == [0, 0, 1, 1]
+        await desk.stop()
+
+
+async def test_stop_by_hand_of_a_host_that_is_down_closes_the_mailboxes_of_its_children(autojump_clock):
+    """A sender that waits for their room goes on."""
+    host = Host(Reader(NUMBERS, capacity=1))
+    sending = Sending(range(3))
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        await go_down(host, child)
+        await desk.start(sending, name="sending")
+        await trio.sleep(1)
+        await child.stop()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (sending.times, receivers(desk)) == ([0, 1, 1], 0)
+        await desk.stop()
+
+
+async def test_host_that_stops_its_nested_supervisor_closes_the_mailboxes_in_it(autojump_clock):
+    """It ends the block by itself, and lives on: that is no outage."""
+
+    async def ends_it(ctx):
+        async with open_supervisor("inner") as inner:
+            await inner.start(Reader(NUMBERS, capacity=1), name="reader")
+            ctx.ready()
+            await trio.sleep(1)
+            await inner.stop()
+        assert receivers(desk) == 0
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(ends_it, name="host")
+        assert receivers(desk) == 1
+        await trio.sleep(2)
+        assert receivers(desk) == 0
+        await desk.stop()
+
+
+async def test_what_starts_with_a_nested_child_is_not_held_back_by_its_mailbox(autojump_clock):
+    """It could wait for ever: the child starts after it."""
+
+    async def opening(ctx):
+        if before == [1]:
+            await ctx.send(NUMBERS, 100)
+        ctx.ready()
+        await ctx.wait_stopping()
+
+    async def host_sends(ctx):
+        before[:] = [ctx.generation - 1]
+        if ctx.generation > 1:
+            await ctx.send(NUMBERS, 99)
+
+    async def first_stuck(ctx, item):
+        if before == [0]:
+            await trio.sleep_forever()
+
+    before = []
+    reader = Reader(NUMBERS, work=first_stuck, capacity=2)
+    host = Host(opening, reader, before=host_sends)
+    sending = Sending(range(6))
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        await desk.start(sending, name="sending")
+        await trio.sleep(1)
+        await go_down(host, child)
+        await child.wait(Lifecycle.READY)
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.current_time() == 11
+        assert sorted(reader.got) == [0, *range(6), 99, 100]
+        assert reader.got[:5] == [0, 0, 1, 2, 99]
+        await desk.stop()
+
+
+async def test_what_stops_with_a_nested_child_is_not_held_back_by_its_mailbox(autojump_clock):
+    """Its reader has stopped before it: it would wait until it is cancelled."""
+
+    async def feed(ctx):
+        ctx.ready()
+        number = 0
+        while not ctx.stopping:
+            await ctx.send(NUMBERS, number)
+            number += 1
+            await trio.sleep(0.25)
+        ends.append((ctx.path, trio.current_time()))
+
+    ends = []
+    reader = Reader(NUMBERS, work=stuck, capacity=1)
+    host = Host(feed, reader, stop_grace=2.125)
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        await trio.sleep(1.125)
+        await go_down(host, child)
+        assert ends == [("desk/host/inner/n0", 3.375)]
+        await desk.stop()
+
+
+async def test_hosts_nested_two_deep_keep_the_mailboxes_below_them(autojump_clock):
+    """The outer host makes another inner one, which makes another reader: it has the mailbox of the first."""
+    reader = Reader(NUMBERS, capacity=2)
+    inner = Host(reader)
+    outer = Host(inner)
+    sending = Sending(range(6), every=1.0)
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(outer, name="host")
+        await go_down(outer, child)
+        await desk.start(sending, name="sending")
+        await trio.sleep(9.5)
+        assert sending.times == [0, 1]
+        await trio.sleep(10)
+        assert reader.got == list(range(6))
+        assert receivers(desk) == 1
+        await go_down(outer, child)
+        assert receivers(desk) == 1
+        await child.stop()
+        assert receivers(desk) == 0
+        await desk.stop()
+
+
+async def test_inner_host_that_is_down_when_the_outer_one_crashes_keeps_its_mailboxes(autojump_clock):
+    """The mailbox waits through both outages, and holds back as long as the outer one lasts."""
+    reader = Reader(NUMBERS, capacity=1)
+    inner = Host(reader)
+
+    async def outer(ctx):
+        async with open_supervisor("inner", **SLOW) as venue:
+            await venue.start(inner, name="host")
+            ctx.ready()
+            if ctx.generation == 1:
+                inner.crash()
+                await trio.sleep(5)
+                raise OSError
+            await ctx.wait_stopping()
+
+    sending = Sending(range(3))
+    async with open_supervisor("desk", **SLOW) as desk:
+        await desk.start(outer, name="outer")
+        await trio.sleep(1)
+        await desk.start(sending, name="sending")
+        await trio.sleep(20)
+        assert sending.times == [1, 15, 15]
+        assert reader.got == [0, 1, 2]
+        await desk.stop()
+
+
+async def test_nested_message_that_crashes_its_host_three_times_is_put_aside_without_a_store(autojump_clock):
+    """The crashes are counted in the mailbox, which is the same one each time."""
+
+    async def bad(ctx, item):
+        if item == 1:
+            raise OSError
+
+    async def host(ctx):
+        async with open_supervisor("inner", max_restarts=0) as inner:
+            await inner.start(reader, name="reader", escalate=True)
+            ctx.ready()
+
+    reader = Reader(NUMBERS, work=bad)
+    async with open_supervisor("desk", max_restarts=5, **SLOW) as desk:
+        await desk.start(host, name="host")
+        ctx = await context_of(desk)
+        for number in range(3):
+            ctx.publish(NUMBERS, number)
+        await trio.sleep(60)
+        assert reader.got == [0, 1, 1, 1, 2]
+        assert reader.subscription.dead_letters == (1,)
+        await desk.stop()
+
+
+QUESTIONS = Topic("messaging.nested.questions", str)
+
+
+async def answering(ctx):
+    async with ctx.requests(QUESTIONS) as requests:
+        ctx.ready()
+        async for request in requests:
+            request.reply(request.message.upper())
+
+
+async def test_request_to_a_nested_child_waits_for_its_host_as_long_as_it_takes(autojump_clock):
+    """Like one to a child of the root, and not only for the 30 s that anybody may take to come for the first time."""
+    host = Host(answering)
+    log = Log()
+    with observe(log):
+        async with open_supervisor("desk", max_restarts=0) as desk:
+            child = await desk.start(host, name="host", unpark_after=100.0, criticality=Criticality.OPTIONAL)
+            ctx = await context_of(desk)
+            assert await ctx.request(QUESTIONS, "first") == "FIRST"
+            await go_down(host, child, Lifecycle.PARKED)
+            assert await ctx.request(QUESTIONS, "second") == "SECOND"
+            (parked,) = log.named("child_parked")
+            assert trio.current_time() == parked.retry_after > PATIENCE
+            await desk.stop()
+
+
+async def test_request_to_a_nested_child_fails_when_its_host_is_stopped_by_hand(autojump_clock):
+    """Nobody else is going to answer it."""
+    host = Host(answering)
+    async with open_supervisor("desk", **SLOW) as desk, trio.open_nursery() as nursery:
+        child = await desk.start(host, name="host")
+        ctx = await context_of(desk)
+        await go_down(host, child)
+        nursery.start_soon(child.stop)
+        with pytest.raises(NoResponderError, match="'desk/host/inner/n0', the last one to answer"):
+            await ctx.request(QUESTIONS, "second")
+        assert trio.current_time() == 0
+        await desk.stop()
+
+
+# ---------------------------------------------------------------- with saved state
+
+
+@schema("messaging.nested.note")
+@attrs.frozen
+class Note:
+    number: int
+
+
+@schema("messaging.nested.book")
+@attrs.define
+class Book:
+    numbers: list[int] = attrs.Factory(list)
+
+    def apply(self, note: Note) -> None:
+        self.numbers.append(note.number)
+
+
+NOTES = Topic("messaging.nested.notes", Note)
+READER = "desk/host/inner/n0"
+
+
+class Ledger(Component[Book]):
+    """Records each note."""
+
+    async def run(self, ctx):
+        async with ctx.subscribe(NOTES, capacity=4) as notes:
+            ctx.ready()
+            async for note in notes:
+                await ctx.record(note)
+                await trio.sleep(1)
+
+
+@schema("messaging.nested.sent")
+@attrs.define
+class Sent:
+    number: int = 0
+
+
+class Feed(Component[Sent]):
+    """Sends one note a second, and knows how far it has come."""
+
+    async def run(self, ctx):
+        ctx.ready()
+        while not ctx.stopping and self.state.number < 12:
+            await ctx.send(NOTES, Note(self.state.number))
+            self.state.number += 1
+            await ctx.safe_point()
+            with trio.move_on_after(1):
+                await ctx.wait_stopping()
+        await ctx.wait_stopping()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def url(request, tmp_path):
+    return "memory:" if request.param == "memory" else f"sqlite:{tmp_path / 'desk.db'}"
+
+
+async def numbers_in(store):
+    return (await store.restore_latest(READER, Book)).state.numbers
+
+
+async def test_everything_that_was_sent_while_a_host_was_down_is_recorded_once(url, autojump_clock):
+    """State and mailbox of the next incarnation's child fit together."""
+    host = Host(Ledger)
+    async with (
+        open_store(url) as store,
+        open_supervisor("desk", store=store, checkpoint=QUIET, max_restarts=3, **SLOW) as desk,
+    ):
+        child = await desk.start(host, name="host")
+        await desk.start(Feed, name="feed")
+        for _ in range(2):
+            await trio.sleep(2.5)
+            await go_down(host, child)
+            await child.wait(Lifecycle.READY)
+        await trio.sleep(30)
+        await desk.stop()
+        assert await numbers_in(store) == list(range(12))
+
+
+async def test_cut_while_a_host_is_down_holds_what_was_sent_meanwhile(url, autojump_clock):
+    """A process that begins with that cut has the feed where it was, and nothing is missing, nor twice."""
+    host = Host(Ledger)
+    async with open_store(url) as store:
+        async with open_supervisor("desk", store=store, checkpoint=QUIET, **SLOW) as desk:
+            child = await desk.start(host, name="host")
+            await desk.start(Feed, name="feed")
+            await trio.sleep(2.5)
+            await go_down(host, child)
+            await trio.sleep(1.2)
+            info = await desk.create_checkpoint(label="meanwhile")
+            assert (await store.restore(info.id, "desk/feed", Sent)).state.number == 4
+            await desk.stop()
+        async with open_supervisor("desk", store=store, checkpoint=QUIET, restore="meanwhile") as desk:
+            await desk.start(host, name="host")
+            await desk.start(Feed, name="feed")
+            await trio.sleep(30)
+            await desk.stop()
+            assert await numbers_in(store) == list(range(12))
+
+
+async def test_stop_while_a_host_is_down_has_everything_in_its_last_cut(url, autojump_clock):
+    """The feed is held back by the mailbox; the stop lets it go, and the next process reads what it sent."""
+    async with open_store(url) as store:
+        host = Host(Ledger)
+        async with open_supervisor("desk", store=store, checkpoint=QUIET, **SLOW) as desk:
+            await desk.start(Feed, name="feed")
+            child = await desk.start(host, name="host")
+            await trio.sleep(0.5)
+            await go_down(host, child)
+            await trio.sleep(7)
+            await desk.stop()
+            sent = (await store.restore_latest("desk/feed", Sent)).state.number
+            assert (sent, trio.current_time()) == (6, 7.5)
+        async with open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+            await desk.start(host, name="host")
+            await desk.start(Feed, name="feed")
+            await trio.sleep(30)
+            await desk.stop()
+            assert await numbers_in(store) == list(range(1, 12))  # the first was sent before there was a mailbox
+
+
+async def test_cancellation_while_a_host_is_down_ends_senders_that_wait_and_saves_what_waits(url, autojump_clock):
+    """The tree stops in its order, at once, and the last cut has the mailbox."""
+    async with open_store(url) as store:
+        host = Host(Ledger)
+        with trio.move_on_after(8) as outer:
+            async with open_supervisor("desk", store=store, checkpoint=QUIET, **SLOW) as desk:
+                child = await desk.start(host, name="host")
+                await desk.start(Feed, name="feed", stop_grace=0.0)
+                await trio.sleep(0.5)
+                await go_down(host, child)
+                await trio.sleep_forever()
+        assert outer.cancelled_caught
+        assert trio.current_time() == 8
+        async with open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+            await desk.start(host, name="host")
+            await desk.start(Feed, name="feed")
+            await trio.sleep(30)
+            await desk.stop()
+            assert await numbers_in(store) == list(range(12))
+
+
+async def test_nested_child_whose_start_fails_again_stays_in_each_cut(url, autojump_clock):
+    """Its state and its messages are of the tree, whether it is there at the moment or not."""
+    bad = []
+
+    class Fragile(Ledger):
+        async def run(self, ctx):
+            if bad:
+                raise OSError
+            await super().run(ctx)
+
+    host = Host(Fragile)
+    async with (
+        open_store(url) as store,
+        open_supervisor("desk", store=store, checkpoint=QUIET, **SLOW) as desk,
+    ):
+        child = await desk.start(host, name="host")
+        await desk.start(Feed, name="feed")
+        await trio.sleep(0.5)
+        bad.append(True)
+        await go_down(host, child)
+        await trio.sleep(5)
+        await desk.create_checkpoint()
+        await trio.sleep(10)
+        assert child.generation == 2
+        assert READER in (await desk.create_checkpoint()).components
+        bad.clear()
+        await trio.sleep(40)
+        await desk.stop()
+        assert await numbers_in(store) == list(range(12))
