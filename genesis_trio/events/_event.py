@@ -36,13 +36,35 @@ class Event:
         return {"event": self.name, "severity": self.severity.name.lower(), **fields}
 
 
+GROUP_WORDS = 3
+
+
 def describe_error(error: BaseException) -> str:
     """Type and text of *error* in one line: what events and messages carry instead of the live object.
 
-    It never raises: an error that cannot tell its text is still the one that its caller waits for.
+    A group says what is in it, up to `GROUP_WORDS` errors: "Exceptions from Trio nursery" alone would tell nobody
+    what went wrong.  It never raises: an error that cannot tell its text is still the one that its caller waits for.
     """
+    if isinstance(error, BaseExceptionGroup):
+        inside = _errors_in(error)
+        told = "; ".join(describe_error(leaf) for leaf in inside[:GROUP_WORDS])
+        more = f"; and {len(inside) - GROUP_WORDS} more" if len(inside) > GROUP_WORDS else ""
+        return f"{type(error).__name__}: {error.message} [{told}{more}]"
     try:
         text = str(error)
     except Exception as failure:
         text = f"its text cannot be made ({type(failure).__name__})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _errors_in(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors in *group* in their order, however deep they are; a loop, because the groups may be deeper than the stack."""
+    found: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(reversed(error.exceptions))
+        else:
+            found.append(error)
+    return found

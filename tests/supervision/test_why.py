@@ -140,6 +140,35 @@ async def test_why_unknown_child_lists_those_that_are_there(autojump_clock):
         await desk.stop()
 
 
+async def test_why_of_a_crash_in_a_nursery_says_what_is_in_the_group(autojump_clock):
+    """Most components open a nursery, and "1 sub-exception" tells nobody what to repair; three are enough to begin with."""
+
+    async def fail(error):
+        raise error
+
+    async def component(ctx):
+        ctx.ready()
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as inner:
+                inner.start_soon(fail, OSError("the venue hung up"))
+            nursery.start_soon(fail, KeyError("never begun"))
+
+    async def many(ctx):
+        ctx.ready()
+        raise ExceptionGroup("four symbols", [ValueError(symbol) for symbol in "abcd"])
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        child = await desk.start(component, name="component")
+        other = await desk.start(many, name="many")
+        await trio.sleep(0.01)
+        assert "last error: ExceptionGroup: Exceptions from Trio nursery [OSError: the venue hung up]" in child.why()
+        assert (
+            "last error: ExceptionGroup: four symbols [ValueError: a; ValueError: b; ValueError: c; and 1 more]"
+            in other.why()
+        )
+        await desk.stop()
+
+
 @pytest.mark.parametrize(
     ("unpark_after", "expected"),
     [
