@@ -172,8 +172,9 @@ class MailboxFullError(GenesisError):
 class NoResponderError(GenesisError):
     """Nobody answers requests on that topic: no component ever did, or the last one was stopped for good.
 
-    A request whose responder crashed, restarts, is suspended or parked waits instead.  Whether the request had been begun is
-    in the message: who asked may then have to look before asking again.
+    Or it restarts together with the component that asks, which has to end first.  Any other request whose responder
+    crashed, restarts, is suspended or parked waits instead.  Whether the request had been begun is in the message: who
+    asked may then have to look before asking again.
 
     Attributes:
         topic: The topic's name.

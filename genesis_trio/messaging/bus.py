@@ -1,6 +1,7 @@
 """Who gets what is sent: one bus for a tree."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from threading import get_ident
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ class Bus:
         self._routes: dict[Topic[Any], list[Lane]] = {}
         self._latest: dict[Topic[Any], dict[Any, tuple[Any, Sender, int]]] = {}
         self._requests: dict[Topic[Any], RequestQueue] = {}
+        self._cut_off: dict[str, AbstractSet[str]] = {}
 
     def _route(self, topic: Topic[Any]) -> list[Lane]:
         route = self._routes.get(check_topic(topic))
@@ -182,8 +184,18 @@ class Bus:
         self._route(topic)
         queue = self._requests.get(topic)
         if queue is None:
-            queue = self._requests[topic] = RequestQueue(topic)
+            queue = self._requests[topic] = RequestQueue(topic, self._cut_off)
         return queue
+
+    def cut_off(self, asker: str, away: AbstractSet[str]) -> None:
+        """The child at *asker* is to end before those at *away* begin again: what it asks of them alone fails."""
+        self._cut_off[asker] = away
+        for queue in self._requests.values():
+            queue.fail_cut_off(asker)
+
+    def reconnect(self, asker: str) -> None:
+        """The child at *asker* has ended: its next incarnation may ask whom it likes."""
+        self._cut_off.pop(asker, None)
 
     def stop_answering(self, path: str, *, for_good: bool) -> None:
         """The child at *path* has ended; see `RequestQueue.stop_answering`."""

@@ -6,7 +6,8 @@ when the process is.
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Generic, TypeVar
 
 import trio
@@ -35,6 +36,7 @@ class Request(Generic[T]):
         self._abandoned = False
         self._is_begun = False
         self._crashes = 0
+        self._asker = ""
 
     @property
     def is_open(self) -> bool:
@@ -70,9 +72,10 @@ class RequestQueue:
         capacity: How many may wait for a responder.
     """
 
-    def __init__(self, topic: Topic[Any]) -> None:
+    def __init__(self, topic: Topic[Any], cut_off: Mapping[str, AbstractSet[str]]) -> None:
         self.topic = topic
         self.capacity = 1024
+        self._cut_off = cut_off  # of the whole bus, see `Bus.cut_off`
         self._waiting: deque[Request[Any]] = deque()
         #: Everything that waits for an answer, with how long it waits while nobody answers; None: it has a timeout of its own.
         self._asked: dict[Request[Any], trio.CancelScope | None] = {}
@@ -80,8 +83,8 @@ class RequestQueue:
         self._responders: dict[str, bool] = {}
         self._readers = trio.lowlevel.ParkingLot()
 
-    async def ask(self, message: Any, timeout: float | None) -> Any:
-        """Put *message* in and wait for its answer."""
+    async def ask(self, message: Any, timeout: float | None, asker: str) -> Any:
+        """Put *message* in, for the child at *asker*, and wait for its answer."""
         if not isinstance(message, self.topic.message_type):
             raise TypeError(f"topic {self.topic.name!r} carries {self.topic.message_type.__name__}, got {message!r}")
         if len(self._waiting) >= self.capacity:
@@ -90,6 +93,9 @@ class RequestQueue:
                 topic=self.topic.name,
             )
         request: Request[Any] = Request(message)
+        request._asker = asker
+        if self._cut_off and self._is_cut_off(asker):
+            raise self._ends_first(request)
         scope = trio.CancelScope()
         if timeout is not None:
             scope.deadline = trio.current_time() + timeout
@@ -157,6 +163,18 @@ class RequestQueue:
             if request.is_open:
                 request.fail(self._stopped(request, path))
 
+    def fail_cut_off(self, asker: str) -> None:
+        """What the child at *asker* waits for fails, if nobody can answer before it has ended."""
+        if self._is_cut_off(asker):
+            for request in self._asked:
+                if request._asker == asker and request.is_open:
+                    request.fail(self._ends_first(request))
+            self._waiting = deque(request for request in self._waiting if request.is_open)
+
+    def _is_cut_off(self, asker: str) -> bool:
+        away = self._cut_off.get(asker)
+        return away is not None and bool(self._responders) and self._responders.keys() <= away
+
     def _lose_patience(self) -> None:
         """If nobody answers, wait for somebody from now on, but not for ever."""
         if not self._is_answered():
@@ -168,15 +186,17 @@ class RequestQueue:
         return any(self._responders.values())
 
     def _stopped(self, request: "Request[Any]", path: str) -> NoResponderError:
-        begun = (
-            "it had begun with this request, so look at what was done before you ask again"
-            if request._is_begun
-            else "it had not begun with this request"
+        return _no_answer(
+            request, self.topic, f"{path!r}, the last one to answer requests on topic {self.topic.name!r}, was stopped"
         )
-        return NoResponderError(
-            f"{path!r}, the last one to answer requests on topic {self.topic.name!r}, was stopped; {begun}",
-            topic=self.topic.name,
-            begun=request._is_begun,
+
+    def _ends_first(self, request: "Request[Any]") -> NoResponderError:
+        responders = ", ".join(map(repr, self._responders))
+        return _no_answer(
+            request,
+            self.topic,
+            f"requests on topic {self.topic.name!r} are answered by {responders}, and not before {request._asker!r} has "
+            f"ended: they restart together",
         )
 
     def wake(self) -> None:
@@ -208,6 +228,15 @@ class RequestQueue:
                     continue
             self._waiting.appendleft(request)
         self.wake()
+
+
+def _no_answer(request: Request[Any], topic: Topic[Any], why: str) -> NoResponderError:
+    begun = (
+        "it had begun with this request, so look at what was done before you ask again"
+        if request._is_begun
+        else "it had not begun with this request"
+    )
+    return NoResponderError(f"{why}; {begun}", topic=topic.name, begun=request._is_begun)
 
 
 class RequestReader(AsyncIterator[Request[T]]):

@@ -32,6 +32,9 @@ class Groups:
         self._under_way = False
         #: Those that were well when their group stopped them, and have not started again.
         self.stopped_well: set[ChildState] = set()
+        #: Paths of those in the group that have ended, and begin again when all others have, too.
+        self._away: set[str] = set()
+        self._stopping_now: Child | None = None
         self._at_once = trio.Event()  # somebody restarts one of them by hand, and waits
 
     def _members(self, crashed: "list[Child]") -> "list[Child]":
@@ -71,6 +74,8 @@ class Groups:
     def _restart_with(self, child: "Child") -> None:
         self._crashed.append(child)
         child.hold_gate()
+        if child.incarnation is None:
+            self._is_away(child)
         if not self._under_way:
             self._under_way = True
             self._supervisor.start_service(self._restart)
@@ -81,6 +86,7 @@ class Groups:
                 members = self._members(self._crashed)
                 self._crashed.clear()
                 await self._stop_others(members)
+                self._away = set()
                 await self._wait_backoff(members)
                 if not self._crashed:
                     await self._start(members)
@@ -96,9 +102,27 @@ class Groups:
     async def _stop_others(self, members: "list[Child]") -> None:
         for child in reversed(members):
             if child.status in (Lifecycle.STARTING, Lifecycle.READY, Lifecycle.STOPPING):
-                await child.stop_for_group()
+                await self._stop(child)
             elif child.status is Lifecycle.BACKOFF:
                 child.join_group()  # it crashed by itself before, and now has its place in the order
+                self._is_away(child)
+
+    async def _stop(self, child: "Child") -> None:
+        bus = self._supervisor.tree.bus
+        self._stopping_now = child
+        bus.cut_off(child.path, self._away)
+        try:
+            await child.stop_for_group()
+        finally:
+            self._stopping_now = None
+            bus.reconnect(child.path)
+        self._is_away(child)
+
+    def _is_away(self, child: "Child") -> None:
+        """*child* begins again once its group has ended: whoever is to end has nothing more to wait for from it."""
+        self._away.add(child.path)
+        if self._stopping_now is not None:
+            self._supervisor.tree.bus.cut_off(self._stopping_now.path, self._away)
 
     async def _wait_backoff(self, members: "list[Child]") -> None:
         if any(child.is_restarted_by_hand for child in members):

@@ -321,13 +321,15 @@ class Context:
         """Ask *message* on *topic* and return the answer.
 
         It waits as long as somebody may answer: a responder that crashed, restarts, is suspended or parked gets it again.
+        A component that is to end before its responders begin again, because they restart together, is told at once.
 
         Args:
             timeout: Seconds to wait for it; None: as long as there is a responder, and 30 s for a first one to come.
 
         Raises:
             TotalTimeoutError: no answer within *timeout*.
-            NoResponderError: the last responder was stopped for good, or no other one came; says whether it had begun.
+            NoResponderError: the last responder was stopped for good, no other one came, or this component has to end
+                first; says whether it had begun.
             MailboxFullError: as many requests wait as the responder has *capacity* for.
             Exception: what the responder gave to ``fail``.
 
@@ -337,7 +339,7 @@ class Context:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout is in seconds and positive, or None, got {timeout!r}")
         await trio.lowlevel.checkpoint()
-        return await self._child.tree.bus.requests(topic).ask(message, timeout)
+        return await self._child.tree.bus.requests(topic).ask(message, timeout, self.path)
 
     @uninterrupted
     @contextlib.asynccontextmanager

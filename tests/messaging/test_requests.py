@@ -283,6 +283,111 @@ async def test_request_of_who_stops_with_its_responder_is_cancelled_in_its_turn(
     assert child.last_error is None
 
 
+async def test_request_of_who_restarts_with_its_responder_fails_at_once(autojump_clock):
+    """The responder begins again when who asks has ended: waiting for it would use up the grace, and help nobody."""
+    ended = []
+
+    async def gateway(ctx):
+        async with ctx.requests(ASK) as requests:
+            ctx.ready()
+            request = await anext(requests)
+            if ctx.generation == 1:
+                await trio.sleep(1)
+                raise OSError("the venue hung up")
+            request.reply("filled")
+            await ctx.wait_stopping()
+
+    async def strategy(ctx):
+        ctx.ready()
+        try:
+            ended.append(await ctx.request(ASK, 1))
+        except NoResponderError as error:
+            ended.append((trio.current_time(), str(error), error.begun))
+            with pytest.raises(NoResponderError):  # nor is it of use to ask again
+                await ctx.request(ASK, 2)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        await desk.start(gateway, name="gateway")
+        child = await desk.start(strategy, name="strategy", requires=["gateway"])
+        await trio.sleep(1.5)
+        assert [each.status for each in desk.children.values()] == [Lifecycle.READY, Lifecycle.READY]
+        assert (child.generation, child.last_error) == (2, None)
+        await desk.stop()
+    words = (
+        "requests on topic 'ask' are answered by 'desk/gateway', and not before 'desk/strategy' has ended: they restart "
+        "together; it had begun with this request, so look at what was done before you ask again"
+    )
+    assert ended == [(1.0, words, True), "filled"]
+
+
+async def test_request_of_who_restarts_with_another_one_is_answered(autojump_clock):
+    """A responder that is not in the group, or stops later, answers also those that are to end."""
+    answered = []
+
+    async def slow(ctx):
+        async with ctx.requests(ASK) as requests:
+            ctx.ready()
+            async for request in requests:
+                await trio.sleep(2)
+                request.reply("yes")
+
+    async def base(ctx):
+        ctx.ready()
+        await trio.sleep(1)
+        if ctx.generation == 1:
+            raise OSError("the venue hung up")
+        await ctx.wait_stopping()
+
+    async def strategy(ctx):
+        ctx.ready()
+        answered.append((ctx.generation, await ctx.request(ASK, 1), trio.current_time()))
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        await desk.start(base, name="base")
+        await desk.start(slow, name="slow", requires=["base"])
+        await desk.start(strategy, name="strategy", requires=["slow"])
+        await trio.sleep(2.5)
+        await desk.stop()
+    assert answered[0] == (1, "yes", 2.0)
+
+
+async def test_request_fails_when_its_responder_crashes_while_the_group_stops(autojump_clock):
+    """Who joins the group later is as much away as who began it."""
+    ended = []
+
+    async def base(ctx):
+        ctx.ready()
+        await trio.sleep(1)
+        if ctx.generation == 1:
+            raise OSError("the venue hung up")
+        await ctx.wait_stopping()
+
+    async def responder(ctx):
+        async with ctx.requests(ASK) as requests:
+            ctx.ready()
+            await anext(requests)
+            await trio.sleep(2)
+            raise OSError("a second fault")
+
+    async def strategy(ctx):
+        ctx.ready()
+        try:
+            await ctx.request(ASK, 1)
+        except NoResponderError:
+            ended.append((ctx.generation, trio.current_time()))
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        await desk.start(base, name="base")
+        await desk.start(responder, name="responder", requires=["base"])
+        await desk.start(strategy, name="strategy", requires=["responder"])
+        await trio.sleep(2.5)
+        await desk.stop()
+    assert ended[0] == (1, 2.0)
+
+
 async def test_requests_left_by_the_last_one_wait_for_the_next_block(autojump_clock):
     """Leaving the block is no stop: the next one, soon enough, answers; else it is said that nobody does."""
 
