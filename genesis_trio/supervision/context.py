@@ -42,7 +42,7 @@ class Context:
     Attributes:
         name: The child's name.
         path: Its path in the tree, as ``desk/ledger``.
-        scope: Its mode scope.
+        scope: Its own mode scope; ``scope.parent`` is that of its supervisor, where a cause binds all the children.
         generation: Which incarnation this is, from 1.
         options: What the configuration gave it.
     """
