@@ -240,7 +240,10 @@ class ChildState:
             return bool(self.complaints) or any(is_open(breaker) for breaker in self.breakers)
         if self.status is Lifecycle.SUSPENDED:
             return self.failed_when_suspended
-        return not self.has_left() and self.status is not Lifecycle.STOPPING
+        if self.status is Lifecycle.STOPPING:
+            # Or the mode that failures led to falls while those it suspends take their time to stop.
+            return self.failed_when_suspended and self._asked in (Ask.SUSPEND, Ask.GROUP)
+        return not self.has_left()
 
     def has_left(self) -> bool:
         """True if it is not part of the share of failing children."""

@@ -62,6 +62,20 @@ async def test_share_well_children_that_parking_suspended_stay_in_it(autojump_cl
         await desk.stop()
 
 
+async def test_share_failing_children_that_are_being_suspended_stay_in_it(autojump_clock):
+    """Two OPTIONAL ones lead to SAFE, which suspends them: they take longer to stop than it takes to recover, and are not well."""
+    log, sick = Log(), Sick()
+    with observe(log):
+        async with open_supervisor("desk", mode_policy=ModePolicy(recover_after=5.0)) as desk:
+            for name in "ab":
+                await desk.start(sick.unhealthy, name=name, criticality=Criticality.OPTIONAL, stop_grace=8.0)
+            await trio.sleep(20)
+            assert desk.children["a"].status is Lifecycle.SUSPENDED
+            assert [event.time for event in log.named("mode_raised") if event.scope == "desk"] == [1.0]
+            assert not log.named("mode_lowered")
+            await desk.stop()
+
+
 @pytest.mark.parametrize(("by_hand", "mode"), [(False, Mode.SAFE), (True, Mode.EMERGENCY)])
 async def test_share_well_children_that_a_decision_suspended_leave_it(by_hand, mode, autojump_clock):
     """Whoever holds SAFE by hand has taken them out of service; of the three that are left, two are failing."""
