@@ -20,7 +20,7 @@ class CheckpointSaved(Event):
 
 @attrs.frozen(kw_only=True)
 class CheckpointFailed(Event):
-    """State could not be saved; what was saved before is untouched."""
+    """State, or a message that waits, could not be saved: the error says whose; what was saved before is untouched."""
 
     name = "checkpoint_failed"
     severity = Severity.ERROR

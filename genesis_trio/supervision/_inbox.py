@@ -1,12 +1,12 @@
 """A child's mailboxes as bytes: the part of a saved checkpoint that holds what was under way."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
 
-from genesis_trio.errors import CorruptError
+from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Topic
 
@@ -41,29 +41,45 @@ class SavedMailbox:
 
 
 def encode_inbox(
-    mailboxes: Iterable[Mailbox], positions: Mapping[str, int], unopened: Mapping[str, SavedMailbox]
+    mailboxes: Iterable[Mailbox],
+    positions: Mapping[str, int],
+    unopened: Mapping[str, SavedMailbox],
+    left_out: Callable[[SchemaError], None],
 ) -> bytes | None:
-    """The mailboxes that keep everything, from the given *positions* on, and those nobody has opened yet."""
+    """The mailboxes that keep everything, from the given *positions* on, and those nobody has opened yet.
+
+    A message that cannot be saved is left out: one price that is no number must not keep a whole tree from being saved.
+    *left_out* is told once per mailbox, and may raise what it is given.
+    """
     from genesis_trio.persistence.codec import encode
 
     found = {key: saved.up_to(positions.get(key, saved.settled)).as_json() for key, saved in unopened.items()}
     for mailbox in mailboxes:
         if mailbox.keeps_handled:
             settled = positions.get(mailbox.key, 0)
-            entries = [
-                [
-                    entry.position,
-                    entry.topic.name,
-                    entry.origin,
-                    encode(entry.message, entry.topic.message_type).decode(),
-                    *_schema_of(entry.topic),
-                ]
-                for entry in mailbox.entries_after(settled)
-            ]
+            entries: list[list[Any]] = []
+            bad: list[tuple[Entry, SchemaError]] = []
+            for entry in mailbox.entries_after(settled):
+                try:
+                    body = encode(entry.message, entry.topic.message_type).decode()
+                except SchemaError as error:
+                    bad.append((entry, error))
+                else:
+                    entries.append([entry.position, entry.topic.name, entry.origin, body, *_schema_of(entry.topic)])
+            if bad:
+                left_out(_why_left_out(mailbox, bad))
             found[mailbox.key] = SavedMailbox(settled, mailbox.next_position, entries).as_json()
     if not found:
         return None
     return json.dumps(found, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _why_left_out(mailbox: Mailbox, bad: list[tuple[Entry, SchemaError]]) -> SchemaError:
+    entry, error = bad[0]
+    more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+    return SchemaError(
+        f"a message on topic {entry.topic.name!r} in the mailbox of {mailbox.owner!r}, sent as {entry.origin!r}{more}: {error}"
+    )
 
 
 def _schema_of(topic: Topic[Any]) -> tuple[str, int] | tuple[()]:

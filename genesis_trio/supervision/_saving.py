@@ -196,13 +196,22 @@ class Saver:
             if part is None:
                 continue  # its first incarnation has not got its state yet: what the store has is the newest
             self._away.pop(child.path, None)
-            parts.append(self._part_of(child, part))
+            parts.append(self._part_of(child, part, reason, strict=strict))
             captured.append((child, part))
-        parts += [self._part_of(child, child.part) for child in self._away.values() if child.part is not None]
+        parts += [
+            self._part_of(child, child.part, reason, strict=strict)
+            for child in self._away.values()
+            if child.part is not None
+        ]
         return parts, captured
 
-    def _part_of(self, child: "ChildState", part: "CapturedPart") -> "Part":
+    def _part_of(self, child: "ChildState", part: "CapturedPart", reason: str, *, strict: bool) -> "Part":
         from genesis_trio.persistence.store import Part
+
+        def left_out(error: SchemaError) -> None:
+            if strict:
+                raise error
+            self._failed(reason, error)  # the others are saved
 
         assert child.spec.state_type is not None
         return Part(
@@ -210,7 +219,7 @@ class Saver:
             part.body,
             child.spec.state_type,
             part.journal,
-            encode_inbox(child.mailboxes.values(), part.positions, child.unopened),
+            encode_inbox(child.mailboxes.values(), part.positions, child.unopened, left_out),
             part.repeats_after,
             self._store.acknowledged(child.path),
         )

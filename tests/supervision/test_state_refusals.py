@@ -1,6 +1,8 @@
 """What cannot be kept is refused before anything is written, with the component and the place in it."""
 
 import enum
+import math
+import re
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
@@ -11,6 +13,7 @@ from genesis_trio import CheckpointPolicy, Component, Topic, observe, open_store
 from genesis_trio.errors import SchemaError
 from supervision.desk import Log
 
+QUOTES = Topic("refusals.quotes", float)
 QUIET = CheckpointPolicy(every=None, messages=None)
 NOTHING = Topic("refusals.nothing", int)
 T = TypeVar("T")
@@ -172,6 +175,69 @@ async def test_cut_of_a_state_that_cannot_be_saved_names_component_and_field(by,
         assert "the state of 'desk/holder'" in str(event.as_dict())
         assert "$.inner['EUR'].price" in str(event.as_dict())
     assert raised == ([by] if by in ("safe_point", "create_checkpoint") else [])
+
+
+@attrs.define
+class Heard:
+    quotes: list[float] = attrs.Factory(list)
+
+
+@pytest.mark.parametrize("by", ["supervisor", "policy", "stop"])
+async def test_cut_with_a_message_that_cannot_be_saved_holds_all_the_rest(by, autojump_clock):
+    """One price that is no number keeps neither the other messages nor the other components from being saved."""
+    text = r"a message on topic 'refusals.quotes' in the mailbox of 'desk/reader', sent as 'desk/feed@.*, and 1 more: .*nan @ \$"
+    states = {}
+
+    class Reader(Component[Heard]):
+        async def run(self, ctx):
+            states[ctx.name] = self.state
+            async with ctx.subscribe(QUOTES) as inbox:
+                ctx.ready()
+                if not is_second:
+                    await ctx.wait_stopping()  # what is sent waits
+                async for quote in inbox:
+                    self.state.quotes.append(quote)
+
+    class Other(Component[Heard]):
+        async def run(self, ctx):
+            states[ctx.name] = self.state
+            if not is_second:
+                self.state.quotes.append(7.0)
+            ctx.ready()
+            await ctx.safe_point()
+            await ctx.wait_stopping()
+
+    async def feed(ctx):
+        ctx.ready()
+        for quote in (1.0, math.nan, 2.0, math.nan, 3.0):
+            ctx.publish(QUOTES, quote)
+        await ctx.wait_stopping()
+
+    log = Log()
+    policy = CheckpointPolicy(every=5, messages=None)
+    with observe(log):
+        async with open_store("memory:") as store:
+            is_second = False
+            async with open_supervisor("desk", store=store, checkpoint=policy) as desk:
+                for name, component in (("reader", Reader), ("other", Other), ("feed", feed)):
+                    await desk.start(component, name=name)
+                if by == "supervisor":
+                    with pytest.raises(SchemaError, match=text):
+                        await desk.create_checkpoint()
+                    assert not await store.list_checkpoints()
+                if by == "policy":
+                    await trio.sleep(6)
+                    assert len(await store.list_checkpoints()) == 1
+                await desk.stop()
+            assert all(re.search(text, event.error) for event in log.named("checkpoint_failed"))
+            assert [event.reason for event in log.named("checkpoint_failed")] == ["periodic"] * (by == "policy") + ["stop"]
+            is_second = True
+            async with open_supervisor("desk", store=store, checkpoint=policy) as desk:
+                await desk.start(Other, name="other")
+                await desk.start(Reader, name="reader")
+                await trio.sleep(1)
+                await desk.stop()
+    assert states == {"other": Heard([7.0]), "reader": Heard([1.0, 2.0, 3.0])}
 
 
 async def test_store_names_the_component_whose_state_cannot_be_saved(autojump_clock):
