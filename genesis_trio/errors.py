@@ -192,7 +192,13 @@ class StoreError(GenesisError):
 
 
 class SchemaError(StoreError):
-    """State does not fit its class; refused when written, and when it is newer than the code that reads it."""
+    """State does not fit its class; refused when written, and when it is newer than the code that reads it.
+
+    Attributes:
+        component: Whose state it is, where several were to be saved together; else None.
+    """
+
+    component: str | None = None
 
 
 class CorruptError(StoreError):

@@ -194,4 +194,6 @@ def naming(component: str) -> Iterator[None]:
     try:
         yield
     except SchemaError as error:
-        raise SchemaError(f"the state of {component!r}: {error}") from error
+        named = SchemaError(f"the state of {component!r}: {error}")
+        named.component = component
+        raise named from error

@@ -5,6 +5,7 @@ captured part and the messages since.  Between two Trio checkpoints nothing else
 """
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -144,9 +145,17 @@ class Saver:
                 parts, captured = self._cut(reason, strict=strict)
                 stall = trio.current_time() - before
                 self._bytes_at_last = self._store.journal_bytes
-                info = await self._store.commit_cut(
-                    parts, reason=reason, label=label, mode=self._tree.scope.mode, stall=stall
-                )
+                mode = self._tree.scope.mode
+
+                async def commit() -> "CheckpointInfo":
+                    return await self._store.commit_cut(parts, reason=reason, label=label, mode=mode, stall=stall)
+
+                try:
+                    info = await commit()
+                except SchemaError as error:
+                    if strict:
+                        raise
+                    info = await self._commit_the_rest(commit, error, reason, parts, captured)
                 for child, part in captured:
                     child.covered(part)
                 if self._tree.control is not None:
@@ -173,6 +182,11 @@ class Saver:
         return info
 
     def _cut(self, reason: str, *, strict: bool) -> "tuple[list[Part], list[tuple[Child, CapturedPart]]]":
+        def left_out(error: SchemaError) -> None:
+            if strict:
+                raise error
+            self._failed(reason, error)  # the others are saved
+
         parts: list[Part] = []
         captured: list[tuple[Child, CapturedPart]] = []
         for child in self._tree.children.values():
@@ -187,31 +201,58 @@ class Saver:
                     try:
                         incarnation.capture()
                     except SchemaError as error:
-                        if strict:
-                            raise
-                        self._failed(reason, error)  # its last good part stands in for it
+                        left_out(error)  # its last good part stands in for it
                 else:
                     child.capture_wanted = True
             part = child.part
             if part is None:
                 continue  # its first incarnation has not got its state yet: what the store has is the newest
             self._away.pop(child.path, None)
-            parts.append(self._part_of(child, part, reason, strict=strict))
+            parts.append(self._part_of(child, part, left_out))
             captured.append((child, part))
-        parts += [
-            self._part_of(child, child.part, reason, strict=strict)
-            for child in self._away.values()
-            if child.part is not None
-        ]
+        parts += [self._part_of(child, child.part, left_out) for child in self._away.values() if child.part is not None]
         return parts, captured
 
-    def _part_of(self, child: "ChildState", part: "CapturedPart", reason: str, *, strict: bool) -> "Part":
-        from genesis_trio.persistence.store import Part
+    async def _commit_the_rest(
+        self,
+        commit: "Callable[[], Awaitable[CheckpointInfo]]",
+        error: SchemaError,
+        reason: str,
+        parts: "list[Part]",
+        captured: "list[tuple[Child, CapturedPart]]",
+    ) -> "CheckpointInfo":
+        """A part could not be read back: its last durable one stands in for it, or none.
 
-        def left_out(error: SchemaError) -> None:
-            if strict:
-                raise error
-            self._failed(reason, error)  # the others are saved
+        What could not even be encoded was stood in for when the cut was taken; this shows only when it is proved.
+        """
+        while self._stand_in(error, parts, captured) and parts:
+            self._failed(reason, error)
+            try:
+                return await commit()
+            except SchemaError as another:
+                error = another
+        raise error
+
+    def _stand_in(self, error: SchemaError, parts: "list[Part]", captured: "list[tuple[Child, CapturedPart]]") -> bool:
+        bad = next((part for part in parts if part.component == error.component), None)
+        if bad is None:
+            return False
+        parts.remove(bad)
+        running = next((child for child, _ in captured if child.path == bad.component), None)
+        captured[:] = [pair for pair in captured if pair[0] is not running]
+        child = running or self._away.get(bad.component)
+        good = child.covered_part if child is not None else None
+        if child is None or good is None or good.body is bad.body:
+            return True  # what the store has is the newest
+        if child.part is not None and child.part.body is bad.body:
+            child.part = good
+        parts.append(self._part_of(child, good, lambda _: None))
+        if running is not None:
+            captured.append((running, good))
+        return True
+
+    def _part_of(self, child: "ChildState", part: "CapturedPart", left_out: Callable[[SchemaError], None]) -> "Part":
+        from genesis_trio.persistence.store import Part
 
         assert child.spec.state_type is not None
         return Part(

@@ -230,7 +230,9 @@ async def test_cut_with_a_message_that_cannot_be_saved_holds_all_the_rest(by, au
                     assert len(await store.list_checkpoints()) == 1
                 await desk.stop()
             assert all(re.search(text, event.error) for event in log.named("checkpoint_failed"))
-            assert [event.reason for event in log.named("checkpoint_failed")] == ["periodic"] * (by == "policy") + ["stop"]
+            assert [event.reason for event in log.named("checkpoint_failed")] == ["periodic"] * (by == "policy") + [
+                "stop"
+            ]
             is_second = True
             async with open_supervisor("desk", store=store, checkpoint=policy) as desk:
                 await desk.start(Other, name="other")
@@ -238,6 +240,63 @@ async def test_cut_with_a_message_that_cannot_be_saved_holds_all_the_rest(by, au
                 await trio.sleep(1)
                 await desk.stop()
     assert states == {"other": Heard([7.0]), "reader": Heard([1.0, 2.0, 3.0])}
+
+
+@attrs.define
+class Position:
+    size: int = 0
+
+    def __attrs_post_init__(self):
+        if self.size < 0:
+            raise ValueError("short")
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite"])
+@pytest.mark.parametrize("was_saved", [True, False])
+async def test_cut_with_a_state_that_cannot_be_read_back_holds_all_the_rest(was_saved, url, tmp_path, autojump_clock):
+    """It can be encoded, so that only the proof finds it: then the last one that was saved stands in for it."""
+    go_wrong = trio.Event()
+
+    class Wrong(Component[Position]):
+        async def run(self, ctx):
+            self.state.size += 1
+            ctx.ready()
+            await ctx.safe_point()
+            await go_wrong.wait()
+            self.state.size = -1
+            await ctx.safe_point()
+            await ctx.wait_stopping()
+
+    class Right(Component[Position]):
+        async def run(self, ctx):
+            self.state.size += 1
+            ctx.ready()
+            await ctx.safe_point()
+            await ctx.wait_stopping()
+
+    log = Log()
+    with observe(log):
+        async with open_store(url if url == "memory:" else f"sqlite:{tmp_path}/store.db") as store:
+            async with open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+                await desk.start(Wrong, name="wrong")
+                if was_saved:
+                    await desk.create_checkpoint()
+                await desk.start(Right, name="right")
+                go_wrong.set()
+                await trio.sleep(1)
+                with pytest.raises(SchemaError, match=r"the state of 'desk/wrong': .*ValueError: short") as caught:
+                    await desk.create_checkpoint()
+                assert caught.value.component == "desk/wrong"
+                await desk.stop()
+            (failed,) = log.named("checkpoint_failed")
+            assert (failed.reason, "'desk/wrong'" in failed.error) == ("stop", True)
+            right = await store.restore_latest("desk/right", Position)
+            assert right is not None
+            assert (right.state, right.info.reason) == (Position(1), "stop")
+            assert right.info.components == (("desk/right", "desk/wrong") if was_saved else ("desk/right",))
+            if was_saved:
+                wrong = await store.restore("cp-000002", "desk/wrong", Position)
+                assert wrong.state == Position(1)
 
 
 async def test_store_names_the_component_whose_state_cannot_be_saved(autojump_clock):
