@@ -127,7 +127,8 @@ def first_paragraph(target: object) -> str:
 def _shown(default: object) -> str:
     if isinstance(default, type):
         return default.__name__
-    return str(default) if isinstance(default, enum.Enum) else repr(default)
+    # Not str(): that of a Mode is its number.
+    return f"{type(default).__name__}.{default.name}" if isinstance(default, enum.Enum) else repr(default)
 
 
 def _code(words: list[str]) -> str:

@@ -43,6 +43,7 @@ async def open_store(
     Leaving the block writes what is queued, whatever the reason for leaving, and raises the body's own exception.
 
     Args:
+        url: Scheme and place: ``sqlite:desk.db``, ``memory:``, or ``memory:name``, which outlives the block.
         commit_timeout: Seconds after which a commit that has not come back counts as unknown, and the store is poisoned.
         code_version: The version of your code, for the metadata; default: that of genesis_trio.
 

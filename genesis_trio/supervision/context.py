@@ -471,6 +471,7 @@ class Context:
         recorded result.
 
         Args:
+            key: What tells this effect from every other one of the component, for ever: the id of the order.
             result_type: What the result is restored as; None: the return annotation of *fn*.
             not_sent: Errors that mean that nothing happened outside, as for a retry; they leave the key free.
                 Refusals of ours (mode, breaker, rate limit, bulkhead) always do.

@@ -81,3 +81,5 @@ def test_settings_table_shows_defaults_as_one_writes_them(tables):
     assert rows["`restart`"] == "`Restart.PERMANENT`"
     assert rows["`requires`"] == "`()`"
     assert rows["`start_timeout`"] == "`30.0`"
+    modes = {name: default for name, default, _ in tables.default_rows("ModePolicy")}
+    assert modes["`essential_failure`"] == "`Mode.SAFE`"  # whose str() is a number
