@@ -43,6 +43,24 @@ def test_events_guards_alone_load_no_records():
     assert run(program) == "['genesis_trio.events.observers']"
 
 
+def test_events_breaker_that_nobody_observes_loads_no_records():
+    """Its first opening would stop the event loop for as long as building the classes takes, amid the first failure."""
+    program = (
+        "import sys, trio; from genesis_trio import CircuitBreaker\n"
+        "async def down(): raise OSError\n"
+        "async def up(): pass\n"
+        "async def main():\n"
+        "    breaker = CircuitBreaker('venue', failure_threshold=1, recovery_timeout=0.001, success_threshold=1)\n"
+        "    try: await breaker.execute(down)\n"
+        "    except OSError: await trio.sleep(0.01)\n"
+        "    await breaker.execute(up)\n"
+        "    breaker.isolate(); breaker.disable()\n"
+        "    print(breaker.statistics().opened, 'genesis_trio.events.policies' in sys.modules)\n"
+        "trio.run(main)"
+    )
+    assert run(program) == "1 False"
+
+
 def test_events_observing_loads_the_records_at_once():
     """They are there before the first incident, whose first second nobody wants to spend on building classes."""
     program = (

@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from genesis_trio import events
 from genesis_trio.policies._breaker_records import BreakerState
 from genesis_trio.policies._ramp import NO_RAMP, Ramp
 
@@ -62,14 +61,14 @@ def restore(breaker: "CircuitBreaker", saved: Mapping[str, Any], then: float) ->
     if state is BreakerState.OPEN:
         remaining = min(remaining, breaker._longest_break())
         breaker._break_ends = then + remaining
-        breaker._tell(events.BreakerOpened, retry_after=remaining, error="restored")
+        breaker._tell("BreakerOpened", retry_after=remaining, error="restored")
     elif state is BreakerState.ISOLATED:
-        breaker._tell(events.BreakerOpened, retry_after=math.inf, error="restored: isolated by hand")
+        breaker._tell("BreakerOpened", retry_after=math.inf, error="restored: isolated by hand")
     elif state is BreakerState.DISABLED:
-        breaker._tell(events.BreakerDisabled)
+        breaker._tell("BreakerDisabled")
     elif state is BreakerState.HALF_OPEN:
         breaker._probe_successes = min(probe_successes, breaker._success_threshold - 1)
-        breaker._tell(events.BreakerHalfOpened)
+        breaker._tell("BreakerHalfOpened")
     elif ramp and breaker._ramp is not None:
         left = min(ramp, breaker._ramp)
         breaker._current_ramp = Ramp(breaker._ramp, then + left - breaker._ramp)

@@ -213,7 +213,7 @@ class CircuitBreaker(BreakerMachine):
         """
         self._enter()
         self._change(BreakerState.ISOLATED)
-        self._tell(events.BreakerOpened, retry_after=math.inf, error="isolated by hand")
+        self._tell("BreakerOpened", retry_after=math.inf, error="isolated by hand")
 
     def disable(self) -> None:
         """Let everything through and only count, until `reset`, `isolate` or `trip`, or the end of the run.
@@ -222,7 +222,7 @@ class CircuitBreaker(BreakerMachine):
         """
         self._enter()
         self._change(BreakerState.DISABLED)
-        self._tell(events.BreakerDisabled)
+        self._tell("BreakerDisabled")
 
     def trip(self) -> None:
         """Open it as a failure would; where it is open already, the break begins anew.
