@@ -16,7 +16,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import trio
 
@@ -92,6 +92,21 @@ class _Uninterrupted(AbstractAsyncContextManager[T]):
 
     def __exit__(self, *_: object) -> None:
         raise AssertionError("never called, but without it `with` does not ask for __enter__")  # pragma: no cover
+
+    if not TYPE_CHECKING:  # which know that there is neither
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)  # asked for by copy, inspect and the like
+            raise AttributeError(
+                f"{self._name}() gives an async context manager, which has no {name!r}: write "
+                f"`async with {self._name}(...) as it:`, and it.{name} inside of the block",
+                name=name,
+                obj=self,
+            )
+
+        def __await__(self) -> NoReturn:
+            raise TypeError(f"{self._name}() gives an async context manager: write `async with`, not `await`")
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> T:

@@ -18,6 +18,7 @@ from genesis_trio import (
     Mode,
     Overflow,
     Restart,
+    Retry,
     SchemaError,
     Service,
     StoreError,
@@ -156,6 +157,52 @@ def test_with_in_place_of_async_with_says_so(open_it):
     with pytest.raises(TypeError, match=r"open_(supervisor|store)\(\) .* `async with`, not `with`"):
         with open_it():
             pass
+
+
+def test_block_that_is_never_entered_says_so():
+    """What is not entered yet is nothing to work with, and its class is none that anybody knows."""
+
+    async def main():
+        manager = open_supervisor("desk")
+        with pytest.raises(
+            AttributeError, match=r"which has no 'start': write `async with open_supervisor\(\.\.\.\) as it:`"
+        ):
+            await manager.start(forever, name="a")
+        with pytest.raises(TypeError, match=r"open_supervisor\(\) .* `async with`, not `await`"):
+            await manager
+        assert not hasattr(manager, "__wrapped__")
+
+    trio.run(main)
+
+
+def test_state_before_it_is_there_says_since_when_it_is():
+    """It comes from the store, or from its class; `__init__` is too early, and any other name is just unknown."""
+
+    @schema("first_mistakes.count")
+    @attrs.define
+    class Count:
+        number: int = 0
+
+    class Counter(Component[Count]):
+        def __init__(self):
+            self.number = self.state.number
+
+    class Misspelt(Component[Count]):
+        async def run(self, ctx):
+            self.stat.number += 1
+
+    with pytest.raises(AttributeError, match=r"^Counter has no state yet: it is set after __init__\(\) and before run"):
+        Counter()
+    with pytest.raises(AttributeError, match=r"^'Misspelt' object has no attribute 'stat'$"):
+        crash_of(Misspelt)
+
+
+def test_retry_that_decorates_by_itself_says_to_name_the_errors():
+    """As with other libraries; here there is no default for what is tried again."""
+    with pytest.raises(TypeError, match=r"write @Retry\(on=OSError\)$"):
+
+        @Retry
+        async def price(): ...
 
 
 def test_subscribe_in_a_with_says_so():

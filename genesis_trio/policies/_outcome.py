@@ -244,7 +244,10 @@ def named_or_true(error: Exception) -> bool | float:
 def _refuse_async(function: object, owner: str, name: str) -> None:
     # A coroutine is true: unnoticed, each good result would be a bad one.
     if is_async_function(function):
-        raise TypeError(f"{owner}({name}=…) wants a plain function, which decides at once; {function!r} is async")
+        raise TypeError(
+            f"{owner}({name}=…) wants a plain function, which decides at once; {function!r} is async"
+            + (f"; above a function that is to be tried again, write @{owner}(on=OSError)" if name == "on" else "")
+        )
 
 
 def _check_types(types: tuple[object, ...], owner: str, name: str) -> None:

@@ -117,6 +117,16 @@ class Component(Generic[StateT]):
                 if isinstance(argument, type) and argument is not type(None):
                     cls.state_type = argument
 
+    if not TYPE_CHECKING:  # which would then allow any name
+
+        def __getattr__(self, name: str) -> Any:
+            kind = type(self).__name__
+            if name != "state":
+                raise AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=self)
+            raise AttributeError(
+                f"{kind} has no state yet: it is set after __init__() and before run(); use it there", name=name
+            )
+
     async def run(self, ctx: "Context") -> None:
         """Do the work; call ``ctx.ready()`` once it is under way."""
         raise NotImplementedError(f"{type(self).__name__} has no run(); write `async def run(self, ctx)`")
