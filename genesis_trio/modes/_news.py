@@ -10,10 +10,10 @@ __all__ = ["News", "Resident"]
 
 
 class Resident(Protocol):
-    """Whom a scope belongs to, told of each change of its mode before those who watch it."""
+    """Whom a scope belongs to, told of each change before those who watch the mode."""
 
     def mode_changed(self, mode: Mode) -> None:
-        """The mode is *mode* now."""
+        """The mode is *mode* now, or something else is allowed in it."""
 
 
 class News:

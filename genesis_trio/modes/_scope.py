@@ -130,13 +130,16 @@ class ModeScope:
 
     def _refusal(self, needs: Capability) -> ModeRefusedError:
         refused = Capability(needs.value & ~self.mask)
-        blocking = [hold for scope in self._upwards() for hold in scope._holds.values() if refused.value & ~hold._mask]
-        words = "; ".join(in_words(hold) for hold in blocking)
+        words = "; ".join(in_words(hold) for hold in self.refusing(refused.value))
         return ModeRefusedError(
             f"{self.path!r} is in mode {self._mode.name}, which does not allow {names(refused)}: {words}",
             mode=self._mode,
             needs=needs,
         )
+
+    def refusing(self, bits: int) -> list[Hold]:
+        """The causes, here and above, that take away some of the capabilities in *bits*."""
+        return [hold for scope in self._upwards() for hold in scope._holds.values() if bits & ~hold._mask]
 
     def why(self) -> str:
         """The effective mode in words: every cause here and above, whose it is and how it clears."""
@@ -301,7 +304,7 @@ class ModeScope:
             if scope._holds:
                 mode, mask = combine(mode, mask, ((hold.mode, hold._mask) for hold in scope._holds.values()))
             if mode is not scope._mode or mask != scope.mask:
-                if mode is not scope._mode:
+                if mode is not scope._mode or scope.resident is not None:
                     news.untold.extend((scope, scope._mode, mode))
                     scope._mode = mode
                 scope.mask = mask
@@ -312,6 +315,8 @@ class ModeScope:
     def _tell(self, before: Mode, mode: Mode) -> None:
         if self.resident is not None:
             self.resident.mode_changed(mode)
+            if before is mode:
+                return
         if self._watchers:
             for watcher in list(self._watchers.values()):
                 watcher(mode)

@@ -79,6 +79,8 @@ class Aftermath(Parking):
         charged = self._start_gate is None or not self._start_gate.explains(error)
         if isinstance(error, (SchemaError, CorruptError)) or follows is OnCrash.PARK:
             self._park(error)  # another run would meet the same
+        elif self.refused:
+            self._suspend_refused()
         elif charged and self.supervisor.is_over_limit():
             return self._escalate(error, self.supervisor.crash_limit.in_words())
         elif self._is_trial or (charged and not self._budget.charge(now)):

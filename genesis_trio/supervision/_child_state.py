@@ -87,6 +87,7 @@ class ChildState:
         "poison",
         "raises",
         "recovery",
+        "refused",
         "restarts",
         "scope",
         "sender_prefix",
@@ -146,6 +147,8 @@ class ChildState:
         self._by_hand = False
         #: Suspended while it was failing: that counts until it was ready again.
         self.failed_when_suspended = False
+        #: What its mode refused its last run, which crashed on that, as bits of capabilities: it waits until they are allowed.
+        self.refused = 0
         self._start_gate = StartGate(spec.breaker, self.scope) if spec.breaker is not None else None
         #: What it depends on, in the order in which that was learned.
         self.breakers: tuple[CircuitBreaker, ...] = () if spec.breaker is None else (spec.breaker,)

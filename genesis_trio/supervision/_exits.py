@@ -9,7 +9,7 @@ import trio
 from genesis_trio.errors import GenesisError, ModeRefusedError
 from genesis_trio.supervision.component import OnCrash
 
-__all__ = ["Exit", "How", "classify", "cuts_in", "first_cut", "is_refused_by_mode", "name_crash", "what_follows"]
+__all__ = ["Exit", "How", "classify", "cuts_in", "first_cut", "name_crash", "refused_by_mode", "what_follows"]
 
 
 class How(enum.Enum):
@@ -86,9 +86,15 @@ def what_follows(error: BaseException, rules: Mapping[type[BaseException], OnCra
     return found
 
 
-def is_refused_by_mode(error: BaseException) -> bool:
-    """True if the mode is all that it crashed on."""
-    return all(isinstance(leaf, (ModeRefusedError, trio.Cancelled)) for leaf in _leaves(error))
+def refused_by_mode(error: BaseException) -> int:
+    """What the mode did not allow, as bits of capabilities, if that is all that it crashed on; otherwise 0."""
+    bits = 0
+    for leaf in _leaves(error):
+        if isinstance(leaf, ModeRefusedError):
+            bits |= leaf.needs.value
+        elif not isinstance(leaf, trio.Cancelled):
+            return 0
+    return bits
 
 
 #: What a look at the outside raises, and what we refuse or give up on: no fault of a state.

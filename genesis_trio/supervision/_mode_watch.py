@@ -170,7 +170,10 @@ def _is_suspended_by_failures(child: "ChildState") -> bool:
 
     If it left, a mode that failures led to would make them a larger share of the rest, and so lead to the next mode.
     """
-    return child.status is Lifecycle.SUSPENDED and admits(_mode_by_decision(child.scope), child.spec.criticality)
+    if child.status is not Lifecycle.SUSPENDED:
+        return False
+    mode = _mode_by_decision(child.scope)
+    return admits(mode, child.spec.criticality) and (mode is Mode.NORMAL or not child.refused)
 
 
 def _mode_by_decision(scope: ModeScope | None) -> Mode:

@@ -14,7 +14,7 @@ from genesis_trio.events import emit
 from genesis_trio.modes import Criticality, Mode, ModeScope, admits
 from genesis_trio.supervision._away import await_return
 from genesis_trio.supervision._child_state import Ask, ChildState
-from genesis_trio.supervision._exits import is_refused_by_mode
+from genesis_trio.supervision._exits import Exit, How, refused_by_mode
 from genesis_trio.supervision._incarnation import Incarnation
 from genesis_trio.supervision._mode_watch import AUTOMATIC_REASON, PARKED_REASON
 from genesis_trio.supervision.component import Lifecycle
@@ -35,6 +35,28 @@ class Parking(ChildState):
         self._set(Lifecycle.SUSPENDED)
         if self.tree.hooks:
             emit(self.tree, events.ChildSuspended, child=self.path, mode=self.scope.mode.name)
+
+    def _refused_at(self, end: Exit) -> int:
+        """What the run that came to this *end* crashed on, if that is what its mode does not allow, and the next run would meet it.
+
+        Only where somebody else holds what refuses it: a cause of its own waits for its next run, and it would for that cause.
+        """
+        if end.how is not How.CRASHED or end.error is None:
+            return 0
+        refused = refused_by_mode(end.error) & ~self.scope.mask
+        if not refused or any(f"{hold.owner}/".startswith(f"{self.path}/") for hold in self.scope.refusing(refused)):
+            return 0
+        return refused
+
+    def is_refused(self) -> bool:
+        """True while it waits for what its mode refused it."""
+        return bool(self.refused & ~self.scope.mask)
+
+    def _suspend_refused(self) -> None:
+        # It got as far as the refusal, so it is no trouble of its own that the mode would have to wait for.
+        self.failed_when_suspended = False
+        self._by_hand = False
+        self._suspend()
 
     def _may_try(self) -> bool:
         """True if it gets its trial though the mode does not admit it.
@@ -91,7 +113,7 @@ class Parking(ChildState):
     def _parking_ends(self) -> str:
         """When its cause is released, in words."""
         proof = f"it clears once {self.name!r} has been READY for {self.supervisor.recover_after:g} s"
-        if self.last_error is not None and is_refused_by_mode(self.last_error):
+        if self.last_error is not None and refused_by_mode(self.last_error):
             proof += "; what parked it was a refusal by the mode, which its own cause keeps up: let it catch ModeRefusedError"
         return f"its trial runs, and {proof}" if self.status is Lifecycle.READY else proof
 

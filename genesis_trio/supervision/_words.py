@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from genesis_trio.events import describe_error
+from genesis_trio.modes._values import Capability, names
 from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._waiting import tasks_below, where_it_waits
 from genesis_trio.supervision.component import Lifecycle
@@ -73,7 +74,12 @@ def why(child: "Child") -> str:
         lines.append(f"  its next start is in {max(0.0, child.due - trio.current_time()):.3g} s")
     if child.status is Lifecycle.PARKED:
         lines.append(f"  {_trial(child, child.due)}")
-    if child.status is Lifecycle.SUSPENDED:
+    if child.status is Lifecycle.SUSPENDED and child.is_refused():
+        lines.append(
+            f"  it crashed on the refusal of {names(Capability(child.refused))} in mode {child.scope.mode.name}, and starts again once "
+            f"that is allowed; to run meanwhile, let it catch ModeRefusedError"
+        )
+    elif child.status is Lifecycle.SUSPENDED:
         lines.append(f"  it is {child.spec.criticality.name}, and does not run in mode {child.scope.mode.name}")
         if child.failed_when_suspended:
             lines.append(f"  it was failing when it was suspended; {_trial(child, child.trial_at)}")

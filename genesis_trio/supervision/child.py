@@ -138,7 +138,8 @@ class Child(Aftermath):
 
         A running one is stopped first, with its state saved.  As after a crash, its group and those that require it restart with
         it, in their order.  It costs no budget, and waits for no delay.  A parked child gets its trial, and is no longer parked once
-        it is ready; a stopped one lives again.  One that the mode does not admit stays suspended, and starts anew when it does.
+        it is ready; a stopped one lives again.  One that the mode does not admit, or refused what it crashed on, stays suspended, and
+        starts anew when it does not.
 
         Raises:
             Exception: the error of the new incarnation, if it is not ready before it crashes.
@@ -153,6 +154,8 @@ class Child(Aftermath):
         if self._asked is Ask.STOP:
             await self.wait_finished()  # it lives again once it has stopped
         if self.status is Lifecycle.SUSPENDED:
+            if self.is_refused():
+                return
             mode = self._mode_for_trial() if self.failed_when_suspended else self.scope.mode
             if not admits(mode, self.spec.criticality):
                 return
@@ -182,7 +185,7 @@ class Child(Aftermath):
             raise RuntimeError(
                 f"{self.path!r} was stopped before it had restarted; call restart() again to let it live"
             )
-        if self.status in (Lifecycle.BACKOFF, Lifecycle.PARKED) and self.last_error is not None:
+        if (self.status in (Lifecycle.BACKOFF, Lifecycle.PARKED) or self.refused) and self.last_error is not None:
             raise self.last_error
 
     def why(self) -> str:
@@ -243,6 +246,7 @@ class Child(Aftermath):
             and self._gate is None
             and self._start_gate is None
             and (self._due == -math.inf or trio.current_time() >= self._due)
+            and not self.refused
             and admits(self.scope.mode, self.spec.criticality)
         )
 
@@ -261,6 +265,9 @@ class Child(Aftermath):
                 wake_at = self._due
             elif self._gate is not None and not self._gate.is_set():
                 pass
+            elif self.is_refused():
+                if self.status is not Lifecycle.SUSPENDED:
+                    self._suspend()
             elif not admits(self.scope.mode, self.spec.criticality) and not self._may_try():
                 if self.status not in (Lifecycle.SUSPENDED, Lifecycle.PARKED):
                     self._suspend()
@@ -286,6 +293,7 @@ class Child(Aftermath):
         """Make the next incarnation."""
         self._asked = None
         self._gate = None
+        self.refused = 0
         self.supervisor.groups.stopped_well.discard(self)
         self.generation += 1
         if self.generation > self.generation_before + 1:
@@ -307,15 +315,18 @@ class Child(Aftermath):
             self._asked = Ask.GROUP  # by hand, and its group has not come to it yet: it is replaced, however it ended
         asked = incarnation.stopping or self._asked is Ask.GROUP
         end = classify(error, asked=asked, ready=incarnation.is_ready)
+        self.refused = self._refused_at(end)
         if end.how is How.DONE:
             incarnation.ready(None)  # whoever waits for it may go on
         self.incarnation = None
         self._ready_at = incarnation.ready_at
-        if end.how is How.CRASHED and self.poison is not None:
+        # Where the mode is to blame, the message in hand is not.
+        is_own_crash = end.how is How.CRASHED and not self.refused
+        if is_own_crash and self.poison is not None:
             self.poison.crashed(self.mailboxes.values())
         if self.recovery is not None and incarnation.component is not None:
             self.recovery.ended(incarnation, end)
-        incarnation.finish(error if end.how is How.CRASHED else None)
+        incarnation.finish(error if is_own_crash else None)
         if self._start_gate is not None:
             if end.how is How.CRASHED and end.error is not None:
                 self._start_gate.crashed(end.error)
@@ -329,7 +340,7 @@ class Child(Aftermath):
 
     def mode_changed(self, mode: Mode) -> None:
         """The mode of its scope is *mode* now."""
-        if admits(mode, self.spec.criticality):
+        if self.refused or admits(mode, self.spec.criticality):
             self._poke()
         elif self.incarnation is not None and not self.incarnation.stopping:
             self.failed_when_suspended = self.is_failing()
@@ -345,6 +356,7 @@ class Child(Aftermath):
         self.is_finished = self.has_ended = False
         self._asked = None
         self._due = -math.inf
+        self.refused = 0
 
     def cut_short(self, reason: str) -> None:
         """Cancel what runs of it now."""

@@ -23,6 +23,7 @@ import trio
 
 from genesis_trio import (
     Backoff,
+    Capability,
     CheckpointPolicy,
     ChildSpec,
     Component,
@@ -30,6 +31,7 @@ from genesis_trio import (
     Lifecycle,
     Mode,
     ModePolicy,
+    ModeRefusedError,
     Restart,
     StartTimeoutError,
     Strategy,
@@ -38,6 +40,7 @@ from genesis_trio import (
     observe,
     open_store,
     open_supervisor,
+    require,
     schema,
 )
 from genesis_trio.modes import admits
@@ -92,6 +95,7 @@ class World:
         self.calm = False  # no more crashes from here on
         self.sent: list[int] = []
         self.stopped_by_hand: set[str] = set()
+        self.refused: set[int] = set()  # crashes on the mode, which wait for it uncharged, by the number of the event
         self.has_store = rng.random() < 0.15
         self.max_restarts = rng.choice([0, 1, 1, 2])
         self.shutdown_timeout = rng.choice([1.0, 20.0, 20.0])
@@ -121,6 +125,8 @@ class World:
             child = self.desk.tree.children.get(event.child)
             if child is not None and child.status is Lifecycle.STOPPING:
                 self.broken.append(f"{event.child} was asked to stop, and its error is taken for a crash")
+            if child is not None and is_refused_by_others(child):
+                self.refused.add(len(self.events) - 1)
 
     def strike(self, path: str) -> None:
         """*path* ends its supervisor."""
@@ -183,6 +189,8 @@ class World:
                         else:  # it does not look whether it should stop
                             await trio.sleep_forever()
                     self.awaited(ctx)
+                    if not self.calm and draw() < 0.1:
+                        require(Capability.OPEN)  # and it does not catch what that raises
                     if draw() < 0.05:
                         break
                 nursery.cancel_scope.cancel()
@@ -341,7 +349,7 @@ class World:
         try:
             with trio.CancelScope() as outer:
                 await self.block(store, outer)
-        except (Planned, StartTimeoutError) as error:
+        except (Planned, StartTimeoutError, ModeRefusedError) as error:
             if str(error) != "the body" and not self.was("child_escalated"):
                 raise Violation(f"{error!r} of a child came out of the block") from error
         except BaseExceptionGroup as error:
@@ -390,8 +398,8 @@ class World:
                 with trio.move_on_after(rng.random() * 2):
                     try:
                         await child.restart()
-                    except (Planned, ExceptionGroup, StartTimeoutError, RuntimeError):  # the last: it is gone
-                        pass
+                    except (Planned, ExceptionGroup, ModeRefusedError, StartTimeoutError, RuntimeError):
+                        pass  # the last: it is gone
             case 1:
                 if child.name not in ("feed", "reader") or rng.random() < 0.1:
                     self.stopped_by_hand.add(child.name)
@@ -401,7 +409,7 @@ class World:
                 with trio.move_on_after(rng.random() * 2):
                     try:
                         await desk.start(self.leaf, name=f"d{len(self.events)}", stop_grace=0.5, unpark_after=2.0)
-                    except (Planned, ExceptionGroup):
+                    except (Planned, ExceptionGroup, ModeRefusedError):
                         pass
             case 3 | 4:
                 with desk.scope.hold(rng.choice([Mode.SAFE, Mode.EMERGENCY]), owner="fuzz", reason="plan"):
@@ -436,7 +444,9 @@ class World:
             case Lifecycle.PARKED:
                 fine = waits_for_somebody  # by hand, it or another one that holds a cause
             case Lifecycle.SUSPENDED:
-                fine = not admits(desk.scope.mode, child.spec.criticality)
+                fine = not admits(desk.scope.mode, child.spec.criticality) or (
+                    waits_for_somebody and not child.scope.allows(Capability.OPEN)
+                )
             case _:
                 fine = False
         if not fine:
@@ -487,7 +497,7 @@ class World:
         crashes: dict[str, deque[float]] = {}
         trials: set[str] = set()
         due: dict[str, str] = {}
-        for event in self.events:
+        for number, event in enumerate(self.events):
             child = getattr(event, "child", "")
             if child.count("/") != 1:
                 continue
@@ -495,6 +505,8 @@ class World:
                 trials.add(child)
             elif event.name == "child_unparked":
                 trials.discard(child)
+            elif event.name == "child_crashed" and number in self.refused:
+                due[child] = "child_suspended"
             elif event.name == "child_crashed":
                 counted = crashes.setdefault(child, deque())
                 while counted and counted[0] <= event.time - WITHIN:
@@ -506,11 +518,24 @@ class World:
                 else:
                     counted.append(event.time)
                     due[child] = "restart_scheduled"
-            elif event.name in ("child_parked", "restart_scheduled") and child in due:
+            elif event.name in ("child_parked", "restart_scheduled", "child_suspended") and child in due:
                 if event.name != due.pop(child):
                     raise Violation(f"{child} at {event.time}: {event.name} is not what its budget says")
             elif event.name == "child_stopped":
                 due.pop(child, None)  # temporary, or a first start that start() raised
+
+
+def is_refused_by_others(child) -> bool:
+    """True if it crashed on nothing but a refusal by its mode, which still stands, and in which nothing of its own has part."""
+    leaves = [child.last_error]
+    while any(isinstance(leaf, BaseExceptionGroup) for leaf in leaves):
+        leaves = [each for leaf in leaves for each in getattr(leaf, "exceptions", (leaf,))]
+    owners, scope = [], child.scope
+    while scope is not None:
+        owners += [cause.owner for cause in scope.causes if cause.mode > Mode.NORMAL]
+        scope = scope.parent
+    refused = all(isinstance(leaf, (ModeRefusedError, trio.Cancelled)) for leaf in leaves)
+    return refused and bool(owners) and not any(f"{owner}/".startswith(f"{child.path}/") for owner in owners)
 
 
 def run_tree(seed: int) -> World:
