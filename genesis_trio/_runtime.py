@@ -107,6 +107,8 @@ class Run(trio.abc.Instrument):
         breaker_watchers: Who is told of breakers.  Beside the events, which would all be built for the few that speak of a breaker.
     """
 
+    __slots__ = ("__weakref__", "_bound", "_offset", "breaker_watchers", "ended", "now", "thread", "tree")
+
     def __init__(self, *, rng: random.Random | None = None, epoch: datetime | None = None) -> None:
         self.ended = False
         self.thread = get_ident()

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import trio
 
 from genesis_trio import events
-from genesis_trio._runtime import RunBound, current_tree
-from genesis_trio.errors import BreakerOpenError
+from genesis_trio._runtime import _TREE, Run, RunBound, current_tree
+from genesis_trio.errors import BreakerOpenError, GenesisError
 from genesis_trio.events import describe_error, emit
 from genesis_trio.modes import ModeScope, current_scope
 from genesis_trio.policies import _backoff, _counted
@@ -31,6 +31,7 @@ CLOSED, OPEN, HALF_OPEN, ISOLATED, DISABLED = BreakerState
 Move = Literal["BreakerOpened", "BreakerHalfOpened", "BreakerClosed", "BreakerDisabled"]
 
 _rejection = BreakerOpenError._rejection
+_bare = BreakerOpenError.__new__
 
 # The words of each rejection.
 _IS_OPEN = (
@@ -288,19 +289,36 @@ class BreakerMachine(RunBound):
             scope = scope.parent
         return False
 
-    def _refusal(self, lane: Lane) -> BreakerOpenError | None:
-        """The rejection of a call on a lane that `is_refused`, and which counts it; None if it takes more to decide.
+    def _refuse(self, lane: Lane) -> list[BreakerOpenError] | None:
+        """The rejection of a call on a lane that `is_refused`, counted and told; None if it takes more to decide.
 
         There is nothing to ask but the time, and whether this is the run that opened the breaker: the end of a break says
-        nothing on the clock of another one.
+        nothing on the clock of another one.  It comes in a list, so that who raises it takes it out and keeps nothing: the
+        frame that holds an error which holds the frame would be a cycle, and to delete it on the way costs as much as
+        making it.
         """
-        run = self._run
-        assert run is not None  # it was opened in one
+        run: Run = self._run  # type: ignore[assignment]  # it was opened in one
         left = self._break_ends - run.now()
         if left <= MOMENT or get_ident() != run.thread:
             return None
         lane.refused += 1
-        return _rejection(_IS_OPEN, self.name, left, self._cause)
+        # As `_rejection` does, whose frame would be a tenth of what a rejection costs.
+        refusal = _bare(BreakerOpenError)
+        refusal._pattern = _IS_OPEN
+        refusal.name = self.name
+        refusal.retry_after = left
+        if self._cause is not None:
+            refusal.__cause__ = self._cause
+        if run.breaker_watchers or (_TREE.get(None) or run.tree).hooks:
+            self._tell_refused(lane.policy, refusal)
+        return [refusal]
+
+    def _tell_refused(self, policy: str, refusal: GenesisError) -> None:
+        for watcher in self._run.breaker_watchers:  # type: ignore[union-attr]
+            watcher.refused(self)
+        tree = current_tree()
+        if tree.hooks:
+            emit(tree, events.CallRejected, policy=policy, error=refusal)
 
     def _reject(self, words: str, retry_after: float) -> BreakerOpenError:
         self._rejections += 1

@@ -35,11 +35,14 @@ async def guarded({parameters}):
     for permit$ in {admissions}:
         break
     else:
+        permit$ = lane$.is_refused and lane$.breaker._refuse(lane$)
+        if permit$:
+            raise permit$.pop()
         permit$ = guard$._admit_first()
-        if permit$ is None:
-            return await guard$._call(fn$, {args}, {kwargs})
         if permit$.__class__ is list$:
             raise permit$.pop()
+        if permit$ is None:
+            return await guard$._call(fn$, {args}, {kwargs})
     since$ = marks$.made
     course$ = None
     while True:
@@ -82,7 +85,8 @@ _TIMED_ATTEMPT = """\
 
 # What a wrapper calls ``guard`` is a `Guard`, or a `CircuitBreaker` or a `Retry` that works alone.  It is asked for
 #
-# - ``_admit_first``, where the lane gives no permit: a permit, a refusal in a list, or None for the general path;
+# - ``_admit_first``, where the lane gives no permit, and the breaker has not refused by itself: a permit, a refusal in a
+#   list, or None for the general path;
 # - ``_call``, the whole call on the general path;
 # - ``_failed``, where an attempt raised, or without a permit the wait for one: None, and the call raises, too, or the
 #   course of another attempt, which knows how long to wait for it;

@@ -75,6 +75,7 @@ class Lane:
         again: How many of these attempts were not the first of their call.
         successes: The same permit for each success; empty when it has to be told otherwise.
         root: The mode scope that counts where a task has none of its own.
+        policy: Whose calls these are, for the events.
         refuses_directly: A refusal of the breaker's ends the call: no mode is asked before, and no retry waits for it.
         is_refused: So it is, and the breaker is OPEN: it can tell by the time alone whether it still refuses.
         refused: How many calls a guard has refused because of that, without asking the breaker.
@@ -91,14 +92,16 @@ class Lane:
         "again",
         "breaker",
         "is_refused",
+        "policy",
         "refused",
         "refuses_directly",
         "root",
         "successes",
     )
 
-    def __init__(self, breaker: "CircuitBreaker | None", *, refuses_directly: bool = True) -> None:
+    def __init__(self, breaker: "CircuitBreaker | None", policy: str = "", *, refuses_directly: bool = True) -> None:
         self.breaker = breaker
+        self.policy = policy
         self.refuses_directly = refuses_directly
         self.reset()
 

@@ -22,10 +22,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import trio
 
-from genesis_trio import events
-from genesis_trio._runtime import current_tree
 from genesis_trio.errors import BreakerOpenError
-from genesis_trio.events import Registry, emit
+from genesis_trio.events import Registry
 from genesis_trio.policies import _breaker_saved, _check
 from genesis_trio.policies._breaker_machine import BreakerMachine
 from genesis_trio.policies._breaker_records import BreakerState, BreakerStatistics
@@ -130,7 +128,7 @@ class CircuitBreaker(BreakerMachine):
         if rng is not None and not isinstance(rng, random.Random):
             raise TypeError(f"CircuitBreaker(rng=…) wants a random.Random or None, got {rng!r}")
         self._rng = rng
-        self._lane = Lane(self)
+        self._lane = Lane(self, self.name)
         self._start()
         BREAKERS.add(self)
 
@@ -150,7 +148,7 @@ class CircuitBreaker(BreakerMachine):
         Cancellation: passes through at once, and says nothing about the dependency.
         """
         lane = self._lane
-        permit = next(lane.admissions, None) or self._admit_first()
+        permit = next(lane.admissions, None) or (lane.is_refused and self._refuse(lane)) or self._admit_first()
         if isinstance(permit, list):
             raise permit.pop()
         try:
@@ -175,21 +173,14 @@ class CircuitBreaker(BreakerMachine):
 
     def _admit_first(self) -> Permit | list[BreakerOpenError]:
         lane = self._lane
-        refusal = self._refusal(lane) if lane.is_refused else None
-        if refusal is None:
-            self._enter_run()
-            if lane not in self._lanes:
-                self._join(lane)
-            decision = lane.take()
-            if isinstance(decision, Permit):
-                return decision
-            refusal = decision
-        for watcher in self._run.breaker_watchers:  # type: ignore[union-attr]
-            watcher.refused(self)
-        tree = current_tree()
-        if tree.hooks:
-            emit(tree, events.CallRejected, policy=self.name, error=refusal)
-        return [refusal]
+        self._enter_run()
+        if lane not in self._lanes:
+            self._join(lane)
+        decision = lane.take()
+        if isinstance(decision, Permit):
+            return decision
+        self._tell_refused(self.name, decision)
+        return [decision]
 
     def _failed(
         self, course: Course | None, permit: Permit | None, error: BaseException, since: int, fn: Callable[..., Any]

@@ -232,7 +232,7 @@ class Guard(RunBound):
         """The guard's lane, made at the first use: most guards of a large table stay unused."""
         if self._lane is _UNUSED_LANE:
             refuses_directly = self._needs is None and not self._retries_refusals
-            self._lane = GuardLane(self.breaker, refuses_directly=refuses_directly)
+            self._lane = GuardLane(self.breaker, self.name, refuses_directly=refuses_directly)
             if self.breaker is not None:
                 # The breaker keeps the counts of guards that are gone.
                 weakref.finalize(self, self.breaker._retire, self._lane).atexit = False
@@ -344,14 +344,9 @@ class Guard(RunBound):
 
     def _count_rejected(self, refusal: GenesisError) -> None:
         self._lane.counts.rejected += 1
-        self._tell_rejected(self._tree(), refusal)
-
-    def _tell_rejected(self, tree: Tree, refusal: GenesisError) -> None:
-        assert self._run is not None
         if self.breaker is not None:
-            for watcher in self._run.breaker_watchers:
-                watcher.refused(self.breaker)
-        if tree.hooks:
+            self.breaker._tell_refused(self.name, refusal)
+        elif (tree := self._tree()).hooks:
             emit(tree, events.CallRejected, policy=self.name, error=refusal)
 
     # ------------------------------------------------------------ what the fast path tells
@@ -359,19 +354,9 @@ class Guard(RunBound):
     def _admit_first(self) -> Permit | list[GenesisError] | None:
         """The lane is closed, or the mode does not allow the call, or both were not known yet in this run.
 
-        A refusal comes in a list, so that who raises it takes it out and keeps nothing: the frame that holds an error
-        which holds the frame would be a cycle, and to delete it on the way costs as much as making it.
-        None: the retry waits for refusals, which is for the general path to do.
+        A refusal comes in a list; see `BreakerMachine._refuse`.  None: the retry waits for refusals, which is for the
+        general path to do.
         """
-        lane = self._lane
-        if lane.is_refused:
-            refusal = self.breaker._refusal(lane)  # type: ignore[union-attr]
-            if refusal is not None:
-                run: Run = self._run  # type: ignore[assignment]
-                tree = _TREE.get(None) or run.tree
-                if tree.hooks or run.breaker_watchers:
-                    self._tell_rejected(tree, refusal)
-                return [refusal]
         if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
             self._enter_run()
         if self._retries_refusals:
