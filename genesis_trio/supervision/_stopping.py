@@ -97,7 +97,7 @@ class Stopping:
         for child in reversed(list(supervisor.children.values())):
             if child.is_finished:
                 child.tell_watchers()  # it does not live again
-            elif child.name not in supervisor.unlaunched:
+            elif child.name not in supervisor._starting.unlaunched:
                 await self.stop_child(child, deadline if host is None else min(deadline, host.stop_deadline))
         # Two may stop it, and what is left of the block waits for the last cut, whoever takes it.
         async with self._last_cut:

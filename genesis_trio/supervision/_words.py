@@ -15,7 +15,7 @@ from genesis_trio.supervision.component import Lifecycle
 if TYPE_CHECKING:
     from genesis_trio.supervision.child import Child
 
-__all__ = ["kept_from_starting", "not_ready_in_time", "waits_for", "why"]
+__all__ = ["kept_by_required", "kept_from_starting", "not_ready_in_time", "waits_for", "why"]
 
 MOST_TASKS = 8  # of one component; the rest is counted
 RUNS = (Lifecycle.STARTING, Lifecycle.READY, Lifecycle.STOPPING)
@@ -52,6 +52,11 @@ def kept_from_starting(child: "Child") -> str:
         f"child {child.path!r} could not start within start_timeout={child.spec.start_timeout} s: the circuit breaker "
         f"{breaker.name!r} over it is {breaker.state.name}; start it once the breaker is closed, or call reset() on it"
     )
+
+
+def kept_by_required(child: "Child") -> str:
+    """Why *child*, which waits for what it requires, had a StartTimeoutError."""
+    return f"child {child.path!r} could not start within start_timeout={child.spec.start_timeout} s: {waits_for(child)}"
 
 
 def _state(child: "Child", seen: set[str]) -> str:

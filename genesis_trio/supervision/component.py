@@ -149,7 +149,7 @@ class ChildSpec:
         name: Unique in its supervisor, without ``/``.
         restart: Which end of a run is followed by another run.
         criticality: Up to which mode it runs; None is the component's own.
-        requires: Names of siblings that start before it; when they restart, so does it.
+        requires: Names of siblings that start before it, unless they are SUSPENDED or PARKED; when they restart, so does it.
         start_timeout: Seconds it has to call ``ctx.ready()``.
         stop_grace: Seconds it has to end by itself when it is to stop; then it is cancelled.  While it is not ready, and has no
             message in hand, it is cancelled at once.

@@ -33,10 +33,9 @@ from genesis_trio.supervision._entries import Entries
 from genesis_trio.supervision._groups import Groups
 from genesis_trio.supervision._incarnation import Incarnation, current_host
 from genesis_trio.supervision._mode_watch import ModeWatch
-from genesis_trio.supervision._options import options_of
-from genesis_trio.supervision._order import levels
 from genesis_trio.supervision._services import Services
-from genesis_trio.supervision._settings import check_kinds, check_place, check_settings, check_specs
+from genesis_trio.supervision._settings import check_kinds, check_place, check_settings
+from genesis_trio.supervision._starting import Starting
 from genesis_trio.supervision._stopping import Stopping
 from genesis_trio.supervision._tree import ServiceTree
 from genesis_trio.supervision._use_store import use_store
@@ -106,8 +105,6 @@ class Supervisor:
         #: The incarnation that it was opened in, or None.
         self.host = host
         self._children: dict[str, Child] = {}
-        #: Those that `start_all` has not come to yet: a stop does not wait for them.
-        self.unlaunched: dict[str, Child] = {}
         self._living = 0
         self._restarts_forgotten = 0
         self._all_finished = trio.Event()
@@ -116,6 +113,7 @@ class Supervisor:
         self.is_stopping = False
         #: It stops because its host does, or with an error, and its host may run again: so do its children, under the same paths.
         self.goes_away = False
+        self._starting = Starting(self)
         self._stopping = Stopping(self)
         self._fatal: BaseException | None = None
         self.groups = Groups(self, strategy)
@@ -135,6 +133,8 @@ class Supervisor:
     async def start(self, component: ComponentLike | ChildSpec, *args: Any, name: str = "", **spec: Any) -> Child:
         """Start one child and return it once it is ready.
 
+        It starts once those that it requires have begun: they are READY, SUSPENDED, PARKED or done.
+
         Args:
             component: A Component class, an async function of ``ctx``, or a whole `ChildSpec`.
             args: Its arguments, the same for each incarnation.
@@ -146,7 +146,9 @@ class Supervisor:
 
         Raises:
             Exception: what it raised before it was first ready; there is no such child then.
-            StartTimeoutError: it was not ready within its ``start_timeout``, or could not begin in that time for the breaker over it.
+            StartTimeoutError: it was not ready within its ``start_timeout``, or could not begin in that time for the breaker over it,
+                or for what it requires.
+            RuntimeError: it, or the supervisor, was stopped before it was ready.  (`start_all` returns such a child, STOPPED.)
             ConfigError: the name is taken, or what it requires does not exist or is less critical.
 
         Trio checkpoint: always.
@@ -159,93 +161,36 @@ class Supervisor:
             child_spec = component
         else:
             child_spec = ChildSpec(component, *args, name=name, **spec)
-        self._check([child_spec])
-        (child,) = self._make([child_spec], raises=True)
-        self._launch(child)
-        try:
-            if not await child.wait_begun():
-                child.give_up_start()
-            if child.first_error is not None:
-                await child.wait_finished()
-        except trio.Cancelled:
-            await self._stopping.undo([child])  # noqa: ASYNC102 - shields itself
-            raise
-        if child.first_error is not None:
-            self.forget(child)
-            raise child.first_error
-        child.raises = False
-        return child
+        return await self._starting.start(child_spec)
 
     @trio.lowlevel.enable_ki_protection
     async def start_all(self, specs: Sequence[ChildSpec]) -> Sequence[Child]:
         """Start children in levels of ``requires``: each once those that it requires have begun.
 
         A level has begun when each of its children is READY, SUSPENDED, PARKED or done: a first start that fails backs off and
-        parks like any crash.  For one that an open breaker keeps from starting it waits as long as its ``start_timeout``.
+        parks like any crash.  For one that an open breaker keeps from starting it waits as long as its ``start_timeout``; and so it
+        does for a child of an earlier call that is required, and then goes on.
 
         Raises:
             ConfigError: names that are taken or missing, a cycle, a requirement on something less critical.
                 Nothing was started.
-            RuntimeError: the supervisor was stopped meanwhile; the message names those that were not started.
+            RuntimeError: the supervisor was stopped before all were started; the message names those that were not.
 
         Trio checkpoint: always.
         Cancellation: what was started is stopped in reverse order, and gone, before it passes.
         """
         await trio.lowlevel.checkpoint()
-        self._check(specs)
-        order = levels({spec.name: spec.requires for spec in specs}, supervisor=self.path)
-        by_name = {spec.name: spec for spec in specs}
-        ordered = [by_name[name] for level in order for name in level]
-        children = {child.name: child for child in self._make(ordered, raises=False)}
-        self.unlaunched.update(children)
-        try:
-            for level in order:
-                if self.is_stopping:
-                    left = ", ".join(name for name in children if name in self.unlaunched)
-                    raise RuntimeError(
-                        f"supervisor {self.path!r} was stopped while start_all() started its children; not started: {left}"
-                    )
-                for name in level:
-                    self._launch(self.unlaunched.pop(name))
-                for name in level:
-                    await children[name].wait_begun()
-        except trio.Cancelled:
-            begun = [child for name, child in children.items() if name not in self.unlaunched]
-            await self._stopping.undo(begun)  # noqa: ASYNC102 - shields itself
-            raise
-        finally:
-            for name, child in children.items():
-                if self.unlaunched.pop(name, None) is not None:
-                    self.forget(child)
-        return [children[spec.name] for spec in specs]
+        return await self._starting.start_all(specs)
 
-    def _check(self, specs: Sequence[ChildSpec]) -> None:
-        """Refuse what cannot be started; nothing has happened yet."""
-        if self.is_stopping:
-            raise RuntimeError(f"supervisor {self.path!r} is stopping and starts no more children")
-        check_specs(specs, self._children, supervisor=self.path)
-
-    def _make(self, specs: Sequence[ChildSpec], *, raises: bool) -> list[Child]:
-        options = [options_of(spec) for spec in specs]
-        children = [
-            Child(self, spec, options=option, raises=raises) for spec, option in zip(specs, options, strict=True)
-        ]
-        for child in children:
-            self._children[child.name] = child
-            self.required.update(child.spec.requires)
-            self.tree.children[child.path] = child
-            if self.tree.saver is not None:
-                self.tree.saver.child_added(child)
-            if child.spec.breaker is not None:
-                self.tree.watch_breakers()
-        return children
-
-    def _launch(self, child: Child) -> None:
-        self._living += 1
-        if self._all_finished.is_set():
-            self._all_finished = trio.Event()
-        child.first_started_at = trio.current_time()
-        self.services.spawn(child.live, child.scope, child.path)
+    def add(self, child: Child) -> None:
+        """*child* was made, and has its name from now on."""
+        self._children[child.name] = child
+        self.required.update(child.spec.requires)
+        self.tree.children[child.path] = child
+        if self.tree.saver is not None:
+            self.tree.saver.child_added(child)
+        if child.spec.breaker is not None:
+            self.tree.watch_breakers()
 
     def revive(self, child: Child) -> None:
         """Let a stopped child live again."""
@@ -256,7 +201,7 @@ class Supervisor:
                 f"{child.path!r} has ended and is no child of {self.path!r} any more; start another one with start()"
             )
         child.begin_anew()
-        self._launch(child)
+        self._starting.launch(child)
 
     def forget(self, child: ChildState) -> None:
         """*child* never was, or has ended for good: its name is free again, and nothing of it is kept.
@@ -276,6 +221,11 @@ class Supervisor:
         if child.comes_back:
             stay_known(child)
         found.close(goes_away=child.comes_back)
+
+    def child_launched(self) -> None:
+        self._living += 1
+        if self._all_finished.is_set():
+            self._all_finished = trio.Event()
 
     def child_finished(self, child: Child) -> None:
         self._living -= 1

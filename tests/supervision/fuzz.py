@@ -27,6 +27,7 @@ from genesis_trio import (
     CheckpointPolicy,
     ChildSpec,
     Component,
+    ConfigError,
     Criticality,
     Lifecycle,
     Mode,
@@ -406,10 +407,14 @@ class World:
                     with trio.move_on_after(rng.random()):
                         await child.stop()
             case 2:
+                requires = [child.name] if child.spec.criticality > Criticality.OPTIONAL and rng.random() < 0.5 else []
+                spec = ChildSpec(
+                    self.leaf, name=f"d{len(self.events)}", requires=requires, stop_grace=0.5, unpark_after=2.0
+                )
                 with trio.move_on_after(rng.random() * 2):
                     try:
-                        await desk.start(self.leaf, name=f"d{len(self.events)}", stop_grace=0.5, unpark_after=2.0)
-                    except (Planned, ExceptionGroup, ModeRefusedError):
+                        await desk.start(spec)
+                    except (Planned, ExceptionGroup, ModeRefusedError, ConfigError):  # the last: it is gone
                         pass
             case 3 | 4:
                 with desk.scope.hold(rng.choice([Mode.SAFE, Mode.EMERGENCY]), owner="fuzz", reason="plan"):
