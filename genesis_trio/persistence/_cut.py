@@ -1,7 +1,7 @@
 """A saved checkpoint as it is written down, and the parts that go into it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -81,6 +81,13 @@ class Cut:
     @property
     def size(self) -> int:
         return sum(part.size + part.inbox_size for part in self.parts.values())
+
+    def without(self, components: Collection[str]) -> "Cut":
+        """The same with these components gone."""
+        parts = {name: part for name, part in self.parts.items() if name not in components}
+        return attrs.evolve(
+            self, parts=parts, violations={name: self.violations[name] for name in self.violations.keys() & parts}
+        )
 
     def digests(self) -> set[bytes]:
         """Of every part that it needs."""

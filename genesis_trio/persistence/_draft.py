@@ -212,6 +212,11 @@ class Draft:
         self.cuts[number] = None
         self.set_row(CUT, "", f"{number:012d}", None)
 
+    def replace_cut(self, cut: Cut) -> None:
+        self._is_removal = True
+        self.cuts[cut.number] = cut
+        self.set_row(CUT, "", f"{cut.number:012d}", cut.packed)
+
     def remove_parts(self, digests: set[bytes]) -> None:
         self._is_removal = True
         self.removed_parts |= digests

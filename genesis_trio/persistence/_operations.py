@@ -334,6 +334,9 @@ class Rewind(Operation):
         target = draft.ledger.cuts.get(self.number)
         if target is None:
             raise StoreError(f"the saved checkpoint {name_cut(self.number)} was pruned meanwhile; choose another one")
+        for component in self.components:
+            if component not in target.parts:
+                raise StoreError(f"{component!r} in {target.id} was pruned meanwhile; choose another one")
         number = draft.root.cut + 1
         plans = [(component, target.parts[component]) for component in self.components]
         digests = [digest for _, part in plans for digest in (part.digest, part.inbox) if digest is not None]
@@ -408,7 +411,8 @@ class Release(Operation):
         cut = draft.ledger.cuts.get(self.number)
         if cut is None:
             raise StoreError(f"the saved checkpoint {name_cut(self.number)} was pruned meanwhile; choose another one")
-        self.outcome = [component for component in self.components if release(draft, cut, component)]
+        there = [component for component in self.components if component in cut.parts]
+        self.outcome = [component for component in there if release(draft, cut, component)]
 
 
 def _verdicts(draft: Draft, component: str) -> Sequence[Verdict]:
@@ -431,13 +435,14 @@ def release(draft: Draft, cut: Cut, component: str) -> bool:
 
 @attrs.define(eq=False)
 class Remove(Operation):
-    """Saved checkpoints that nobody needs any more, or records in front of all that are kept.
+    """Saved checkpoints that nobody needs any more, parts of some, or records in front of all that are kept.
 
     The keys of the records stay, but for those that pass, unless all are to be forgotten.  It is committed alone: an
     engine removes and adds in different calls.
     """
 
     cuts: Sequence[int] = ()
+    parts: Mapping[int, Sequence[str]] = attrs.Factory(dict)
     records: Mapping[str, int] = attrs.Factory(dict)
     forgets_keys: bool = False
     uses_reserve = True
@@ -449,15 +454,21 @@ class Remove(Operation):
         chains = {component: draft.chain_at(component, upto)[0] for component, upto in self.records.items()}
         find_keys = keys_upto if self.forgets_keys else passing_keys
         keys = {component: find_keys(draft, component, upto) for component, upto in self.records.items()}
-        kept = [cut.digests() for number, cut in ledger.cuts.items() if number not in doomed]
+        trimmed = {
+            number: ledger.cuts[number].without(self.parts[number]) for number in self.parts if number in ledger.cuts
+        }
+        kept = [trimmed.get(number, cut).digests() for number, cut in ledger.cuts.items() if number not in doomed]
         needed = set().union(*kept)
-        gone = set().union(*(ledger.cuts[number].digests() for number in doomed if number in ledger.cuts)) - needed
+        changed = [number for number in (*doomed, *trimmed) if number in ledger.cuts]
+        gone = set().union(*(ledger.cuts[number].digests() for number in changed)) - needed
         for digest in sorted(gone - ledger.good_parts):
             # What is damaged is put aside by reading it; what is gone is gone.
             with contextlib.suppress(CorruptError):
                 ledger.read_part(digest)
         for number in doomed:
             draft.remove_cut(number)
+        for cut in trimmed.values():
+            draft.replace_cut(cut)
         draft.remove_parts(gone | ({name_second_copy(digest) for digest in gone} & ledger.stored_parts()))
         for component, upto in self.records.items():
             for key in keys[component]:

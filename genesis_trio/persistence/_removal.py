@@ -1,6 +1,7 @@
 """Removing what nobody needs any more, in commits so small that nobody waits for long."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 from genesis_trio.persistence._operations import Remove
 from genesis_trio.persistence._retention import find_covered_records, find_old_cuts
@@ -12,12 +13,21 @@ SHORTEN_AT_ONCE = 1000  # records in one commit
 REMOVE_AT_ONCE = 10  # saved checkpoints in one commit: a large deletion needs room, and makes everybody wait
 
 
+def batched(numbers: Iterable[int], size: int) -> Iterator[Sequence[int]]:
+    """*size* of *numbers* at a time."""
+    left = iter(numbers)
+    while batch := list(islice(left, size)):
+        yield batch
+
+
 async def remove_cuts(writer: Writer, keep: int) -> int:
     """Remove the saved checkpoints that `Store.prune` leaves out; how many they were."""
-    doomed = await writer.read(find_old_cuts, writer.ledger, keep)
+    old = await writer.read(find_old_cuts, writer.ledger, keep)
     removed = 0
-    for begin in range(0, len(doomed), REMOVE_AT_ONCE):
-        removed += await writer.write(Remove(doomed[begin : begin + REMOVE_AT_ONCE]))
+    for numbers in batched(old.whole, REMOVE_AT_ONCE):
+        removed += await writer.write(Remove(numbers))
+    for numbers in batched(old.parts, REMOVE_AT_ONCE):
+        await writer.write(Remove(parts={number: old.parts[number] for number in numbers}))
     return removed
 
 

@@ -2,29 +2,69 @@
 
 from collections.abc import Mapping, Sequence
 
+import attrs
+
 from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._ledger import Ledger
+from genesis_trio.persistence._quarantine import verdicts_on
 
 __all__ = ["find_covered_records", "find_old_cuts"]
 
 
-def find_old_cuts(ledger: Ledger, keep: int) -> Sequence[int]:
-    """Numbers of the saved checkpoints to remove, oldest first."""
-    kept = {number for number, cut in ledger.cuts.items() if cut.label is not None}
-    quarantined = {number: ledger.quarantined(cut) for number, cut in ledger.cuts.items()}
-    for component in sorted({name for cut in ledger.cuts.values() for name in cut.parts}):
-        numbers = sorted((number for number, cut in ledger.cuts.items() if component in cut.parts), reverse=True)
-        kept.update([number for number in numbers if component not in quarantined[number]][:keep])
-        # What is in quarantine is evidence, and can be released by hand.
-        kept.update(number for number in numbers if component in quarantined[number])
-        good = next((cut for cut in ledger.usable_cuts(component) if _is_good(ledger, cut, component)), None)
-        if good is not None:
-            kept.add(good.number)
-    old = set(ledger.cuts) - kept
+@attrs.frozen
+class OldCuts:
+    """What is to go.
+
+    Attributes:
+        whole: Numbers of saved checkpoints, oldest first.
+        parts: Number to the components whose parts go, of those that stay for other components.
+    """
+
+    whole: Sequence[int]
+    parts: Mapping[int, Sequence[str]]
+
+
+def find_old_cuts(ledger: Ledger, keep: int) -> OldCuts:
+    """The saved checkpoints that nobody needs.
+
+    One that only former components need, which are in none of the newest, stays for these alone: otherwise whoever left
+    years ago would keep the records of all who were there with it, for ever.
+    """
+    newest_first = sorted(ledger.cuts, reverse=True)
+    wanted_by: dict[int, set[str]] = {number: set() for number in newest_first}
+    having: dict[str, list[Cut]] = {}
+    for number in newest_first:
+        for component in ledger.cuts[number].parts:
+            having.setdefault(component, []).append(ledger.cuts[number])
+    for component, cuts in having.items():
+        for cut in _needed_cuts(ledger, component, cuts, keep):
+            wanted_by[cut.number].add(component)
+    living = {component for number in newest_first[:keep] for component in ledger.cuts[number].parts}
+    parts = {}
+    for number, wanted in wanted_by.items():
+        cut = ledger.cuts[number]
+        if wanted and cut.label is None and living.isdisjoint(wanted) and len(wanted) < len(cut.parts):
+            parts[number] = sorted(cut.parts.keys() - wanted)
+    kept = {number for number, wanted in wanted_by.items() if wanted or ledger.cuts[number].label is not None}
+    old = ledger.cuts.keys() - kept
     # What cannot be read is of no use once all that is kept is newer; a copy of it was put aside.
     old |= {number for number in ledger.damaged_cuts if kept and number < min(kept)}
-    return sorted(old)
+    return OldCuts(sorted(old), parts)
+
+
+def _needed_cuts(ledger: Ledger, component: str, newest_first: Sequence[Cut], keep: int) -> Sequence[Cut]:
+    """Those of the saved checkpoints with *component* that it needs."""
+    verdicts = verdicts_on(ledger.control, component)
+    # What is in quarantine is evidence, and can be released by hand.
+    quarantined: list[Cut] = []
+    fit: list[Cut] = []
+    for cut in newest_first:
+        (quarantined if any(verdict.concerns(cut, component) for verdict in verdicts) else fit).append(cut)
+    if len(fit) <= keep:
+        return newest_first
+    good = next((cut for cut in ledger.usable_cuts(component) if _is_good(ledger, cut, component)), None)
+    return [*quarantined, *fit[:keep], *([good] if good is not None else [])]
 
 
 def _is_good(ledger: Ledger, cut: Cut, component: str) -> bool:

@@ -408,7 +408,8 @@ class Store:
         """Remove old saved checkpoints; how many were removed.
 
         For each component the newest *keep* stay, and the newest whose bytes were found good now; labelled ones
-        always stay.  One that any component needs stays whole.
+        always stay.  One that any component needs stays whole, unless these are in none of the newest *keep*: one that is
+        there for such former components alone keeps their parts, and not those of the others, whose records it would need.
 
         Args:
             journal: Also remove the records, with their keys, that every saved checkpoint kept of their component

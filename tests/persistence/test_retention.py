@@ -2,8 +2,10 @@
 
 import pytest
 
-from genesis_trio import open_store
+from genesis_trio import Mode, open_store
+from genesis_trio._runtime import utcnow
 from genesis_trio.errors import StoreError
+from genesis_trio.persistence._operations import Rewind
 from persistence.damage import damage_part
 from persistence.desk import Fill, Ledger, Note, book
 
@@ -154,3 +156,58 @@ async def test_prune_beside_writers_waits_its_turn(url):
         assert len(await ids(store, "a")) == 10
         assert ledger.total == sum(range(20))
         assert (await store.verify()).ok
+
+
+async def test_prune_takes_from_what_is_kept_for_former_components_what_the_others_do_not_need(url):
+    """Of a checkpoint that only a component needs which is in no newer one its state stays, and the rest goes: records, too."""
+    async with open_store(url) as store:
+        ledger = Ledger()
+        for number in range(1, 10):
+            await book(store, ledger, number, key=f"trade {number}")
+            await store.create_checkpoint({A: ledger, **({"former": Note(f"old {number}")} if number <= 4 else {})})
+
+        assert await store.prune(keep=2) == 5
+        assert await ids(store) == [9, 8, 4, 3]
+        assert await ids(store, A) == [9, 8]
+        assert [info.components for info in await store.list_checkpoints("former")] == [("former",), ("former",)]
+        assert await store.shorten_journal() == 8
+        assert await store.prune(keep=2) == 0
+        assert (await store.verify()).ok
+
+    async with open_store(url) as store:
+        assert await ids(store) == [9, 8, 4, 3]
+        assert (await store.restore_latest("former", Note)).state == Note("old 4")
+        assert (await store.restore("cp-000003", "former", Note)).state == Note("old 3")
+        with pytest.raises(StoreError, match=r"no component 'desk/ledger' in cp-000004; it holds former"):
+            await store.restore("cp-000004", A, Ledger)
+        assert (await store.verify()).ok
+
+
+async def test_prune_leaves_a_checkpoint_whole_that_a_living_component_or_a_label_needs(url):
+    """What can be gone back to has all that it had: only what is of nobody's use any more is taken away."""
+    async with open_store(url) as store:
+        await save(store, 1, "a", "former", label="before release")
+        await save(store, 2, "a", "b", "former")
+        for number in range(3, 6):
+            await save(store, number, "a", *(["b"] if number == 4 else []))
+
+        assert await store.prune(keep=2) == 1
+        assert [(info.sequence, info.components) for info in await store.list_checkpoints()] == [
+            (5, ("a",)),
+            (4, ("a", "b")),
+            (2, ("a", "b", "former")),
+            (1, ("a", "former")),
+        ]
+
+
+async def test_prune_while_a_restore_chooses_what_it_trims_is_told(url):
+    """A restore that waits behind the pruning of its components changes nothing."""
+    async with open_store(url) as store:
+        await save(store, 1, "a", "former")
+        await save(store, 2, "a")
+        rewind = Rewind(1, ["a", "former"], Mode.NORMAL, utcnow(), "test")
+        await store.prune(keep=1)
+
+        with pytest.raises(StoreError, match=r"'a' in cp-000001 was pruned meanwhile; choose another one"):
+            await store._writer.write(rewind)
+        assert (await store.restore_latest("a", Note)).state == Note("a 2")
