@@ -143,7 +143,7 @@ class ModeScope:
 
     def why(self) -> str:
         """The effective mode in words: every cause here and above, whose it is and how it clears."""
-        lines = [f"{self.path!r} is {self._mode.name} and allows {names(self.capabilities)}"]
+        lines = [f"{self.path!r} is in mode {self._mode.name} and allows {names(self.capabilities)}"]
         lines += [f"  {in_words(hold)}" for scope in self._upwards() for hold in scope._holds.values()]
         if len(lines) == 1:
             lines[0] += "; no cause is held"

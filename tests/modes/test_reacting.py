@@ -14,6 +14,31 @@ from supervision.desk import Log
 NORMAL, SAFE, EMERGENCY = Mode
 
 
+async def test_change_of_what_is_allowed_alone_is_told_to_the_resident_and_to_no_watcher(autojump_clock):
+    """Whoever watches is told of modes; a child, whom its scope belongs to, may wait for a capability."""
+    watched, told, log = [], [], Log()
+
+    class Resident:
+        def mode_changed(self, mode):
+            told.append((mode, desk.capabilities))
+
+    with mode_scope("desk") as desk, observe(log):
+        desk.resident = Resident()
+        desk.watch(watched.append)
+        venue = desk.hold(NORMAL, owner="venue", reason="down", capabilities=Capability.READ)
+        with desk.hold(SAFE, owner="risk", reason="limit"):
+            venue.release()
+    everything = ~Capability(0)
+    assert told == [
+        (NORMAL, Capability.READ),
+        (SAFE, Capability.READ),
+        (SAFE, everything & ~Capability.OPEN),
+        (NORMAL, everything),
+    ]
+    assert watched == [SAFE, NORMAL]
+    assert [event.name for event in log.named("mode_raised", "mode_lowered")] == ["mode_raised", "mode_lowered"]
+
+
 # ------------------------------------------------------------------ changes inside of changes
 
 
