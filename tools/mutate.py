@@ -178,7 +178,7 @@ def run_tests(tree: Path, tests: list[str], maxfail: int) -> tuple[list[str], st
         )
     except subprocess.TimeoutExpired:
         return ["(the tests did not end)"], "timeout"
-    failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
     if done.returncode and not failed:
         failed = [f"(pytest ended with {done.returncode}: {(done.stdout + done.stderr).strip().splitlines()[-1]})"]
     return failed, done.stdout
