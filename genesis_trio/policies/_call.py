@@ -279,7 +279,7 @@ class Call:
             return
         self._guard._look()
         if bulkhead is not None:
-            if not bulkhead._try_enter(is_urgent):
+            if not bulkhead._try_enter():
                 self.has_waited = True
                 await bulkhead._enter(is_urgent)
             self._has_place = True
@@ -301,7 +301,7 @@ class Call:
         guard = self._guard
         bulkhead, rate_limit, is_urgent = guard._rare.bulkhead, guard._rare.rate_limit, guard._rare.is_urgent
         guard._look()
-        if bulkhead is not None and not bulkhead._try_enter(is_urgent):
+        if bulkhead is not None and not bulkhead._try_enter():
             raise BulkheadFullError(f"no place for a hedge of {guard.name!r}; hedges do not wait for one")
         try:
             if rate_limit is not None and not rate_limit._try_take(is_urgent):

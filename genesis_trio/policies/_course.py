@@ -37,6 +37,7 @@ class Course:
 
     Attributes:
         attempts: How many have been made.
+        since: How many give-ups there were when the running attempt began; see `_given_up`.
         is_over: No further attempt is made: the call ends with ``last_error``, or else with ``last_result``.
         retries: How many retries were scheduled since the start, or since the call was last `healthy`.
         delay: Seconds before the next attempt.

@@ -55,7 +55,7 @@ class Bulkhead(RunBound):
         self._line = Line()
         self._refused = 0
 
-    def _try_enter(self, urgent: bool) -> bool:
+    def _try_enter(self) -> bool:
         """Take a place if one is free; False when not.
 
         Nobody is overtaken: a place that becomes free while somebody waits is never free.
@@ -76,7 +76,7 @@ class Bulkhead(RunBound):
         Cancellation: the place in the queue is given up, and one that was given in the same moment goes
         to the next who waits.
         """
-        if self._try_enter(urgent):
+        if self._try_enter():
             return
         waiting = self._line.before(urgent)
         if waiting >= self._max_waiting:

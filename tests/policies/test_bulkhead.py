@@ -69,7 +69,7 @@ async def test_bulkhead_admits_max_concurrent_and_refuses_the_next():
     """With max_waiting=0, whoever comes beyond max_concurrent is refused at once, with the numbers in the message."""
     bulkhead = Bulkhead(2)
 
-    entered = [bulkhead._try_enter(False) for _ in range(3)]
+    entered = [bulkhead._try_enter() for _ in range(3)]
     with trio.testing.assert_no_checkpoints(), pytest.raises(BulkheadFullError) as caught:
         await bulkhead._enter(False)
 
@@ -93,7 +93,7 @@ async def test_bulkhead_free_place_is_taken_without_a_checkpoint():
 async def test_bulkhead_waiting_entry_is_a_checkpoint(nursery):
     """Who waits gives up the scheduler's turn."""
     bulkhead = Bulkhead(1, max_waiting=1)
-    bulkhead._try_enter(False)
+    bulkhead._try_enter()
 
     async def leave_later():
         await trio.testing.wait_all_tasks_blocked()
@@ -144,13 +144,13 @@ async def test_bulkhead_queue_is_first_come_first_served(nursery):
 async def test_bulkhead_freed_place_is_not_stolen_by_a_newcomer(nursery):
     """A place that is given to a waiter is taken from that step on, though the waiter has not run yet."""
     bulkhead, log = Bulkhead(1, max_waiting=10), []
-    bulkhead._try_enter(False)
+    bulkhead._try_enter()
     waiter = Caller(bulkhead, log, "waiter")
     nursery.start_soon(waiter.run)
     await trio.testing.wait_all_tasks_blocked()
 
     bulkhead._leave()
-    stolen = bulkhead._try_enter(False)
+    stolen = bulkhead._try_enter()
     await trio.testing.wait_all_tasks_blocked()
 
     assert not stolen
@@ -215,7 +215,7 @@ async def test_bulkhead_cancelled_waiter_frees_its_place_in_the_queue(nursery):
 async def test_bulkhead_place_given_right_after_the_cancel_goes_to_the_next(nursery):
     """A waiter that is cancelled, and given a place before it could see that, hands the place on."""
     bulkhead, log = Bulkhead(1, max_waiting=2), []
-    bulkhead._try_enter(False)
+    bulkhead._try_enter()
     callers = [Caller(bulkhead, log, name) for name in "ab"]
     for caller in callers:
         nursery.start_soon(caller.run)
@@ -233,7 +233,7 @@ async def test_bulkhead_place_given_right_after_the_cancel_goes_to_the_next(nurs
 async def test_bulkhead_place_given_right_before_the_cancel_is_given_back(nursery):
     """A waiter that is given a place, and cancelled in the same step, leaves no place taken."""
     bulkhead, log = Bulkhead(1, max_waiting=2), []
-    bulkhead._try_enter(False)
+    bulkhead._try_enter()
     waiter = Caller(bulkhead, log, "waiter")
     nursery.start_soon(waiter.run)
     await trio.testing.wait_all_tasks_blocked()
@@ -248,7 +248,7 @@ async def test_bulkhead_place_given_right_before_the_cancel_is_given_back(nurser
 async def test_bulkhead_last_waiter_cancelled_with_its_place_frees_it(nursery):
     """With nobody behind the cancelled waiter, the place it was given is free again."""
     bulkhead, log = Bulkhead(1, max_waiting=1), []
-    bulkhead._try_enter(False)
+    bulkhead._try_enter()
     waiter = Caller(bulkhead, log, "waiter")
     nursery.start_soon(waiter.run)
     await trio.testing.wait_all_tasks_blocked()
@@ -258,14 +258,14 @@ async def test_bulkhead_last_waiter_cancelled_with_its_place_frees_it(nursery):
     await trio.testing.wait_all_tasks_blocked()
 
     assert log == []
-    assert bulkhead._try_enter(False)
+    assert bulkhead._try_enter()
     assert bulkhead.statistics() == BulkheadStatistics(running=1, waiting=0, refused=0)
 
 
 async def test_bulkhead_outer_timeout_ends_the_wait(autojump_clock):
     """A deadline of the caller is seen while waiting; the place in the queue is given up."""
     bulkhead = Bulkhead(1, max_waiting=1)
-    bulkhead._try_enter(False)
+    bulkhead._try_enter()
 
     with trio.move_on_after(2.0) as scope:
         await bulkhead._enter(False)
@@ -306,7 +306,7 @@ def test_bulkhead_starts_fresh_in_a_new_run():
     bulkhead = Bulkhead(1)
 
     async def use():
-        bulkhead._try_enter(False)
+        bulkhead._try_enter()
         with pytest.raises(BulkheadFullError):
             await bulkhead._enter(False)
 
