@@ -75,6 +75,9 @@ if TYPE_CHECKING:
         RecoveryFellBack as RecoveryFellBack,
     )
     from genesis_trio.events.persistence import (
+        RestoreIncomplete as RestoreIncomplete,
+    )
+    from genesis_trio.events.persistence import (
         StateRestored as StateRestored,
     )
     from genesis_trio.events.persistence import (

@@ -54,6 +54,16 @@ class RecoveryFellBack(Event):
 
 
 @attrs.frozen(kw_only=True)
+class RestoreIncomplete(Event):
+    """All of a saved checkpoint was restored, and these components are not in it: they stay as they are, from another moment."""
+
+    name = "restore_incomplete"
+    severity = Severity.WARNING
+    checkpoint: str
+    components: str
+
+
+@attrs.frozen(kw_only=True)
 class CheckpointQuarantined(Event):
     """The state of a component in these saved checkpoints kept killing it, and an older one did not; no restore takes it by itself."""
 

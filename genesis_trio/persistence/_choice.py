@@ -7,7 +7,7 @@ from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.persistence._cut import Cut, name_cut
 from genesis_trio.persistence._ledger import Ledger
 
-__all__ = ["check_component", "check_known", "find_cut", "select_components"]
+__all__ = ["check_component", "check_known", "find_cut", "find_left_out", "select_components"]
 
 SHOWN = 20  # names in a message
 
@@ -54,6 +54,21 @@ def select_components(cut: Cut, only: Sequence[str]) -> list[str]:
             check_component(cut, path)
         selected |= below
     return sorted(selected)
+
+
+def find_left_out(ledger: Ledger, cut: Cut) -> list[str]:
+    """Components that are not in *cut*, as they had not started by then, say, and may have changed since."""
+    return [component for component in sorted(ledger.heads.keys() - cut.parts) if _has_moved(ledger, cut, component)]
+
+
+def _has_moved(ledger: Ledger, since: Cut, component: str) -> bool:
+    numbers = sorted(number for number, cut in ledger.cuts.items() if component in cut.parts)
+    older = [number for number in numbers if number < since.number]
+    if not older:
+        return True
+    then, now = ledger.cuts[older[-1]].parts[component], ledger.cuts[numbers[-1]].parts[component]
+    known = max(then.journal, then.acknowledged)
+    return (then.digest, then.inbox) != (now.digest, now.inbox) or ledger.heads[component].last > known
 
 
 def check_component(cut: Cut, component: str) -> None:

@@ -11,7 +11,15 @@ from genesis_trio.persistence._cut import Cut
 from genesis_trio.persistence._writer import Writer
 from genesis_trio.persistence.checkpoints import CheckpointInfo
 
-__all__ = ["tell_damage", "tell_failed", "tell_recovery", "tell_saved", "tell_spoilt_parts", "tell_violations"]
+__all__ = [
+    "tell_damage",
+    "tell_failed",
+    "tell_left_out",
+    "tell_recovery",
+    "tell_saved",
+    "tell_spoilt_parts",
+    "tell_violations",
+]
 
 logger = logging.getLogger("genesis_trio")
 
@@ -36,6 +44,18 @@ def tell_failed(reason: str, error: Exception) -> None:
     """There is none.  Not logged: the error reaches who asked for it."""
     if (tree := current_tree()).hooks:
         emit(tree, events.CheckpointFailed, reason=reason, error=error)
+
+
+def tell_left_out(cut: Cut, components: Sequence[str]) -> None:
+    """All of *cut* is restored, and *components* are not in it: they are from another moment."""
+    logger.warning(
+        "%s was restored, which has no %s: that stays as it is, and may have changed since; compare it with the others, or "
+        "take it from another saved checkpoint with only=",
+        cut.id,
+        ", ".join(components),
+    )
+    if (tree := current_tree()).hooks:
+        emit(tree, events.RestoreIncomplete, checkpoint=cut.id, components=", ".join(components))
 
 
 def tell_violations(cut: Cut) -> None:

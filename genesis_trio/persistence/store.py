@@ -15,7 +15,7 @@ from genesis_trio._runtime import Tree, timestamp, utcnow
 from genesis_trio.errors import GenesisError
 from genesis_trio.modes import Mode, current_mode
 from genesis_trio.persistence import _loading
-from genesis_trio.persistence._choice import check_known, find_cut, select_components
+from genesis_trio.persistence._choice import check_known, find_cut, find_left_out, select_components
 from genesis_trio.persistence._cut import Cut, Part, naming
 from genesis_trio.persistence._operations import (
     Accept,
@@ -29,7 +29,14 @@ from genesis_trio.persistence._operations import (
 )
 from genesis_trio.persistence._replay import Replay
 from genesis_trio.persistence._statistics import count
-from genesis_trio.persistence._telling import tell_damage, tell_failed, tell_saved, tell_spoilt_parts, tell_violations
+from genesis_trio.persistence._telling import (
+    tell_damage,
+    tell_failed,
+    tell_left_out,
+    tell_saved,
+    tell_spoilt_parts,
+    tell_violations,
+)
 from genesis_trio.persistence._writer import Request, Writer
 from genesis_trio.persistence.checkpoints import (
     CheckpointInfo,
@@ -225,6 +232,9 @@ class Store:
         The later records stay in the journal, are never replayed, and their keys are free again.  Effects that are done
         stay done.  The components must not be running.
 
+        A component that is not in that checkpoint, as it had not started by then, stays as it is.  Where it may have
+        changed since, a warning and the event `RestoreIncomplete` name it: the others are from another moment than it.
+
         Args:
             to: An id, a label (its newest), or a datetime: the newest at or before it.
             only: Paths of the components to take from it, with all below them; the others stay as they are.
@@ -239,14 +249,16 @@ class Store:
         if isinstance(only, str):
             raise TypeError(f"only= takes a sequence of paths, got the string {only!r}")
 
-        def find() -> tuple[Cut, list[str]]:
+        def find() -> tuple[Cut, list[str], list[str]]:
             cut = find_cut(self._ledger, to)
-            return cut, select_components(cut, only)
+            return cut, select_components(cut, only), [] if only else find_left_out(self._ledger, cut)
 
-        cut, components = await self._writer.read(find)
+        cut, components, left_out = await self._writer.read(find)
         operation = Rewind(cut.number, components, current_mode(), utcnow(), self._code_version)
         rewound: Cut = await self._writer.write(operation)
         tell_spoilt_parts(self._writer)
+        if left_out:
+            tell_left_out(cut, left_out)
         return tell_saved(rewound.info())
 
     # ------------------------------------------------------------ the journal

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 import trio
 
-from genesis_trio import open_store
+from genesis_trio import observe, open_store
 from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.persistence._envelope import name_second_copy
 from persistence.damage import damage_part
@@ -192,3 +192,30 @@ async def test_rewind_to_a_checkpoint_that_was_pruned_meanwhile_is_refused(url):
 
         with pytest.raises(StoreError, match="cp-000008 was pruned meanwhile"):
             await store._writer.write(operation)
+
+
+async def test_rewind_to_a_checkpoint_that_lacks_a_component_names_it(url, caplog):
+    """Whoever had not started when it was taken stays as it is now: that is another moment, and is said."""
+    seen = []
+    async with open_store(url) as store:
+        await book(store, Ledger(), 1, component="desk/late")
+        await store.create_checkpoint({A: Ledger(), "desk/idle": Note("as ever"), "desk/late": Ledger(1, [1])})
+        early = await store.create_checkpoint({A: Ledger()})
+        with observe(seen.append):
+            await store.rewind(early.id)
+            assert not [event for event in seen if event.name == "restore_incomplete"]
+
+            await book(store, Ledger(1, [1]), 2, component="desk/late")
+            await store.create_checkpoint({A: Ledger(), "desk/idle": Note("as ever"), "desk/new": Note("new")})
+            await store.rewind(early.id, only=[A])
+            assert not [event for event in seen if event.name == "restore_incomplete"]
+
+            await store.rewind(early.id)
+
+    (event,) = [event for event in seen if event.name == "restore_incomplete"]
+    assert (event.checkpoint, event.components) == (early.id, "desk/late, desk/new")
+    (line,) = [record.getMessage() for record in caplog.records if "was restored" in record.getMessage()]
+    assert line == (
+        "cp-000002 was restored, which has no desk/late, desk/new: that stays as it is, and may have changed since; "
+        "compare it with the others, or take it from another saved checkpoint with only="
+    )
