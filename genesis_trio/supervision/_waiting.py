@@ -21,6 +21,9 @@ OUTSIDE = (
     str(_HERE / "policies"),
 )
 
+#: Frames told before those in the middle are left out.
+MOST_FRAMES = 6
+
 
 def where_it_waits(task: trio.lowlevel.Task) -> str:
     """Where *task* waits now, as ``Feed.run (feed.py:12) > connect (venue.py:30) > sleep``."""
@@ -89,4 +92,6 @@ def _in_words(frames: list[tuple[CodeType, int]]) -> str:
         else:
             words.append(f"{code.co_qualname} ({path.name}:{line})")
             called = ""
+    if len(words) > 1 + MOST_FRAMES:  # of another library, whose inside tells an operator little
+        words[MOST_FRAMES:-1] = ["…"]
     return " > ".join([*words, *([called] if called and words else [])])

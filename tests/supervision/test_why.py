@@ -140,6 +140,29 @@ async def test_why_unknown_child_lists_those_that_are_there(autojump_clock):
         await desk.stop()
 
 
+@pytest.mark.parametrize(("depth", "told"), [(6, 7), (7, 7)])
+async def test_why_of_a_deep_stack_tells_both_ends(depth, told, autojump_clock):
+    """An HTTP client waits a dozen frames below the component; who calls it, and what it waits for, is of use."""
+
+    async def descend(left):
+        if left:
+            await descend(left - 1)
+        await trio.sleep_forever()
+
+    async def component(ctx):
+        ctx.ready()
+        await descend(depth - 1)
+
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(component, name="a")
+        await trio.testing.wait_all_tasks_blocked()
+        (where,) = re.findall("waits in (.*)", child.why())
+        assert where.count("test_why.py") == told
+        assert where.count(" > … > ") == depth - 6
+        assert where.startswith("test_why_of_a_deep_stack") and where.endswith(" > sleep_forever")
+        await desk.stop()
+
+
 async def test_why_of_a_crash_in_a_nursery_says_what_is_in_the_group(autojump_clock):
     """Most components open a nursery, and "1 sub-exception" tells nobody what to repair; three are enough to begin with."""
 
