@@ -8,6 +8,7 @@ import trio.testing
 from genesis_trio import (
     Backoff,
     CheckpointPolicy,
+    ChildSpec,
     Component,
     Criticality,
     Lifecycle,
@@ -149,6 +150,30 @@ async def test_host_that_is_down_holds_senders_back_until_its_child_reads_again(
         await desk.stop()
 
 
+async def test_nested_child_that_comes_back_slowly_holds_senders_back_until_it_reads(autojump_clock):
+    """It is between restarts, and this is no first start."""
+    got = []
+
+    async def slow(ctx):
+        async with ctx.subscribe(NUMBERS, capacity=2) as numbers:
+            if sending.times:
+                await trio.sleep(3)
+            ctx.ready()
+            async for number in numbers:
+                got.append(number)
+
+    host = Host(slow)
+    sending = Sending(range(4))
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        await go_down(host, child)
+        await desk.start(sending, name="sending")
+        await child.wait(Lifecycle.READY)
+        await trio.sleep(1)
+        assert (sending.times, got) == ([0, 0, 13, 13], [0, 1, 2, 3])
+        await desk.stop()
+
+
 async def test_host_that_is_down_refuses_what_its_child_would_refuse(autojump_clock):
     """REJECT: whoever sends learns it, and nothing that was taken is lost."""
     reader = Reader(NUMBERS, capacity=2, overflow=Overflow.REJECT)
@@ -281,6 +306,30 @@ async def test_restart_by_hand_of_a_host_loses_nothing(autojump_clock):
         await child.restart()
         await trio.testing.wait_all_tasks_blocked()
         assert (before, reader.got) == ([1, 2], [2])  # the first was sent before there was a mailbox
+        await desk.stop()
+
+
+async def test_restart_by_hand_of_a_host_that_ends_in_good_order_keeps_what_waits(autojump_clock):
+    """Its block is left without an error, since its children have stopped; that is not the end of them."""
+
+    async def slow(ctx, item):
+        await trio.sleep(1)
+
+    async def host(ctx):
+        async with open_supervisor("inner") as inner:
+            await inner.start(reader, name="reader")
+            ctx.ready()
+
+    reader = Reader(NUMBERS, work=slow)
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(host, name="host")
+        ctx = await context_of(desk)
+        for number in range(3):
+            ctx.publish(NUMBERS, number)
+        await trio.sleep(0.5)
+        await child.restart()
+        await trio.sleep(5)
+        assert reader.got == [0, 1, 2]
         await desk.stop()
 
 
@@ -664,6 +713,42 @@ async def test_cut_while_a_host_is_down_holds_what_was_sent_meanwhile(url, autoj
             assert await numbers_in(store) == list(range(12))
 
 
+async def test_cut_before_a_nested_child_has_its_state_again_holds_what_waits_for_it(url, autojump_clock):
+    """It was made, and waits for what it requires: until it has loaded, its former self speaks for it."""
+
+    async def slow(ctx):
+        await trio.sleep(5)
+        ctx.ready()
+        await ctx.wait_stopping()
+
+    async def host(ctx):
+        async with open_supervisor("inner") as inner:
+            await inner.start_all(
+                [ChildSpec(slow, name="slow"), ChildSpec(Ledger, name="n0", requires=["slow"], stop_grace=0.0)]
+            )
+            ctx.ready()
+            if ctx.generation == 1:
+                await trio.sleep(2.5)
+                raise OSError
+
+    async with open_store(url) as store:
+        async with open_supervisor("desk", store=store, checkpoint=QUIET, **SLOW) as desk:
+            child = await desk.start(host, name="host")
+            await desk.start(Feed, name="feed")
+            await child.wait(Lifecycle.BACKOFF)
+            await child.wait(Lifecycle.STARTING)
+            await trio.sleep(1)
+            assert READER in desk.tree.children
+            await desk.create_checkpoint(label="meanwhile")
+            await desk.stop()
+        async with open_supervisor("desk", store=store, checkpoint=QUIET, restore="meanwhile") as desk:
+            await desk.start(host, name="host")
+            await desk.start(Feed, name="feed")
+            await trio.sleep(60)
+            await desk.stop()
+            assert await numbers_in(store) == list(range(12))
+
+
 async def test_stop_while_a_host_is_down_has_everything_in_its_last_cut(url, autojump_clock):
     """The feed is held back by the mailbox; the stop lets it go, and the next process reads what it sent."""
     async with open_store(url) as store:
@@ -707,12 +792,13 @@ async def test_cancellation_while_a_host_is_down_ends_senders_that_wait_and_save
 
 
 async def test_nested_child_whose_start_fails_again_stays_in_each_cut(url, autojump_clock):
-    """Its state and its messages are of the tree, whether it is there at the moment or not."""
+    """Its state and its messages are of the tree, whether it is there at the moment or not, and whichever of them was saved."""
     bad = []
 
     class Fragile(Ledger):
         async def run(self, ctx):
             if bad:
+                await ctx.create_checkpoint()
                 raise OSError
             await super().run(ctx)
 
