@@ -1,6 +1,7 @@
 """A circuit breaker goes on in another process where it was: plain values, with what is left of each time."""
 
 import contextlib
+import functools
 import json
 import math
 from typing import Any
@@ -12,16 +13,13 @@ import trio.testing
 from genesis_trio.errors import BreakerOpenError
 from genesis_trio.events import observe
 from genesis_trio.policies.breaker import BreakerState, CircuitBreaker, Window
-from policies.venue import Middle, Venue, hang
+from policies import contract
+from policies.venue import Venue, hang
 
 DOWN = OSError("down")
 
 
-def breaker_of(**settings: Any) -> CircuitBreaker:
-    return CircuitBreaker(
-        "venue",
-        **{"failure_threshold": 3, "recovery_timeout": 4.0, "success_threshold": 2, "rng": Middle(), **settings},
-    )
+breaker_of = functools.partial(contract.breaker_of, recovery_timeout=4.0)
 
 
 async def fail(breaker: CircuitBreaker, times: int = 1) -> None:

@@ -1,6 +1,7 @@
 """The corners of Guard.connect: whatever happens at entering and leaving, nothing leaks and the outcome is one."""
 
 import contextlib
+import functools
 
 import pytest
 import trio
@@ -12,16 +13,11 @@ from genesis_trio.policies.bulkhead import Bulkhead
 from genesis_trio.policies.guard import Guard
 from genesis_trio.policies.hedge import Hedge
 from genesis_trio.policies.rate_limit import RateLimit
-from genesis_trio.policies.retry import Retry
-from policies.venue import Middle
+from policies import contract
+from policies.contract import exact
 
-
-def breaker_of(**settings) -> CircuitBreaker:
-    return CircuitBreaker("venue", **{"rng": Middle(), "success_threshold": 1, **settings})
-
-
-def exact(**settings) -> Retry:
-    return Retry(**{"on": OSError, "base_delay": 1.0, "jitter": "none", **settings})
+# One probe that succeeds closes it.
+breaker_of = functools.partial(contract.breaker_of, success_threshold=1)
 
 
 class Feed:
