@@ -65,3 +65,16 @@ def test_window_ratio_that_was_written_is_reached_exactly(percent):
 
     assert all(at_the_limit)
     assert not any(below_it)
+
+
+def test_window_of_seconds_that_is_crowded_forgets_at_most_a_thousandth_early():
+    """Beyond 1000 moments, calls less than a thousandth of the span apart expire together, with the earliest of them."""
+    window = OutcomesOfSeconds(8.0)
+    for step in range(5000):
+        now = step / 256
+        window.add(now, failed=True, slow=False)
+
+        held = window.totals(now).calls
+        # 2048 calls are less than 8 s old, 2046 of them less than 7.992 s.
+        assert min(step + 1, 2046) <= held <= min(step + 1, 2048)
+    assert len(window._moments) <= 1100
