@@ -198,3 +198,19 @@ async def test_breaker_late_success_does_not_start_the_count_of_a_newer_generati
     with pytest.raises(OSError, match="down"):
         await guard.execute(down)
     assert breaker.state is BreakerState.OPEN
+
+
+async def test_breaker_lane_is_open_again_once_the_ramp_is_over(autojump_clock):
+    """The healthy path is as cheap as before the outage: the guard takes its permits without asking anybody."""
+    breaker = breaker_of(ramp=10.0, recovery_timeout=5.0, success_threshold=1)
+    guard = Guard("orders", breaker=breaker)
+    await guard.execute(Venue())
+    breaker.trip()
+    await trio.sleep(5.0)
+    await guard.execute(Venue())  # the probe
+    during = guard._lane.is_open
+
+    await trio.sleep(10.0)
+    await guard.execute(Venue())
+
+    assert (during, guard._lane.is_open) == (False, True)
