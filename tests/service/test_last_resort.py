@@ -31,9 +31,10 @@ stop_grace = 0.2
 """
 
 
-def start(folder: Path, component: str) -> "subprocess.Popen[str]":
-    (folder / "service.toml").write_text(SERVICE.format(component=component))
-    paths = [str(Path(__file__).parent.parent), os.getcwd()]
+def start(folder: Path, service: str, *words: str) -> "subprocess.Popen[str]":
+    """``genesis run``, until it has told a line with all *words*."""
+    (folder / "service.toml").write_text(service)
+    paths = [str(Path(__file__).parent.parent), os.getcwd(), str(folder)]
     process = subprocess.Popen(
         [sys.executable, "-m", "genesis_trio.cli", "run"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
@@ -43,7 +44,7 @@ def start(folder: Path, component: str) -> "subprocess.Popen[str]":
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if "child_ready" in line and "desk/stuck" in line:
+        if all(word in line for word in words):
             break
     return process
 
@@ -66,7 +67,7 @@ def saved(folder: Path) -> int:
 )
 def test_last_resort_ends_a_process_that_does_not_stop(component, place, number, tmp_path):
     """kill -TERM: the process exits with its own status, and tells who did not end, in which line."""
-    process = start(tmp_path, component)
+    process = start(tmp_path, SERVICE.format(component=component), "child_ready", "desk/stuck")
     try:
         if component == "blocking":
             assert any("blocking from now on" in line for line in process.stderr)
@@ -94,6 +95,39 @@ def test_last_resort_ends_a_process_that_does_not_stop(component, place, number,
         assert "cancellation_ignored" not in errors or "desk/stuck" in errors
         assert "last_resort_taken" in errors
         assert saved(tmp_path) == number
+
+
+HANGING = """
+import sys, time
+from genesis_trio.persistence.engines.sqlite import SqliteEngine
+
+def hang(location):
+    print("opening the store", file=sys.stderr, flush=True)
+    time.sleep(3600)
+
+SqliteEngine.open = hang
+from service.stuck import Keeper
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_last_resort_ends_a_process_whose_store_hangs_in_opening(number, tmp_path):
+    """A disk that gives no answer keeps the process no longer than a child does: nothing has begun, and nothing is lost."""
+    (tmp_path / "hanging.py").write_text(HANGING)
+    service = SERVICE.replace("service.stuck:Keeper", "hanging:Keeper").format(component="in_thread")
+    process = start(tmp_path, service, "opening the store")
+    try:
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == STATUS, errors
+    assert "service 'desk' has not stopped" in errors
+    assert "what hangs is around" in errors
+    assert 'hanging.py", line' in errors
+    assert not (tmp_path / "desk.db").exists()
 
 
 # ---------------------------------------------------------------- in this process, which goes on
