@@ -8,9 +8,10 @@ from typing import Any
 from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.persistence import codec
 from genesis_trio.persistence._cut import CutPart, Part
+from genesis_trio.persistence._cut_operations import PlannedPart
 from genesis_trio.persistence._envelope import Entry, unseal
 from genesis_trio.persistence._ledger import SCHEMA, Ledger
-from genesis_trio.persistence._operations import NewEvent, PlannedPart
+from genesis_trio.persistence._operations import NewEvent
 
 __all__ = ["decode_entries", "decode_part", "event_candidates", "pack_event", "plan_part"]
 

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from genesis_trio.persistence._choice import check_component, find_cut
 from genesis_trio.persistence._cut import Cut
+from genesis_trio.persistence._housekeeping import GiveUp
 from genesis_trio.persistence._ledger import Ledger
-from genesis_trio.persistence._operations import GiveUp
 from genesis_trio.persistence._replay import decode_page
 from genesis_trio.persistence._telling import tell_recovery, tell_spoilt_parts
 from genesis_trio.persistence._writer import Writer

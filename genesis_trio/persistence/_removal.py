@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from genesis_trio.persistence._operations import Remove
+from genesis_trio.persistence._housekeeping import Remove
 from genesis_trio.persistence._retention import find_covered_records, find_old_cuts
 from genesis_trio.persistence._writer import Writer
 
@@ -13,7 +13,7 @@ SHORTEN_AT_ONCE = 1000  # records in one commit
 REMOVE_AT_ONCE = 10  # saved checkpoints in one commit: a large deletion needs room, and makes everybody wait
 
 
-def batched(numbers: Iterable[int], size: int) -> Iterator[Sequence[int]]:
+def _batched(numbers: Iterable[int], size: int) -> Iterator[Sequence[int]]:
     """*size* of *numbers* at a time."""
     left = iter(numbers)
     while batch := list(islice(left, size)):
@@ -24,9 +24,9 @@ async def remove_cuts(writer: Writer, keep: int) -> int:
     """Remove the saved checkpoints that `Store.prune` leaves out; how many they were."""
     old = await writer.read(find_old_cuts, writer.ledger, keep)
     removed = 0
-    for numbers in batched(old.whole, REMOVE_AT_ONCE):
+    for numbers in _batched(old.whole, REMOVE_AT_ONCE):
         removed += await writer.write(Remove(numbers))
-    for numbers in batched(old.parts, REMOVE_AT_ONCE):
+    for numbers in _batched(old.parts, REMOVE_AT_ONCE):
         await writer.write(Remove(parts={number: old.parts[number] for number in numbers}))
     return removed
 

@@ -25,9 +25,11 @@ from genesis_trio._runtime import Tree, current_tree, is_virtual_clock, run_bloc
 from genesis_trio.errors import FencedError, OutcomeUnknownError, PoisonedError, StoreError
 from genesis_trio.events import describe_error, emit
 from genesis_trio.persistence._cut import Part
+from genesis_trio.persistence._cut_operations import Rewind, SaveCut
 from genesis_trio.persistence._draft import Draft
+from genesis_trio.persistence._housekeeping import Remove
 from genesis_trio.persistence._ledger import NO_ROOM, Ledger
-from genesis_trio.persistence._operations import Append, Operation, Remove, Rewind, SaveCut
+from genesis_trio.persistence._operations import Append, Operation
 
 __all__ = ["Request", "Writer"]
 

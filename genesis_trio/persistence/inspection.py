@@ -18,9 +18,9 @@ import attrs
 from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.persistence._choice import check_component, find_cut
 from genesis_trio.persistence._cut import Cut
+from genesis_trio.persistence._cut_operations import Release
 from genesis_trio.persistence._envelope import Entry, unseal
 from genesis_trio.persistence._ledger import SCHEMA, Ledger
-from genesis_trio.persistence._operations import Release
 from genesis_trio.persistence.checkpoints import CheckpointInfo
 from genesis_trio.persistence.opening import open_store
 from genesis_trio.persistence.recovery import Tail

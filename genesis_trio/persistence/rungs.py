@@ -12,10 +12,10 @@ import attrs
 
 from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._coding import decode_part
+from genesis_trio.persistence._cut_operations import Quarantine
 from genesis_trio.persistence._envelope import Head
 from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._loading import apply_tail
-from genesis_trio.persistence._operations import Quarantine
 from genesis_trio.persistence._quarantine import Verdict
 from genesis_trio.persistence._telling import tell_spoilt_parts
 from genesis_trio.persistence.checkpoints import Loaded

@@ -17,16 +17,9 @@ from genesis_trio.modes import Mode, current_mode
 from genesis_trio.persistence import _loading
 from genesis_trio.persistence._choice import check_known, find_cut, find_left_out, select_components
 from genesis_trio.persistence._cut import Cut, Part, naming
-from genesis_trio.persistence._operations import (
-    Accept,
-    Append,
-    BeginEffect,
-    EndEffect,
-    ForgetEffect,
-    PutControl,
-    Rewind,
-    SaveCut,
-)
+from genesis_trio.persistence._cut_operations import Rewind, SaveCut
+from genesis_trio.persistence._housekeeping import Accept
+from genesis_trio.persistence._operations import Append, BeginEffect, EndEffect, ForgetEffect, PutControl
 from genesis_trio.persistence._replay import Replay
 from genesis_trio.persistence._statistics import count
 from genesis_trio.persistence._telling import (

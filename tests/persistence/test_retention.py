@@ -5,7 +5,7 @@ import pytest
 from genesis_trio import Mode, open_store
 from genesis_trio._runtime import utcnow
 from genesis_trio.errors import StoreError
-from genesis_trio.persistence._operations import Rewind
+from genesis_trio.persistence._cut_operations import Rewind
 from persistence.damage import damage_part
 from persistence.desk import Fill, Ledger, Note, book
 

@@ -184,7 +184,7 @@ async def test_rewind_to_damaged_bytes_is_refused(url):
 async def test_rewind_to_a_checkpoint_that_was_pruned_meanwhile_is_refused(url):
     """Between asking and writing the checkpoint may go; then nothing is written."""
     from genesis_trio import Mode
-    from genesis_trio.persistence._operations import Rewind
+    from genesis_trio.persistence._cut_operations import Rewind
 
     async with open_store(url) as store:
         info = await store.create_checkpoint({"a": Note("1")})
