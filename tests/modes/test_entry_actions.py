@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from genesis_trio import Mode, current_scope, mode_scope, observe, open_store, open_supervisor
+from genesis_trio._runtime import current_tree
 from genesis_trio.errors import PoisonedError, StoreError
 from genesis_trio.persistence.store import Store
 from genesis_trio.supervision.component import Criticality
@@ -155,6 +156,23 @@ async def test_on_enter_detached_scope_runs_nothing(autojump_clock):
     await trio.sleep(1)
 
     assert flatten.began == []
+
+
+async def test_on_enter_outside_of_supervisors_runs_in_the_tree_of_its_scope(autojump_clock):
+    """Whoever caused the entry, in whatever tree: what the action tells is told to its own."""
+    trees = []
+
+    async def where():
+        trees.append(current_tree())
+
+    with mode_scope("floor") as floor:
+        floor.on_enter(Mode.SAFE, where)
+        async with open_supervisor("desk") as desk:
+            with floor.hold(Mode.SAFE, reason="r"):
+                await trio.sleep(1)
+            await desk.stop()
+
+    assert trees == [floor.tree]
 
 
 # ------------------------------------------------------------------ whatever fails

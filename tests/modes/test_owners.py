@@ -123,3 +123,4 @@ async def test_owner_whose_scope_is_gone_is_not_remembered(autojump_clock):
         assert not desk.children
         assert child.scope.causes
         assert not desk.scope._news.owned.within("desk")
+        assert not desk.scope._news.owned._within  # nor that there was one of its name

@@ -1,25 +1,9 @@
 """What several files of this room share."""
 
-import functools
-import inspect
-
 import pytest
-import trio
 
+from supervision.bounded import pytest_itemcollected as pytest_itemcollected
 from supervision.ladder import World
-
-
-def pytest_itemcollected(item):
-    """Let a test that waits for what never comes fail, after a day of virtual time, where it would hang."""
-    test = item.obj
-    if inspect.iscoroutinefunction(test) and "autojump_clock" in item.fixturenames:
-
-        @functools.wraps(test)
-        async def bounded(**fixtures):
-            with trio.fail_after(86_400):
-                await test(**fixtures)
-
-        item.obj = bounded
 
 
 @pytest.fixture(params=["memory:", "sqlite"])

@@ -1,0 +1,3 @@
+"""What the tests of modes share."""
+
+from supervision.bounded import pytest_itemcollected as pytest_itemcollected

@@ -1,0 +1,19 @@
+"""No test of supervision or of modes waits for ever."""
+
+import functools
+import inspect
+
+import trio
+
+
+def pytest_itemcollected(item):
+    """Let a test that waits for what never comes fail, after a day of virtual time, where it would hang."""
+    test = item.obj
+    if inspect.iscoroutinefunction(test) and "autojump_clock" in item.fixturenames:
+
+        @functools.wraps(test)
+        async def bounded(**fixtures):
+            with trio.fail_after(86_400):
+                await test(**fixtures)
+
+        item.obj = bounded
