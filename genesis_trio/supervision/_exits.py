@@ -89,6 +89,8 @@ def what_follows(error: BaseException, rules: Mapping[type[BaseException], OnCra
 def refused_by_mode(error: BaseException) -> int:
     """What the mode did not allow, as bits of capabilities, if that is all that it crashed on; otherwise 0."""
     bits = 0
+    if not isinstance(error, (ModeRefusedError, BaseExceptionGroup)):
+        return bits  # as nearly always: each restart after a crash asks
     for leaf in _leaves(error):
         if isinstance(leaf, ModeRefusedError):
             bits |= leaf.needs.value
