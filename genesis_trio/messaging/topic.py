@@ -78,6 +78,9 @@ class Topic(Generic[T]):
             raise TypeError(f"message_type of topic {name!r} is a class, got {message_type!r}")
         if key is not None and not callable(key):
             raise TypeError(f"key of topic {name!r} is a function of the message, got {key!r}")
+        for what, flag in (("latest", latest), ("urgent", urgent)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{what} of topic {name!r} is True or False, got {flag!r}")
         self.name = name
         self.message_type = message_type
         self.key = key

@@ -1,6 +1,7 @@
 """What a subscription needs of the child that it is for: its mailbox, and somebody who looks at the age of its data."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from genesis_trio.supervision._inbox import restore_mailbox
 if TYPE_CHECKING:
     from genesis_trio.supervision.child import Child
 
-__all__ = ["check_capacity", "open_mailbox", "watch_age"]
+__all__ = ["check_capacity", "check_seconds", "open_mailbox", "watch_age"]
 
 
 def check_capacity(capacity: object, what: str) -> None:
@@ -22,6 +23,15 @@ def check_capacity(capacity: object, what: str) -> None:
         raise TypeError(f"capacity is a number of {what}, got {capacity!r}")
     if capacity < 1:
         raise ValueError(f"capacity is at least 1, got {capacity!r}")
+
+
+def check_seconds(what: str, seconds: object, limit: float) -> None:
+    """Refuse what is no time of at most *limit* seconds: a comparison would, too, but not say which one it is."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{what} is a number of seconds, or None, got {seconds!r}")
+    if not 0 < seconds <= limit:
+        kind = "positive" if limit == math.inf else "positive and finite"
+        raise ValueError(f"{what} is in seconds, {kind}, or None, got {seconds!r}")
 
 
 def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: int, overflow: Overflow) -> Mailbox:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from genesis_trio import events
+from genesis_trio._members import check_member
 from genesis_trio.errors import StartTimeoutError
 from genesis_trio.events import describe_error, emit
 from genesis_trio.modes import Mode, admits
@@ -71,10 +72,12 @@ class Child(Aftermath):
 
         Raises:
             RuntimeError: it has ended and does not live again, so it never will be.
+            TypeError: *status* is no `Lifecycle`, so that it would wait for ever.
 
         Trio checkpoint: always.
         Cancellation: passes.
         """
+        check_member("status", status, Lifecycle)
         await trio.lowlevel.checkpoint()
         was_there = False
 

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import random
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -24,7 +25,7 @@ from genesis_trio.modes import ModeScope
 from genesis_trio.policies._outcome import RetryRule
 from genesis_trio.supervision._depth import watch_depth
 from genesis_trio.supervision._first_mistakes import check_count, check_gauge
-from genesis_trio.supervision._subscribing import check_capacity, open_mailbox, watch_age
+from genesis_trio.supervision._subscribing import check_capacity, check_seconds, open_mailbox, watch_age
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -294,8 +295,8 @@ class Context:
         check_capacity(capacity, "messages")
         check_member("overflow", overflow, Overflow)
         for what, seconds in (("every", every), ("max_age", max_age)):
-            if seconds is not None and not 0 < seconds < math.inf:
-                raise ValueError(f"{what} is in seconds, positive and finite, or None, got {seconds!r}")
+            if seconds is not None:
+                check_seconds(what, seconds, sys.float_info.max)
         if max_depth is not None and (isinstance(max_depth, bool) or not isinstance(max_depth, int)):
             raise TypeError(f"max_depth is a number of messages, or None, got {max_depth!r}")
         if max_depth is not None and not 1 <= max_depth < capacity:
@@ -336,8 +337,8 @@ class Context:
         Trio checkpoint: always.
         Cancellation: passes; the request is withdrawn if nobody has begun with it.
         """
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout is in seconds and positive, or None, got {timeout!r}")
+        if timeout is not None:
+            check_seconds("timeout", timeout, math.inf)
         await trio.lowlevel.checkpoint()
         return await self._child.tree.bus.requests(topic).ask(message, timeout, self.path)
 

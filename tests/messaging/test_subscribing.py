@@ -52,6 +52,9 @@ def test_topic_wrong_arguments(arguments, error):
         Topic(*arguments)
     with pytest.raises(TypeError):
         Topic("x", int, key=3)
+    for flag in ("latest", "urgent"):
+        with pytest.raises(TypeError, match=f"{flag} of topic 'x' is True or False, got 'no'"):
+            Topic("x", int, **{flag: "no"})
 
 
 async def test_second_subscription_to_a_topic_is_refused(autojump_clock):
@@ -89,6 +92,22 @@ async def test_subscribe_wrong_settings_are_refused(arguments, error, autojump_c
         with pytest.raises(ValueError, match="at least one topic"):
             async with ctx.subscribe():
                 pass
+        await desk.stop()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"), [("1", TypeError), (True, TypeError), (float("nan"), ValueError), (0, ValueError)]
+)
+async def test_times_that_are_none_are_named_with_their_value(seconds, error, autojump_clock):
+    """Not in the words of a comparison, which know neither the name nor the value."""
+    async with open_supervisor("desk") as desk:
+        ctx = await context_of(desk)
+        for what in ("every", "max_age"):
+            with pytest.raises(error, match=f"{what} is .*seconds.*, got {seconds!r}"):
+                async with ctx.subscribe(NUMBERS, **{what: seconds}):
+                    pass
+        with pytest.raises(error, match=f"timeout is .*seconds.*, got {seconds!r}"):
+            await ctx.request(NUMBERS, 1, timeout=seconds)
         await desk.stop()
 
 

@@ -63,3 +63,12 @@ async def test_start_all_of_what_is_no_spec_says_what_to_write(autojump_clock):
         with pytest.raises(TypeError, match=r"write ChildSpec\(component, name=…\)"):
             await desk.start_all([forever])
         assert not desk.children
+
+
+async def test_child_waited_for_by_a_text_is_refused(autojump_clock):
+    """No status is equal to it, so whoever gave it would wait for ever."""
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(forever, name="a")
+        with pytest.raises(TypeError, match=r"status is a Lifecycle, got 'ready'; write Lifecycle\.READY"):
+            await child.wait("ready")
+        await desk.stop()
