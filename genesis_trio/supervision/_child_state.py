@@ -70,7 +70,6 @@ class ChildState:
         "comes_back",
         "complaints",
         "counters",
-        "covered_part",
         "failed_when_suspended",
         "first_error",
         "first_started_at",
@@ -126,7 +125,6 @@ class ChildState:
         #: It has the mailboxes of one that went away.
         self.comes_back = False
         self.part: CapturedPart | None = None
-        self.covered_part: CapturedPart | None = None  # the last one that is durable: it was proved readable
         self.capture_wanted = False
         # Its first start: start() wants an error, start_all() does not
         self.raises = raises
@@ -384,7 +382,6 @@ class ChildState:
 
     def covered(self, part: CapturedPart) -> None:
         """*part* is durable: messages before its positions are not needed again."""
-        self.covered_part = part
         for key, position in part.positions.items():
             mailbox = self.mailboxes.get(key)
             if mailbox is not None:

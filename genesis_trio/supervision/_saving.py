@@ -48,6 +48,8 @@ class Saver:
         self._bytes_at_last = 0
         #: By path, each child that has ended with its supervisor, until the next one of its path has a state.
         self._away: dict[str, ChildState] = {}
+        #: By path, the last part that is durable, and so was proved readable: here, and not in each child, most of which save nothing.
+        self._durable: dict[str, CapturedPart] = {}
         self._bytes_limit = math.inf if policy.bytes is None else policy.bytes
 
     def messages_limit(self, child: "ChildState") -> int | None:
@@ -157,6 +159,7 @@ class Saver:
                         raise
                     info = await self._commit_the_rest(commit, error, reason, parts, captured)
                 for child, part in captured:
+                    self._durable[child.path] = part
                     child.covered(part)
                 if self._tree.control is not None:
                     self._tree.control.put_breakers()
@@ -241,7 +244,7 @@ class Saver:
         running = next((child for child, _ in captured if child.path == bad.component), None)
         captured[:] = [pair for pair in captured if pair[0] is not running]
         child = running or self._away.get(bad.component)
-        good = child.covered_part if child is not None else None
+        good = self._durable.get(bad.component)
         if child is None or good is None or good.body is bad.body:
             return True  # what the store has is the newest
         if child.part is not None and child.part.body is bad.body:
