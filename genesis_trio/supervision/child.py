@@ -142,7 +142,7 @@ class Child(Aftermath):
         A running one is stopped first, with its state saved.  As after a crash, its group and those that require it restart with
         it, in their order.  It costs no budget, and waits for no delay.  A parked child gets its trial, and is no longer parked once
         it is ready; a stopped one lives again.  One that the mode does not admit, or refused what it crashed on, stays suspended, and
-        starts anew when it does not.
+        starts anew once it may.
 
         Raises:
             Exception: the error of the new incarnation, if it is not ready before it crashes.

@@ -43,7 +43,7 @@ class Context:
     Attributes:
         name: The child's name.
         path: Its path in the tree, as ``desk/ledger``.
-        scope: Its own mode scope; ``scope.parent`` is that of its supervisor, where a cause binds all the children.
+        scope: Its own mode scope: a cause held there binds this component alone.
         generation: Which incarnation this is, from 1.
         options: What the configuration gave it.
     """
@@ -70,6 +70,11 @@ class Context:
     @property
     def path(self) -> str:
         return self._child.path
+
+    @property
+    def supervisor_scope(self) -> ModeScope:
+        """The mode scope of its supervisor: a cause held there binds all the children, as a limit of the desk has to."""
+        return self._child.supervisor.scope
 
     @property
     def options(self) -> Any:

@@ -87,6 +87,25 @@ async def test_policy_share_counts_from_two_failing_on(autojump_clock):
         await desk.stop()
 
 
+async def test_cause_on_the_supervisors_scope_binds_its_siblings(autojump_clock):
+    """A limit of the desk is held above the component that watches it; a cause on its own scope binds nobody else."""
+
+    async def limits(ctx):
+        ctx.ready()
+        with ctx.scope.hold(Mode.SAFE, reason="its own"):
+            await trio.sleep(1)
+        with ctx.supervisor_scope.hold(Mode.SAFE, reason="the desk's"):
+            await ctx.wait_stopping()
+
+    async with open_supervisor("desk") as desk:
+        sender = await desk.start(forever, name="sender")
+        await desk.start(limits, name="limits")
+        assert sender.scope.mode is Mode.NORMAL
+        await trio.sleep(2)
+        assert sender.scope.mode is Mode.SAFE
+        await desk.stop()
+
+
 async def test_cause_of_a_component_clears_with_its_normal_end_but_not_with_a_crash(autojump_clock):
     """A crash clears no cause; the next incarnation takes it over; a stop by hand clears it."""
 

@@ -61,6 +61,11 @@ async def modes() -> None:
     assert_type(current_scope(), ModeScope)
 
 
+async def scopes(ctx: Context) -> None:
+    assert_type(ctx.scope, ModeScope)
+    assert_type(ctx.supervisor_scope, ModeScope)
+
+
 async def messages(ctx: Context) -> None:
     numbers = Topic("numbers", int, urgent=True)
     assert_type(numbers, Topic[int])

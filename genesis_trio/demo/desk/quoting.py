@@ -80,7 +80,7 @@ async def risk(ctx: Context, max_loss: Decimal = MAX_LOSS) -> None:
     """Let through what the limits and the mode allow.  In EMERGENCY: cancel everything, and trade back to zero."""
     position, working = Position(Decimal(0), Decimal(0), 0, Decimal(0)), Working()
     best = Decimal("-Infinity")
-    desk = ctx.scope.parent or ctx.scope
+    desk = ctx.supervisor_scope
     async with ctx.subscribe(DECISIONS, POSITIONS, WORKING, TOPS, every=0.25) as inbox:
         ctx.ready()
         async for message in inbox:
