@@ -11,8 +11,8 @@ from genesis_trio._runtime import current_tree
 from genesis_trio.errors import PoisonedError, StoreError
 from genesis_trio.persistence.store import Store
 from genesis_trio.supervision.component import Criticality
+from genesis_trio.testing import FaultyEngine, open_store_on
 from modes.entry_actions import NAMES, QUIET, Flatten
-from persistence.desk import FaultyEngine, open_faulty
 from supervision.desk import Log
 
 
@@ -353,8 +353,8 @@ async def test_on_enter_dead_disk_runs_at_once_with_an_error_event(autojump_cloc
     """A disk that will never answer is not waited for; tightening and flattening do not depend on it."""
     engine, flatten, log = FaultyEngine(), Flatten(), Log()
     with observe(log):
-        async with open_faulty(engine) as store:
-            engine.failures = [OSError(errno.EIO, "the medium failed")]
+        async with open_store_on(engine) as store:
+            engine.fail(OSError(errno.EIO, "the medium failed"))
             with pytest.raises(StoreError):
                 await store.put_control("x", b"x").wait()
             async with open_supervisor("desk", store=store, checkpoint=QUIET) as desk:

@@ -9,7 +9,7 @@ from genesis_trio import Capability, Mode, observe, open_store, open_supervisor
 from genesis_trio.errors import StoreError
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.persistence.store import Store
-from persistence.desk import FaultyEngine, open_faulty
+from genesis_trio.testing import FaultyEngine, open_store_on
 from supervision.desk import Log
 
 QUIET = CheckpointPolicy(every=None, messages=None)
@@ -139,8 +139,8 @@ async def test_latch_release_that_cannot_be_written_stays_held_and_can_be_repeat
 async def test_latch_takes_effect_on_a_dead_disk_in_the_step(autojump_clock, caplog):
     """A kill switch does not wait for a disk that is gone, and its release does not pretend."""
     engine = FaultyEngine()
-    async with open_faulty(engine) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
-        engine.failures = [OSError(errno.EIO, "the medium failed")]
+    async with open_store_on(engine) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        engine.fail(OSError(errno.EIO, "the medium failed"))
         hold = desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="r", latched=True)
         assert desk.scope.mode is Mode.EMERGENCY
         with pytest.raises(StoreError):

@@ -1,13 +1,12 @@
-"""A small trading desk, and engines that fail when they are told to, for the tests of saved state."""
+"""A small trading desk, and an engine whose writes wait when they are told to, for the tests of saved state."""
 
 import threading
-from contextlib import asynccontextmanager
 
 import attrs
+import trio
 
 from genesis_trio import schema
-from genesis_trio.persistence.engines.memory import MemoryEngine
-from genesis_trio.persistence.opening import open_store_over
+from genesis_trio.testing import FaultyEngine
 
 
 @schema("test.fill")
@@ -62,47 +61,26 @@ async def book(store, ledger, *quantities, component="desk/ledger", key=None):
     return sequences
 
 
-class FaultyEngine(MemoryEngine):
-    """Memory whose writes can be made to fail, or to wait in a thread until they are let go."""
+class HeldEngine(FaultyEngine):
+    """Its writes can be made to wait in their thread, as on a disk that is slow, until they are let go."""
 
     def __init__(self):
         super().__init__()
-        self.failures = []  # errors for the next writes; None lets one through
-        self.fails_after_writing = False
-        self.writes = 0
-        self.held = None  # a threading.Event that writes wait for
-        self.entered = threading.Event()
-        self.reserve = True
-        self.room = True
+        self._may_go_on, self._entered = threading.Event(), threading.Event()
+        self._may_go_on.set()
 
-    def commit_cut(self, scope, token, parts, batch):
-        self.writes += 1
-        self.entered.set()
-        if self.held is not None:
-            self.held.wait(10)
-        failure = self.failures.pop(0) if self.failures else None
-        if failure is None or self.fails_after_writing:
-            position = super().commit_cut(scope, token, parts, batch)
-        if failure is not None:
-            raise failure
-        return position
+    def hold(self):
+        self._may_go_on.clear()
+        self._entered.clear()
 
-    def relieve(self):
-        released, self.reserve = self.reserve, False
-        return released
+    def let_go(self):
+        self._may_go_on.set()
 
-    def recover_room(self, size):
-        self.reserve = self.reserve or self.room
-        return self.room
+    async def wait_entered(self):
+        """Wait until a write is under way."""
+        await trio.to_thread.run_sync(self._entered.wait)
 
-
-class ThreadedEngine(FaultyEngine):
-    """The same, called in threads as a real one is."""
-
-    blocking = True
-
-
-@asynccontextmanager
-async def open_faulty(engine, **options):
-    async with open_store_over(lambda: engine, "faulty:", **options) as store:
-        yield store
+    def _write(self, write):
+        self._entered.set()
+        self._may_go_on.wait(10)
+        return super()._write(write)

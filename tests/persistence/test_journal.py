@@ -7,7 +7,8 @@ from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tas
 
 from genesis_trio import open_store
 from genesis_trio.errors import SchemaError, StoreError
-from persistence.desk import Fee, Fill, Ledger, ThreadedEngine, book, open_faulty
+from genesis_trio.testing import FaultyEngine, open_store_on
+from persistence.desk import Fee, Fill, HeldEngine, Ledger, book
 
 A = "desk/ledger"
 
@@ -195,12 +196,12 @@ async def test_record_wrong_key_is_refused(url):
 
 async def test_record_same_key_in_one_batch_applies_once():
     """Two that race for one key are one event: both get its sequence, it is applied once."""
-    engine, ledger, got = ThreadedEngine(), Ledger(), []
+    engine, ledger, got = FaultyEngine(), Ledger(), []
 
     async def race(store):
         got.extend(await book(store, ledger, 5, key="trade 1"))
 
-    async with open_faulty(engine) as store, trio.open_nursery() as nursery:
+    async with open_store_on(engine) as store, trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(race, store)
 
@@ -210,7 +211,7 @@ async def test_record_same_key_in_one_batch_applies_once():
 
 async def test_record_many_components_share_one_commit():
     """All that waits while a commit is under way is one commit, applied in journal order before anybody goes on."""
-    engine, ledgers, log = ThreadedEngine(), {}, []
+    engine, ledgers, log = HeldEngine(), {}, []
     names = [f"c{n}" for n in range(64)]
 
     async def work(store, name):
@@ -224,18 +225,15 @@ async def test_record_many_components_share_one_commit():
         assert await store.record(name, fill, key=None, apply=apply) == 1
         log.append(("went on", name))
 
-    async with open_faulty(engine) as store:
-        engine.writes = 0
-        import threading
-
-        engine.held = threading.Event()
+    async with open_store_on(engine) as store:
+        engine.hold()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work, store, "first")
-            await trio.to_thread.run_sync(engine.entered.wait)
+            await engine.wait_entered()
             for name in names:
                 nursery.start_soon(work, store, name)
             await wait_all_tasks_blocked()
-            engine.held.set()
+            engine.let_go()
         found = store.statistics()
 
     assert engine.writes == 2
@@ -373,20 +371,18 @@ async def test_cut_behind_a_commit_under_way_does_not_claim_its_records(url):
 
 async def test_cut_in_one_commit_with_records_it_does_not_include():
     """The digest that a part goes on from is found, though newer records are written together with it."""
-    import threading
-
-    engine, ledger = ThreadedEngine(), Ledger()
-    async with open_faulty(engine) as store:
+    engine, ledger = HeldEngine(), Ledger()
+    async with open_store_on(engine) as store:
         await book(store, ledger, 1, 2)
-        engine.held, engine.entered = threading.Event(), threading.Event()
+        engine.hold()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(book, store, ledger, 3)
-            await trio.to_thread.run_sync(engine.entered.wait)
+            await engine.wait_entered()
             nursery.start_soon(book, store, ledger, 4)
             await wait_all_tasks_blocked()
             nursery.start_soon(store.create_checkpoint, {A: Ledger(3, [1, 2])})
             await wait_all_tasks_blocked()
-            engine.held.set()
+            engine.let_go()
         (info,) = await store.list_checkpoints()
 
         assert info.journal == {A: 2}

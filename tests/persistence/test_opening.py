@@ -14,8 +14,9 @@ from genesis_trio import open_store
 from genesis_trio.errors import CorruptError, PluginError, StoreError
 from genesis_trio.persistence.engines.memory import MemoryEngine
 from genesis_trio.persistence.opening import open_store_over
+from genesis_trio.testing import FaultyEngine, open_store_on
 from persistence.damage import rewrite_row
-from persistence.desk import FaultyEngine, Fill, Note, open_faulty
+from persistence.desk import Fill, Note
 
 
 class PluginEngine(MemoryEngine):
@@ -179,22 +180,22 @@ async def test_opening_on_a_full_disk_gives_up_the_reserve():
         return acquire(scope, holder)
 
     engine.acquire = fail_once
-    async with open_faulty(engine):
-        assert not engine.reserve
-    with pytest.raises(StoreError, match="cannot open the store faulty:: .*no room; free some space on its disk"):
-        async with open_faulty(engine):
+    async with open_store_on(engine):
+        assert not engine.relieve()
+    with pytest.raises(StoreError, match="cannot open the store testing:: .*no room; free some space on its disk"):
+        async with open_store_on(engine):
             pass
 
 
 async def test_opening_with_damage_on_a_full_disk_tells_of_it_again():
     """An incident that there is no room to write down is told now, and found again next time."""
     engine = FaultyEngine()
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         await store.create_checkpoint({"a": Note("x")})
         rewrite_row(store, "head", "a", "")
-    for failure in (OSError(errno.ENOSPC, "no room"), None):
-        engine.failures = [failure]
-        async with open_faulty(engine) as store:
+    engine.fail(OSError(errno.ENOSPC, "no room"))
+    for _ in range(2):
+        async with open_store_on(engine) as store:
             assert any("head of 'a' was lost" in text for text in store.damage)
 
 
@@ -207,7 +208,7 @@ async def test_opening_medium_that_cannot_be_read_is_a_store_error():
 
     engine.read_head, engine.close = fail, lambda: closed.append(True)
     with pytest.raises(StoreError, match="the medium failed"):
-        async with open_faulty(engine):
+        async with open_store_on(engine):
             pass
     assert closed == [True]
 

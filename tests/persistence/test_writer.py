@@ -12,7 +12,8 @@ from trio.testing import wait_all_tasks_blocked
 from genesis_trio import open_store
 from genesis_trio.errors import FencedError, OutcomeUnknownError, PoisonedError, SchemaError, StoreError
 from genesis_trio.persistence import _writer
-from persistence.desk import FaultyEngine, Fill, Ledger, Note, ThreadedEngine, book, open_faulty
+from genesis_trio.testing import FaultyEngine, open_store_on
+from persistence.desk import Fill, HeldEngine, Ledger, Note, book
 
 A = "desk/ledger"
 EIO = OSError(errno.EIO, "the medium failed")
@@ -24,10 +25,9 @@ ENOSPC = OSError(errno.ENOSPC, "no room")
 
 async def test_writer_commit_under_way_is_not_cancelled():
     """Who is cancelled while the commit is under way learns its outcome, and is cancelled after it."""
-    engine, ledger, log = ThreadedEngine(), Ledger(), []
-    async with open_faulty(engine) as store:
-        engine.held = threading.Event()
-        engine.entered.clear()
+    engine, ledger, log = HeldEngine(), Ledger(), []
+    async with open_store_on(engine) as store:
+        engine.hold()
 
         async def work():
             log.append(await book(store, ledger, 5))
@@ -36,9 +36,9 @@ async def test_writer_commit_under_way_is_not_cancelled():
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work)
-            await trio.to_thread.run_sync(engine.entered.wait)
+            await engine.wait_entered()
             nursery.cancel_scope.cancel()
-            threading.Timer(0.02, engine.held.set).start()
+            threading.Timer(0.02, engine.let_go).start()
 
         assert log == [[1]]
         assert ledger.entries == [5]
@@ -46,21 +46,20 @@ async def test_writer_commit_under_way_is_not_cancelled():
 
 async def test_writer_queued_request_is_not_cancelled_either():
     """A request behind the commit under way is written, and its caller told, before the cancellation is seen."""
-    engine, ledger, log = ThreadedEngine(), Ledger(), []
-    async with open_faulty(engine) as store:
-        engine.held = threading.Event()
-        engine.entered.clear()
+    engine, ledger, log = HeldEngine(), Ledger(), []
+    async with open_store_on(engine) as store:
+        engine.hold()
 
         async def work(quantity):
             log.extend(await book(store, ledger, quantity))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work, 1)
-            await trio.to_thread.run_sync(engine.entered.wait)
+            await engine.wait_entered()
             nursery.start_soon(work, 2)
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-            threading.Timer(0.02, engine.held.set).start()
+            threading.Timer(0.02, engine.let_go).start()
 
         assert log == [1, 2]
         assert ledger.entries == [1, 2]
@@ -102,16 +101,18 @@ async def test_writer_block_raises_the_error_of_its_body_bare(url):
 # ------------------------------------------------------------------ a medium that fails
 
 
-@pytest.mark.parametrize("engine_type", [FaultyEngine, ThreadedEngine])
+@pytest.mark.parametrize("blocking", [False, True])
 @pytest.mark.parametrize("after_writing", [False, True])
-async def test_writer_first_io_error_poisons(engine_type, after_writing, events):
+async def test_writer_first_io_error_poisons(blocking, after_writing, events):
     """After one I/O error nothing is acknowledged any more, everybody is told, and reading works."""
-    engine, ledger, told = engine_type(), Ledger(), []
-    async with open_faulty(engine) as store:
+    engine, ledger, told = FaultyEngine(), Ledger(), []
+    engine.blocking = blocking
+    async with open_store_on(engine) as store:
         store.on_trouble.append(told.append)
         await book(store, ledger, 1)
         info = await store.create_checkpoint({A: ledger})
-        engine.failures, engine.fails_after_writing = [EIO], after_writing
+        go_wrong = engine.lose_reply if after_writing else engine.fail
+        go_wrong(EIO)
 
         with pytest.raises(PoisonedError, match="the medium failed") as caught:
             await book(store, ledger, 2)
@@ -141,10 +142,10 @@ async def test_writer_first_io_error_poisons(engine_type, after_writing, events)
 
 async def test_writer_poison_reaches_all_of_the_batch_and_all_that_wait():
     """Everybody in the failed commit and everybody behind it is refused; nothing is applied."""
-    engine, ledger, outcomes = ThreadedEngine(), Ledger(), []
-    async with open_faulty(engine) as store:
-        engine.held, engine.failures = threading.Event(), [EIO]
-        engine.entered.clear()
+    engine, ledger, outcomes = HeldEngine(), Ledger(), []
+    async with open_store_on(engine) as store:
+        engine.hold()
+        engine.fail(EIO)
 
         async def work(number):
             with pytest.raises(PoisonedError):
@@ -153,11 +154,11 @@ async def test_writer_poison_reaches_all_of_the_batch_and_all_that_wait():
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work, 0)
-            await trio.to_thread.run_sync(engine.entered.wait)
+            await engine.wait_entered()
             for number in range(1, 5):
                 nursery.start_soon(work, number)
             await wait_all_tasks_blocked()
-            engine.held.set()
+            engine.let_go()
 
     assert sorted(outcomes) == [0, 1, 2, 3, 4]
     assert ledger.entries == []
@@ -171,7 +172,7 @@ async def test_writer_error_while_reading_poisons():
     def fail(scope, digest):
         raise EIO
 
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         await store.create_checkpoint({"a": Note()})
         engine.read_part = fail
         with pytest.raises(PoisonedError, match="could not be read: .*the medium failed"):
@@ -187,7 +188,7 @@ async def test_writer_error_while_planning_poisons():
     def fail(scope, kind, component, key):
         raise EIO
 
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         await store.begin_effect(A, "order 1")
         engine.read_row = fail
         with pytest.raises(PoisonedError, match="the medium failed"):
@@ -201,9 +202,10 @@ async def test_writer_second_trouble_is_not_told_again():
     def fail():
         raise EIO
 
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         store.on_trouble.append(told.append)
-        engine.failures, engine.idle = [EIO], fail
+        engine.fail(EIO)
+        engine.idle = fail
         with pytest.raises(PoisonedError):
             await store.append(A, [Fill(1)])
         store._writer._poison(StoreError("another"))
@@ -214,20 +216,20 @@ async def test_writer_second_trouble_is_not_told_again():
 async def test_writer_any_unexpected_error_of_an_engine_poisons():
     """An engine that breaks its contract is not trusted any further."""
     engine = FaultyEngine()
-    async with open_faulty(engine) as store:
-        engine.failures = [RuntimeError("a bug in an engine")]
+    async with open_store_on(engine) as store:
+        engine.fail(RuntimeError("a bug in an engine"))
         with pytest.raises(PoisonedError, match="a bug in an engine"):
             await store.append(A, [Fill(1)])
 
 
-async def test_writer_error_while_idle_poisons():
+async def test_writer_error_while_idle_poisons(autojump_clock):
     """The medium is not better when nobody waits: what idle work shows counts as well."""
     engine = FaultyEngine()
 
     def fail():
         raise EIO
 
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         engine.idle = fail
         await store.append(A, [Fill(1)])
         await wait_all_tasks_blocked()
@@ -235,7 +237,7 @@ async def test_writer_error_while_idle_poisons():
         assert isinstance(store.poisoned, PoisonedError)
 
 
-async def test_writer_full_disk_or_refusal_while_idle():
+async def test_writer_full_disk_or_refusal_while_idle(autojump_clock):
     """Idle work that has no room is left for later; an error of the content is not."""
     engine = FaultyEngine()
     errors = [ENOSPC, StoreError("strange")]
@@ -243,7 +245,7 @@ async def test_writer_full_disk_or_refusal_while_idle():
     def fail():
         raise errors.pop(0)
 
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         engine.idle = fail
         await store.append(A, [Fill(1)])
         await wait_all_tasks_blocked()
@@ -256,9 +258,9 @@ async def test_writer_full_disk_or_refusal_while_idle():
 async def test_writer_tidies_under_constant_load(monkeypatch):
     """The engine gets its idle work done now and then, though somebody always waits."""
     monkeypatch.setattr(_writer, "TIDY_EVERY", 5)
-    engine, calls = ThreadedEngine(), []
+    engine, calls = FaultyEngine(), []
     engine.idle = lambda: calls.append(engine.writes)
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         for number in range(12):
             await store.append(A, [Fill(number)])
 
@@ -268,9 +270,9 @@ async def test_writer_tidies_under_constant_load(monkeypatch):
 async def test_writer_tidies_after_a_quiet_while(monkeypatch):
     """Idle work waits until nobody has come for a moment, and is then done once."""
     monkeypatch.setattr(_writer, "QUIET", 0.001)
-    engine, called = ThreadedEngine(), threading.Event()
+    engine, called = FaultyEngine(), threading.Event()
     engine.idle = called.set
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         await store.append(A, [Fill(1)])
         await trio.to_thread.run_sync(called.wait, 5)
 
@@ -284,9 +286,9 @@ async def test_writer_listener_that_fails_stops_nobody():
     def fail(error):
         raise ValueError("a listener")
 
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         store.on_trouble[:] = [fail, told.append]
-        engine.failures = [EIO]
+        engine.fail(EIO)
         with pytest.raises(PoisonedError):
             await store.append(A, [Fill(1)])
 
@@ -299,7 +301,7 @@ async def test_writer_listener_that_fails_stops_nobody():
 async def test_writer_fenced_store_stops_at_once():
     """When another holder has a newer token, every write is refused as fenced."""
     engine, told = FaultyEngine(), []
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         store.on_trouble.append(told.append)
         engine.acquire("main", "another process")
 
@@ -316,10 +318,9 @@ async def test_writer_fenced_store_stops_at_once():
 
 async def test_writer_commit_that_does_not_come_back_is_unknown(events):
     """After commit_timeout its callers know that they do not know, those behind it that they were not written."""
-    engine, ledger, outcomes = ThreadedEngine(), Ledger(), {}
-    async with open_faulty(engine, commit_timeout=0.05) as store:
-        engine.held = threading.Event()
-        engine.entered.clear()
+    engine, ledger, outcomes = HeldEngine(), Ledger(), {}
+    async with open_store_on(engine, commit_timeout=0.05) as store:
+        engine.hold()
 
         async def work(number):
             try:
@@ -329,14 +330,14 @@ async def test_writer_commit_that_does_not_come_back_is_unknown(events):
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work, 1)
-            await trio.to_thread.run_sync(engine.entered.wait)
+            await engine.wait_entered()
             nursery.start_soon(work, 2)
 
         with pytest.raises(PoisonedError):
             await book(store, ledger, 3)
         with pytest.raises(PoisonedError, match="has not come back"):
             await store.list_checkpoints()
-        engine.held.set()
+        engine.let_go()
 
     assert type(outcomes[1]) is OutcomeUnknownError
     assert "did not come back within 0.05 s" in str(outcomes[1])
@@ -445,7 +446,7 @@ class ExitNow(BaseException):
 
 async def test_writer_that_is_ended_by_an_apply_leaves_nobody_waiting():
     """An apply that exits ends the store with its error; who waits is refused, and the block is left."""
-    engine, log = ThreadedEngine(), []
+    engine, log = HeldEngine(), []
 
     def exits(sequence):
         raise ExitNow
@@ -456,14 +457,13 @@ async def test_writer_that_is_ended_by_an_apply_leaves_nobody_waiting():
         log.append(quantity)
 
     with pytest.RaisesGroup(ExitNow, allow_unwrapped=True, flatten_subgroups=True), trio.fail_after(5):
-        async with open_faulty(engine) as store, trio.open_nursery() as nursery:
-            engine.held = threading.Event()
-            engine.entered.clear()
+        async with open_store_on(engine) as store, trio.open_nursery() as nursery:
+            engine.hold()
             nursery.start_soon(partial(store.record, A, Fill(1), key=None, apply=exits))
-            await trio.to_thread.run_sync(engine.entered.wait)
+            await engine.wait_entered()
             nursery.start_soon(refused, store, 2)
             await wait_all_tasks_blocked()
-            engine.held.set()
+            engine.let_go()
 
     assert log == [2]
 
@@ -474,15 +474,15 @@ async def test_writer_that_is_ended_by_an_apply_leaves_nobody_waiting():
 async def test_writer_full_disk_does_not_poison(autojump_clock, events):
     """A full disk is an error with what to do; the reserve lets state be saved once more; with room it goes on."""
     engine, ledger, told = FaultyEngine(), Ledger(), []
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         store.on_trouble.append(told.append)
         await book(store, ledger, 1)
-        engine.failures, engine.room = [ENOSPC], False
+        engine.fill(saves=2)
 
         with pytest.raises(StoreError, match="its reserve was released, so state can be saved once more") as caught:
             await book(store, ledger, 2)
         assert type(caught.value) is StoreError
-        assert caught.value.__cause__ is ENOSPC
+        assert caught.value.__cause__.errno == errno.ENOSPC
         assert store.poisoned is None and not store.statistics().room
 
         # What makes the service safe is written, what makes it work is not.
@@ -495,7 +495,7 @@ async def test_writer_full_disk_does_not_poison(autojump_clock, events):
         await trio.sleep(1)
         with pytest.raises(StoreError, match="free some space"):
             await book(store, ledger, 2)
-        engine.room = True
+        engine.make_room()
         with pytest.raises(StoreError, match="free some space"):
             await book(store, ledger, 2)
         await trio.sleep(1)
@@ -510,9 +510,9 @@ async def test_writer_full_disk_does_not_poison(autojump_clock, events):
 async def test_writer_save_that_finds_the_disk_full_uses_the_reserve(events):
     """What is written from the reserve is so at once: a service that stops, or a mode that it holds, comes no second time."""
     engine, ledger = FaultyEngine(), Ledger()
-    async with open_faulty(engine) as store:
+    async with open_store_on(engine) as store:
         await book(store, ledger, 1)
-        engine.failures, engine.room = [ENOSPC], False
+        engine.fill()
         refused = []
 
         async def one_more_record():
@@ -536,11 +536,13 @@ async def test_writer_save_that_finds_the_disk_full_uses_the_reserve(events):
 async def test_writer_full_disk_without_a_reserve_says_so():
     """When not even the reserve helps, each save says that nothing is left."""
     engine = FaultyEngine()
-    async with open_faulty(engine) as store:
-        engine.failures, engine.reserve, engine.room = [ENOSPC, ENOSPC], False, False
+    async with open_store_on(engine) as store:
+        engine.relieve()
+        engine.fill()
         for _ in range(2):
             with pytest.raises(StoreError, match="no reserve is left"):
                 await store.create_checkpoint({"a": Note()})
+        engine.make_room()
         assert (await store.create_checkpoint({"a": Note()})).sequence == 1
 
 
@@ -576,10 +578,9 @@ async def test_writer_full_disk_of_sqlite_saves_once_more(tmp_path, monkeypatch)
 
 async def test_writer_bad_request_fails_alone():
     """An operation that cannot be planned leaves the others of its batch as they are."""
-    engine, ledger, outcomes = ThreadedEngine(), Ledger(), []
-    async with open_faulty(engine) as store:
-        engine.held = threading.Event()
-        engine.entered.clear()
+    engine, ledger, outcomes = HeldEngine(), Ledger(), []
+    async with open_store_on(engine) as store:
+        engine.hold()
 
         async def good(number):
             outcomes.extend(await book(store, ledger, number, key=f"trade {number}"))
@@ -591,11 +592,11 @@ async def test_writer_bad_request_fails_alone():
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(good, 1)
-            await trio.to_thread.run_sync(engine.entered.wait)
+            await engine.wait_entered()
             for task, *args in ((good, 2), (bad,), (good, 3)):
                 nursery.start_soon(task, *args)
                 await wait_all_tasks_blocked()
-            engine.held.set()
+            engine.let_go()
 
         assert outcomes[0] == 1 and sorted(map(str, outcomes)) == ["1", "2", "3", "refused"]
         assert ledger.entries == [1, 2, 3]

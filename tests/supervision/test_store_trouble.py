@@ -6,10 +6,10 @@ import pytest
 import trio
 
 from genesis_trio import Component, Mode, PoisonedError, StoreError, observe, open_store, open_supervisor
+from genesis_trio.testing import FaultyEngine, open_store_on
 from persistence.damage import damage_newest
-from persistence.desk import FaultyEngine, Fill, Ledger, Note, open_faulty
+from persistence.desk import Fill, Ledger, Note
 
-ENOSPC = OSError(errno.ENOSPC, "no space left on device")
 EIO = OSError(errno.EIO, "input/output error")
 TROUBLE = {"store_full", "store_poisoned"}
 
@@ -19,9 +19,9 @@ async def test_full_disk_is_told_once_holds_safe_until_there_is_room(autojump_cl
     engine = FaultyEngine()
     outer, inner = [], []
     with observe(outer.append):
-        async with open_faulty(engine) as store, open_supervisor("desk", store=store) as desk:
+        async with open_store_on(engine) as store, open_supervisor("desk", store=store) as desk:
             with observe(inner.append):
-                engine.failures, engine.room = [ENOSPC], False
+                engine.fill()
                 with pytest.raises(StoreError, match="full"):
                     await store.append("desk/ledger", [Fill(1)])
                 assert desk.scope.mode is Mode.SAFE
@@ -29,7 +29,7 @@ async def test_full_disk_is_told_once_holds_safe_until_there_is_room(autojump_cl
 
                 await trio.sleep(5)
                 assert desk.scope.mode is Mode.SAFE
-                engine.room = True
+                engine.make_room()
                 await store.append("desk/ledger", [Fill(1)])
                 await trio.sleep(0.2)
                 assert desk.scope.mode is Mode.NORMAL
@@ -44,8 +44,8 @@ async def test_poisoned_store_is_told_once_and_holds_safe_for_good(autojump_cloc
     engine = FaultyEngine()
     events = []
     with observe(events.append):
-        async with open_faulty(engine) as store, open_supervisor("desk", store=store) as desk:
-            engine.failures = [EIO]
+        async with open_store_on(engine) as store, open_supervisor("desk", store=store) as desk:
+            engine.fail(EIO)
             with pytest.raises((PoisonedError, StoreError)):
                 await store.append("desk/ledger", [Fill(1)])
             await trio.sleep(60)
