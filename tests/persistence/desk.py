@@ -61,6 +61,21 @@ async def book(store, ledger, *quantities, component="desk/ledger", key=None):
     return sequences
 
 
+async def saved_twice(store):
+    """Records 1 to 6, saved after 2 and 4: the ledger as it is now."""
+    ledger = Ledger()
+    for pair in ((1, 2), (3, 4)):
+        await book(store, ledger, *pair)
+        await store.create_checkpoint({"desk/ledger": ledger})
+    await book(store, ledger, 5, 6)
+    return ledger
+
+
+def fell_back(events):
+    """Those of *events* that tell of an older state that came back."""
+    return [event for event in events if event.name == "recovery_fell_back"]
+
+
 class HeldEngine(FaultyEngine):
     """Its writes can be made to wait in their thread, as on a disk that is slow, until they are let go."""
 
