@@ -17,13 +17,11 @@ from typing import Any, NamedTuple
 
 import trio
 
+from genesis_trio.messaging._crashes import Crashes
 from genesis_trio.messaging._lanes import Batch, Lane, Message, NewestLane
 from genesis_trio.messaging.topic import Intake, MailboxStatistics, Overflow, Sender, Topic
 
-__all__ = ["POISON_LIMIT", "Entry", "Mailbox"]
-
-#: Crashes on one message before it is put aside.
-POISON_LIMIT = 3
+__all__ = ["Entry", "Mailbox", "mailbox_key"]
 
 # Messages of consecutive positions, from the first one's on.
 _Run = tuple[int, list[Message] | Batch]
@@ -99,10 +97,7 @@ class Mailbox:
         self._in_hand: list[_Run] = []
         self._handled: deque[_Run] = deque()
         self._kept = 0
-        self._crashes: dict[int, int] = {}  # position to crashes
-        self._dead: set[int] = set()  # positions of what was put aside
-        self._one_by_one_to = 0  # a batch crashed: up to this position messages come singly
-        self._suspects = range(0)  # the positions of that batch, until one of it crashes alone, too
+        self._crashes: Crashes | None = None  # made at the first one
         self._seen_to = 0  # the highest position that was ever delivered
         self._readers = trio.lowlevel.ParkingLot()
         self._delivered = self._redelivered = 0
@@ -228,9 +223,8 @@ class Mailbox:
         if in_hand:
             first, messages = in_hand[-1]
             self.settled = first + len(messages) - 1
-            if self._crashes:
-                for entry in self.in_hand:
-                    self._crashes.pop(entry.position, None)
+            if self._crashes is not None and self._crashes.counts:
+                self._crashes.handled(self.settled)
             if self.keeps_handled:
                 self._handled.extend(in_hand)
                 self._kept += sum(len(messages) for _, messages in in_hand)
@@ -240,7 +234,7 @@ class Mailbox:
         """Hand out up to *at_most* messages (None: all); they are in hand until `settle`."""
         taken: list[Any] = []
         if self._again:
-            if self._again[0].position <= self._one_by_one_to:
+            if self._crashes is not None and self._again[0].position <= self._crashes.one_by_one_to:
                 at_most = 1
             taken = self._take_again(at_most)
         for lane in self._lanes:
@@ -297,18 +291,14 @@ class Mailbox:
         """The reader is gone; put what it had in hand back to the front.
 
         Args:
-            crashed: It ended by an error of its own: that is counted against a single message in hand, and
-                a batch comes back one by one, and its crash counts against the first of it that crashes alone.
+            crashed: It ended by an error of its own, which counts against what it had in hand, see `Crashes`.
             to: The position of the state that the next reader gets; everything after it comes again.
                 None: its state was not saved, so only what was in hand comes again.
         """
         again = self.in_hand
         self._in_hand = []
-        if crashed and len(again) == 1:
-            again = self._count_crash(again[0])
-        elif crashed and again:
-            self._one_by_one_to = max(self._one_by_one_to, again[-1].position)
-            self._suspects = range(again[0].position, again[-1].position + 1)
+        if crashed and again and self._counted().count(again[0].position, again[-1].position):
+            self._put_aside(again.pop())
         if to is not None:
             again = [*(entry for run in self._handled for entry in _entries(run) if entry.position > to), *again]
             self._forget_handled(lambda position: position > to)
@@ -323,29 +313,21 @@ class Mailbox:
     def come_again(self, entries: Iterable[Entry]) -> None:
         """After `give_back` to the position of an older state: *entries* that were saved with it, as far as they are not here."""
         first = next((entry.position for entry in self._not_handed_out()), self.next_position)
-        missing = [
-            entry for entry in entries if self.settled < entry.position < first and entry.position not in self._dead
-        ]
+        dead = self._counted().dead
+        missing = [entry for entry in entries if self.settled < entry.position < first and entry.position not in dead]
         self._again.extendleft(reversed(missing))
         self._fit()
 
     def crashes_of(self, entry: Entry) -> int:
-        """How many crashes one with *entry* alone in hand stands for: the first in a batch that crashed did that as well."""
-        return 2 if entry.position in self._suspects else 1
+        """How many crashes one with *entry* alone in hand stands for."""
+        return 1 if self._crashes is None else self._crashes.weight(entry.position)
 
-    def _count_crash(self, entry: Entry) -> list[Entry]:
-        crashes = self._crashes.get(entry.position, 0) + self.crashes_of(entry)
-        if entry.position in self._suspects:
-            self._suspects = range(0)
-        if crashes < POISON_LIMIT:
-            self._crashes[entry.position] = crashes
-            return [entry]
-        self._crashes.pop(entry.position, None)
-        self._put_aside(entry)
-        return []
+    def _counted(self) -> Crashes:
+        if self._crashes is None:
+            self._crashes = Crashes()
+        return self._crashes
 
     def _put_aside(self, entry: Entry) -> None:
-        self._dead.add(entry.position)
         self.dead_letters.append(entry.message)
         self.on_dead(entry)
 
@@ -354,12 +336,10 @@ class Mailbox:
         again = deque[Entry]()
         for entry in self._again:
             count = crashes.get(entry.origin, 0)
-            if count >= POISON_LIMIT:
+            if count and self._counted().note(entry.position, count):
                 self._put_aside(entry)
-                continue
-            if count:
-                self._crashes[entry.position] = count
-            again.append(entry)
+            else:
+                again.append(entry)
         self._again = again
         self._fit()
 

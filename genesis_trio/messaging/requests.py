@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from genesis_trio.errors import GenesisError, MailboxFullError, NoResponderError, TotalTimeoutError
-from genesis_trio.messaging.mailbox import POISON_LIMIT
+from genesis_trio.messaging._crashes import POISON_LIMIT
 from genesis_trio.messaging.subscription import Reader
 from genesis_trio.messaging.topic import Topic
 
