@@ -7,7 +7,6 @@ import trio.testing
 
 from genesis_trio import (
     Backoff,
-    CheckpointPolicy,
     ChildSpec,
     Component,
     Criticality,
@@ -24,11 +23,10 @@ from genesis_trio import (
 )
 from genesis_trio.messaging.requests import PATIENCE
 from messaging.parts import NUMBERS, TICKS, Reader, Tick, context_of, stuck
-from supervision.desk import Log
+from supervision.desk import QUIET, Log
 
 #: A host that crashes is down for ten seconds.
 SLOW = {"backoff": Backoff(base_delay=10.0, multiplier=1.0, jitter="none"), "within": 600.0}
-QUIET = CheckpointPolicy(every=None, messages=None)
 
 
 class Host:

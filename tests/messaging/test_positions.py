@@ -9,9 +9,7 @@ from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Sender
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision.component import Lifecycle
-from supervision.desk import EXACT
-
-QUIET = CheckpointPolicy(every=None, messages=None)
+from supervision.desk import EXACT, QUIET
 
 
 @schema("positions.fill", version=1)

@@ -2,9 +2,6 @@
 
 import trio
 
-from genesis_trio.persistence.policy import CheckpointPolicy
-
-QUIET = CheckpointPolicy(every=None, messages=None)
 NAMES = (
     "entry_action_started",
     "entry_action_done",

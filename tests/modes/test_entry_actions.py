@@ -12,8 +12,8 @@ from genesis_trio.errors import PoisonedError, StoreError
 from genesis_trio.persistence.store import Store
 from genesis_trio.supervision.component import Criticality
 from genesis_trio.testing import FaultyEngine, open_store_on
-from modes.entry_actions import NAMES, QUIET, Flatten
-from supervision.desk import Log
+from modes.entry_actions import NAMES, Flatten
+from supervision.desk import QUIET, Log
 
 
 async def sender(ctx):

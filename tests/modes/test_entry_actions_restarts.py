@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from genesis_trio import Mode, observe, open_store, open_supervisor
-from modes.entry_actions import NAMES, QUIET, Flatten
-from supervision.desk import Log
+from modes.entry_actions import NAMES, Flatten
+from supervision.desk import QUIET, Log
 
 
 async def restart_with(url, flatten, log, *, hold=False, clear=False):

@@ -7,12 +7,9 @@ import trio
 
 from genesis_trio import Capability, Mode, observe, open_store, open_supervisor
 from genesis_trio.errors import StoreError
-from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.persistence.store import Store
 from genesis_trio.testing import FaultyEngine, open_store_on
-from supervision.desk import Log
-
-QUIET = CheckpointPolicy(every=None, messages=None)
+from supervision.desk import QUIET, Log
 
 
 class Receipt:

@@ -1,11 +1,13 @@
-"""What the tests of supervision share: a log of events, plain components, and backoffs without jitter."""
+"""What the tests of supervision share: a log of events, plain components, backoffs without jitter, and saves only when asked."""
 
 import trio
 
 from genesis_trio.events import Event
+from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision.backoff import Backoff
 
 EXACT = Backoff(jitter="none")
+QUIET = CheckpointPolicy(every=None, messages=None)
 
 
 class Log:

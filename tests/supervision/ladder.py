@@ -13,7 +13,6 @@ import trio
 import trio.testing
 
 from genesis_trio import (
-    CheckpointPolicy,
     ChildSpec,
     Component,
     Recovery,
@@ -23,11 +22,10 @@ from genesis_trio import (
     open_supervisor,
     schema,
 )
-from supervision.desk import EXACT, Log
+from supervision.desk import EXACT, QUIET, Log
 
 LEDGER = "desk/ledger"
 EMPTY = MappingProxyType({})
-QUIET = CheckpointPolicy(every=None, messages=None)
 # Quantities that mean something else: spoil the state, change it without a record, crash, wait, be recorded and not applied.
 SPOIL, NOTE, POISON, SLOW, UNFIT = 100, 200, 300, 400, 500
 

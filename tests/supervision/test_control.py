@@ -1,4 +1,4 @@
-"""What a process must not forget: generations, budgets, parking, breakers and poison come back with the store."""
+"""What a process must not forget: generations, budgets, parking, breakers, latches and poison come back with the store."""
 
 import shutil
 
@@ -8,14 +8,12 @@ import trio
 
 from genesis_trio import Component, Guard, Mode, Topic, observe, open_store, open_supervisor, schema
 from genesis_trio.events import BreakerOpened
-from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 from genesis_trio.supervision._budget import RestartBudget
 from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.component import Lifecycle
-from supervision.desk import EXACT, Log
-
-QUIET = CheckpointPolicy(every=None, messages=None)
+from supervision.desk import EXACT, QUIET, Log
+from supervision.fills import sender
 
 
 @schema("control.tally")
@@ -345,3 +343,22 @@ def test_budget_restored_with_a_shorter_window_counts_from_its_own_length():
     assert budget.counted(100.0) == (1.5, 3.5)
     assert not budget.charge(100.0)
     assert budget.charge(101.6)
+
+
+async def test_latched_cause_survives_the_process_until_somebody_clears_it(tmp_path, autojump_clock):
+    """A restart is no way around a kill switch."""
+    url = f"sqlite:{tmp_path / 'desk.db'}"
+    modes = []
+    for round_ in range(3):
+        async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+            child = await desk.start(sender, name="x")
+            modes.append((desk.scope.mode.name, child.scope.mode.name))
+            if round_ == 0:
+                desk.scope.hold(Mode.SAFE, owner="risk", reason="limit", latched=True)
+                child.scope.hold(Mode.SAFE, owner="risk", reason="child", latched=True)
+                await desk.scope.settled()
+            if round_ == 1:
+                desk.scope.clear("risk", "limit", by="operator")
+                await desk.scope.settled()
+            await desk.stop()
+    assert modes == [("NORMAL", "NORMAL"), ("SAFE", "SAFE"), ("NORMAL", "SAFE")]

@@ -1,5 +1,6 @@
 """`ctx.once` where calls meet, where errors come in groups, and where a limit of ours cuts the effect."""
 
+from decimal import Decimal
 from functools import partial
 
 import attrs
@@ -17,6 +18,10 @@ from genesis_trio import (
     open_store,
     open_supervisor,
 )
+from genesis_trio.errors import EffectFailedError, ModeRefusedError
+from genesis_trio.modes import Capability, Mode
+from supervision.desk import QUIET
+from supervision.fills import Book, sender
 
 
 @attrs.define
@@ -199,3 +204,69 @@ async def test_once_of_an_object_takes_the_type_from_its_call(autojump_clock):
         return [await ctx.once("order 7", Send()) for _ in range(2)]
 
     assert await outcome_of(script) == [(7, "ack")] * 2
+
+
+async def test_once_runs_an_effect_once_and_replays_its_outcome(autojump_clock):
+    """The result and the failure are told again; refusals of ours leave the key free."""
+    calls = []
+
+    async def place(price: Decimal) -> Decimal:
+        calls.append(price)
+        if price < 0:
+            raise ValueError("rejected")
+        if price == 0:
+            raise ModeRefusedError("no", mode=Mode.SAFE, needs=Capability.OPEN)
+        return price
+
+    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        ctx = (await desk.start(sender, name="x")).incarnation.context
+        assert [await ctx.once("a", place, Decimal(1)) for _ in range(2)] == [Decimal(1)] * 2
+        with pytest.raises(ValueError, match="rejected"):
+            await ctx.once("b", place, Decimal(-1))
+        with pytest.raises(EffectFailedError, match="ValueError: rejected"):
+            await ctx.once("b", place, Decimal(-1))
+        for _ in range(2):
+            with pytest.raises(ModeRefusedError):
+                await ctx.once("c", place, Decimal(0))
+        assert calls == [Decimal(1), Decimal(-1), Decimal(0), Decimal(0)]
+
+        async def untyped():
+            calls.append("untyped")
+
+        with pytest.raises(TypeError, match="result_type"):
+            await ctx.once("d", untyped)
+        assert "untyped" not in calls
+        await desk.stop()
+
+
+async def test_once_cut_short_is_unknown_and_goes_to_reconcile(autojump_clock):
+    """Begun and not confirmed: an error, or the component's own answer."""
+    answers = {"known": 7, "not done": NOT_DONE}
+
+    class Executor(Component[Book]):
+        async def run(self, ctx):
+            ctx.ready()
+            await ctx.wait_stopping()
+
+        async def reconcile_once(self, key):
+            return answers[key]
+
+    async def hang() -> int:
+        await trio.sleep_forever()
+
+    async def done() -> int:
+        return 1
+
+    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        ctx = (await desk.start(Executor, name="x")).incarnation.context
+        plain = (await desk.start(sender, name="y")).incarnation.context
+        for key in ("known", "not done"):
+            with trio.move_on_after(1):
+                await ctx.once(key, hang)
+        with trio.move_on_after(1):
+            await plain.once("z", hang)
+        assert await ctx.once("known", done) == 7
+        assert await ctx.once("not done", done) == 1
+        with pytest.raises(OutcomeUnknownError, match="reconcile_once"):
+            await plain.once("z", done)
+        await desk.stop()

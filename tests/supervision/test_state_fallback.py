@@ -6,11 +6,10 @@ import attrs
 import pytest
 import trio
 
-from genesis_trio import CheckpointPolicy, Component, Topic, open_store, open_supervisor, schema
+from genesis_trio import Component, Topic, open_store, open_supervisor, schema
 from persistence.damage import damage_newest
-from supervision.desk import EXACT
+from supervision.desk import EXACT, QUIET
 
-QUIET = CheckpointPolicy(every=None, messages=None)
 KEEPER = "desk/keeper"
 
 

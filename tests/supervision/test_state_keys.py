@@ -19,9 +19,8 @@ from genesis_trio import (
 )
 from genesis_trio.errors import SchemaError
 from persistence.damage import damage_newest
-from supervision.desk import EXACT
+from supervision.desk import EXACT, QUIET
 
-QUIET = CheckpointPolicy(every=None, messages=None)
 LEDGER = "desk/ledger"
 
 

@@ -4,10 +4,9 @@ import attrs
 import pytest
 import trio
 
-from genesis_trio import CheckpointPolicy, Component, Lifecycle, Topic, migrates, open_store, open_supervisor, schema
+from genesis_trio import Component, Lifecycle, Topic, migrates, open_store, open_supervisor, schema
 from genesis_trio.errors import SchemaError
-
-QUIET = CheckpointPolicy(every=None, messages=None)
+from supervision.desk import QUIET
 
 
 @schema("migration.seen")

@@ -8,7 +8,6 @@ import trio
 
 from genesis_trio import (
     Backoff,
-    CheckpointPolicy,
     Component,
     Lifecycle,
     Restart,
@@ -17,8 +16,8 @@ from genesis_trio import (
     open_supervisor,
     schema,
 )
+from supervision.desk import QUIET
 
-QUIET = CheckpointPolicy(every=None, messages=None)
 LATE = Backoff(base_delay=5.0, multiplier=1.0, jitter="none")
 NUMBERS = Topic("nested.numbers", int)
 OUTER, INNER = "desk/outer", "desk/host/venue/inner"

@@ -11,10 +11,9 @@ import trio
 
 from genesis_trio import CheckpointPolicy, Component, Topic, observe, open_store, open_supervisor, schema
 from genesis_trio.errors import SchemaError
-from supervision.desk import Log
+from supervision.desk import QUIET, Log
 
 QUOTES = Topic("refusals.quotes", float)
-QUIET = CheckpointPolicy(every=None, messages=None)
 NOTHING = Topic("refusals.nothing", int)
 T = TypeVar("T")
 

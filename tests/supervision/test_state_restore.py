@@ -4,9 +4,8 @@ import attrs
 import pytest
 import trio
 
-from genesis_trio import CheckpointPolicy, Component, Topic, open_store, open_supervisor, schema
-
-QUIET = CheckpointPolicy(every=None, messages=None)
+from genesis_trio import Component, Topic, open_store, open_supervisor, schema
+from supervision.desk import QUIET
 
 
 @schema("restore.booked")

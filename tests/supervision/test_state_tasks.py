@@ -4,11 +4,9 @@ import pytest
 import trio
 import trio.testing
 
-from genesis_trio import CheckpointPolicy, Component, open_store, open_supervisor
-from supervision.desk import EXACT
+from genesis_trio import Component, open_store, open_supervisor
+from supervision.desk import EXACT, QUIET
 from supervision.test_state_keys import NUMBERS, Book, Booked, book_of, keys, start_feed
-
-QUIET = CheckpointPolicy(every=None, messages=None)
 
 
 @pytest.fixture

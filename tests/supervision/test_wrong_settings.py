@@ -1,8 +1,9 @@
 """What a supervisor or a child cannot be given: named with its value, before anything is opened or started."""
 
+import attrs
 import pytest
 
-from genesis_trio import ChildSpec, ConfigError, Service, open_store, open_supervisor
+from genesis_trio import ChildSpec, Component, ConfigError, Service, open_store, open_supervisor
 from supervision.desk import forever
 
 
@@ -71,4 +72,29 @@ async def test_child_waited_for_by_a_text_is_refused(autojump_clock):
         child = await desk.start(forever, name="a")
         with pytest.raises(TypeError, match=r"status is a Lifecycle, got 'ready'; write Lifecycle\.READY"):
             await child.wait("ready")
+        await desk.stop()
+
+
+async def test_options_are_structured_strictly(autojump_clock):
+    """A wrong option names its path and what is allowed."""
+
+    @attrs.frozen
+    class Options:
+        symbol: str
+        depth: int = 10
+
+    class Feed(Component[None]):
+        options_type = Options
+
+        async def run(self, ctx):
+            ctx.ready(ctx.options)
+            await ctx.wait_stopping()
+
+    async with open_supervisor("desk") as desk:
+        child = await desk.start(Feed, name="feed", options={"symbol": "btc"})
+        assert child.options == Options("btc")
+        with pytest.raises(ConfigError, match="depth"):
+            await desk.start(Feed, name="feed2", options={"symbol": "btc", "depth": "ten"})
+        with pytest.raises(ConfigError, match="plain values"):
+            await desk.start(Feed, name="feed3", options={"symbol": object()})
         await desk.stop()
