@@ -415,7 +415,7 @@ async def test_hold_as_a_block_clears_whatever_ends_it(autojump_clock):
         assert desk.mode is NORMAL
 
 
-async def test_hold_and_release_from_a_thread_are_refused_and_change_nothing(autojump_clock):
+async def test_hold_and_release_from_a_thread_are_refused_and_change_nothing():
     """A change wakes tasks, so it belongs into the run; the message says how a thread gets there."""
     with mode_scope("desk") as desk:
         hold = desk.hold(SAFE, owner="a", reason="r")
@@ -436,7 +436,7 @@ async def test_hold_and_release_from_a_thread_are_refused_and_change_nothing(aut
         assert [cause.owner for cause in desk.causes] == ["c"]
 
 
-async def test_hold_from_another_run_is_refused(autojump_clock):
+async def test_hold_from_another_run_is_refused():
     """A scope belongs to the run that made it, also after that is over."""
     left = []
 

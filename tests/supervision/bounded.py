@@ -1,4 +1,7 @@
-"""No test of supervision or of modes waits for ever."""
+"""No test of supervision or of modes waits for ever.
+
+One that waits for a thread has no virtual clock: that would be at the end of the day before the thread is.
+"""
 
 import functools
 import inspect
