@@ -5,7 +5,7 @@ import attrs
 from genesis_trio._runtime import RunBound
 from genesis_trio.errors import BulkheadFullError
 from genesis_trio.policies import _check
-from genesis_trio.policies._line import Line, Waiter
+from genesis_trio.policies._fair_queue import FairQueue, Waiter
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +42,7 @@ class Bulkhead(RunBound):
     State: belongs to the ``trio.run`` that uses it; safe to share between tasks.
     """
 
-    __slots__ = ("_line", "_max_concurrent", "_max_waiting", "_refused", "_running")
+    __slots__ = ("_max_concurrent", "_max_waiting", "_queue", "_refused", "_running")
 
     def __init__(self, max_concurrent: int, *, max_waiting: int = 0) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Bulkhead(RunBound):
 
     def _fresh(self) -> None:
         self._running = 0  # places taken; those given to a waiter that has not run yet are among them
-        self._line = Line()
+        self._queue = FairQueue()
         self._refused = 0
 
     def _try_enter(self) -> bool:
@@ -78,7 +78,7 @@ class Bulkhead(RunBound):
         """
         if self._try_enter():
             return
-        waiting = self._line.before(urgent)
+        waiting = self._queue.before(urgent)
         if waiting >= self._max_waiting:
             self._refused += 1
             raise BulkheadFullError(
@@ -86,11 +86,11 @@ class Bulkhead(RunBound):
                 f"{waiting} of max_waiting={self._max_waiting} are waiting; call later, or raise the limit that is too low"
             )
         waiter = Waiter(urgent)
-        self._line.join(waiter)
+        self._queue.join(waiter)
         try:
             await waiter.wake.wait()
         except BaseException:
-            self._line.leave(waiter)
+            self._queue.leave(waiter)
             if waiter.granted:
                 self._leave()
             raise
@@ -100,11 +100,11 @@ class Bulkhead(RunBound):
 
         Trio checkpoint: never, so that it may stand in any cleanup.
         """
-        waiter = self._line.first()
+        waiter = self._queue.first()
         if waiter is None:
             self._running -= 1
             return
-        self._line.leave(waiter)
+        self._queue.leave(waiter)
         waiter.granted = True
         waiter.wake.set()
 
@@ -114,7 +114,7 @@ class Bulkhead(RunBound):
         Trio checkpoint: never.
         """
         self._enter_run()
-        return BulkheadStatistics(running=self._running, waiting=len(self._line), refused=self._refused)
+        return BulkheadStatistics(running=self._running, waiting=len(self._queue), refused=self._refused)
 
     def __repr__(self) -> str:
         return f"Bulkhead({self._max_concurrent}, max_waiting={self._max_waiting})"

@@ -6,7 +6,7 @@ import trio
 from genesis_trio._runtime import RunBound
 from genesis_trio.errors import RateLimitedError
 from genesis_trio.policies import _check
-from genesis_trio.policies._line import Line, Waiter
+from genesis_trio.policies._fair_queue import FairQueue, Waiter
 from genesis_trio.policies._tokens import Bucket
 
 
@@ -48,7 +48,7 @@ class RateLimit(RunBound):
     State: belongs to the ``trio.run`` that uses it; safe to share between tasks.
     """
 
-    __slots__ = ("_bucket", "_burst", "_calls", "_line", "_per", "_refused", "_reserve", "_wait")
+    __slots__ = ("_bucket", "_burst", "_calls", "_per", "_queue", "_refused", "_reserve", "_wait")
 
     def __init__(
         self, calls: int, *, per: float = 1.0, burst: int | None = None, reserve: int = 0, wait: bool = True
@@ -70,13 +70,13 @@ class RateLimit(RunBound):
 
     def _fresh(self) -> None:
         self._bucket = Bucket(calls=self._calls, per=self._per, burst=self._burst)
-        self._line = Line()
+        self._queue = FairQueue()
         self._refused = 0
 
     def _try_take(self, urgent: bool) -> bool:
         """Take a token if there is one and nobody waits for it; False when not."""
         self._enter_run()
-        return not self._line.before(urgent) and self._bucket.take(trio.current_time(), self._keep(urgent))
+        return not self._queue.before(urgent) and self._bucket.take(trio.current_time(), self._keep(urgent))
 
     async def _take(self, urgent: bool) -> None:
         """Take a token, waiting for one in the queue.
@@ -99,20 +99,20 @@ class RateLimit(RunBound):
                 retry_after=retry_after,
             )
         waiter = Waiter(urgent)
-        self._line.join(waiter)
+        self._queue.join(waiter)
         try:
             await self._wait_turn(waiter)
         finally:
             # No Trio checkpoint between the token and here: a cancelled waiter has taken none.
-            self._line.leave(waiter)
+            self._queue.leave(waiter)
             self._wake_first()
 
     async def _wait_turn(self, waiter: Waiter) -> None:
-        # Only the first in line watches the clock.  It looks again when its time has come (an urgent call may have
+        # Only the first in the queue watches the clock.  It looks again when its time has come (an urgent call may have
         # taken the token), when a token was given back, and when it becomes the first.
         keep = self._keep(waiter.urgent)
         while True:
-            is_first = self._line.first() is waiter
+            is_first = self._queue.first() is waiter
             if is_first and self._bucket.take(trio.current_time(), keep):
                 return
             waiter.wake = trio.Event()
@@ -128,7 +128,7 @@ class RateLimit(RunBound):
         self._wake_first()
 
     def _wake_first(self) -> None:
-        first = self._line.first()
+        first = self._queue.first()
         if first is not None:
             first.wake.set()
 
@@ -142,7 +142,7 @@ class RateLimit(RunBound):
         """
         self._enter_run()
         return RateLimitStatistics(
-            available=self._bucket.available(trio.current_time()), waiting=len(self._line), refused=self._refused
+            available=self._bucket.available(trio.current_time()), waiting=len(self._queue), refused=self._refused
         )
 
     def __repr__(self) -> str:

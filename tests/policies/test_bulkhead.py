@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genesis_trio.errors import BulkheadFullError
-from genesis_trio.policies._line import Line, Waiter
+from genesis_trio.policies._fair_queue import FairQueue, Waiter
 from genesis_trio.policies.bulkhead import Bulkhead, BulkheadStatistics
 
 
@@ -324,25 +324,25 @@ async def test_bulkhead_statistics_is_a_frozen_record():
         Bulkhead(1).statistics().running = 5
 
 
-# ---------------------------------------------------------------- the line
+# ---------------------------------------------------------------- the queue
 
 
 @given(st.lists(st.tuples(st.sampled_from(["join", "join!", "leave", "first"]), st.integers(0, 30)), max_size=60))
-def test_line_agrees_with_a_sorted_list(steps):
+def test_queue_agrees_with_a_sorted_list(steps):
     """First come, first served, the urgent ones first, whoever leaves from wherever."""
-    line, model = Line(), []
+    queue, model = FairQueue(), []
 
     for action, which in steps:
         if action.startswith("join"):
             waiter = Waiter(action.endswith("!"))
-            before = line.before(waiter.urgent)
-            line.join(waiter)
+            before = queue.before(waiter.urgent)
+            queue.join(waiter)
             model.append(waiter)
             model.sort(key=lambda waiter: not waiter.urgent)
             assert model.index(waiter) == before
         elif action == "leave" and model:
             waiter = model.pop(which % len(model))
-            line.leave(waiter)
-            line.leave(waiter)  # twice is once
-        assert line.first() is (model[0] if model else None)
-        assert len(line) == len(model)
+            queue.leave(waiter)
+            queue.leave(waiter)  # twice is once
+        assert queue.first() is (model[0] if model else None)
+        assert len(queue) == len(model)

@@ -1,4 +1,4 @@
-"""A fair line of waiting tasks, the urgent ones in front of the others."""
+"""A fair queue of waiting tasks, the urgent ones in front of the others."""
 
 from collections import OrderedDict
 
@@ -8,7 +8,7 @@ import trio
 
 @attrs.define(eq=False)
 class Waiter:
-    """One task in a `Line`.
+    """One task in a `FairQueue`.
 
     Attributes:
         urgent: It stands in front of all that are not.
@@ -21,7 +21,7 @@ class Waiter:
     wake: trio.Event = attrs.field(factory=trio.Event)
 
 
-class Line:
+class FairQueue:
     """First come, first served, in two classes; leaving from the middle costs no more than from the front."""
 
     __slots__ = ("_others", "_urgent")
