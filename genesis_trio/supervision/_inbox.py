@@ -117,7 +117,11 @@ def restore_mailbox(mailbox: Mailbox, saved: SavedMailbox) -> None:
 
 
 def decode_entries(mailbox: Mailbox, saved: SavedMailbox) -> list[Entry]:
-    """The messages in *saved*, which is of *mailbox*; those that an older version of their class wrote are migrated."""
+    """The messages in *saved*, which is of *mailbox*; those that an older version of their class wrote are migrated.
+
+    Raises:
+        SchemaError: one of them cannot be read by this code, which says where it waits and what to do.
+    """
     from genesis_trio.persistence.codec import decode, migrated
 
     topics: dict[str, Topic[Any]] = {topic.name: topic for topic in mailbox.topics}
@@ -129,6 +133,12 @@ def decode_entries(mailbox: Mailbox, saved: SavedMailbox) -> list[Entry]:
                 f"the saved mailbox {mailbox.key!r} of {mailbox.owner!r} holds a message of topic {name!r}, which is not its own"
             )
         body, message_type = text.encode(), topic.message_type
-        message = migrated(body, schema[0], schema[1], message_type) if schema else decode(body, message_type)
+        try:
+            message = migrated(body, schema[0], schema[1], message_type) if schema else decode(body, message_type)
+        except SchemaError as error:
+            raise SchemaError(
+                f"a saved message on topic {name!r} in the mailbox of {mailbox.owner!r}, sent as {origin!r}: {error}; it stays "
+                f"saved: let its class read it again, or give the class a new version and a migration"
+            ) from error
         entries.append(Entry(position, topic, message, origin, 0))
     return entries

@@ -73,8 +73,8 @@ def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: in
     )
     saved = child.unopened.get(mailbox.key) if mailbox.keeps_handled else None
     if saved is not None:
-        del child.unopened[mailbox.key]
         restore_mailbox(mailbox, saved)
+        del child.unopened[mailbox.key]  # not before: what this code cannot read stays in each cut as it was saved
         assert child.poison is not None  # it is saved
         child.poison.mark(mailbox)
     child.tree.bus.open(mailbox, restored=saved is not None)

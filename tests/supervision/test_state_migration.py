@@ -4,7 +4,7 @@ import attrs
 import pytest
 import trio
 
-from genesis_trio import Component, Lifecycle, Topic, migrates, open_store, open_supervisor, schema
+from genesis_trio import ChildSpec, Component, Lifecycle, Topic, migrates, open_store, open_supervisor, schema
 from genesis_trio.errors import SchemaError
 from supervision.desk import QUIET
 
@@ -94,3 +94,112 @@ async def test_messages_are_saved_whoever_else_has_the_name_of_their_schema(url,
     other = schema("migration.twice", version=1)(attrs.make_class("Other", ["text"]))
     assert other.__qualname__ != mine.__qualname__  # or the newer one would replace the older
     assert (await hand_over(url, mine(1), mine))[0] == [mine(1)]
+
+
+def with_validator(name, accepts):
+    def check(instance, attribute, value):
+        if not accepts(value):
+            raise ValueError("refused")
+
+    return schema(name)(attrs.make_class("Message", {"price": attrs.field(type=int, validator=check)}))
+
+
+#: The class that wrote the messages, the one that reads them, and what is said then.
+UNREADABLE = {
+    "a validator": (
+        with_validator("migration.checked", lambda price: True),
+        with_validator("migration.checked", lambda price: price != 2),
+        "ValueError: refused",
+    ),
+    "another field": (
+        message_class("migration.renamed", 1, price=int),
+        message_class("migration.renamed", 1, amount=int),
+        "unknown field 'price'",
+    ),
+    "no schema": (
+        attrs.make_class("Message", {"price": attrs.field(type=int)}),
+        attrs.make_class("Message", {"price": attrs.field(type=str)}),
+        "price",
+    ),
+    "a newer version": (
+        message_class("migration.newer", 2, price=int),
+        message_class("migration.newer", 1, price=int),
+        "newer than the code",
+    ),
+}
+
+
+@pytest.mark.parametrize("catches", [False, True])
+@pytest.mark.parametrize("how", UNREADABLE)
+async def test_messages_that_this_code_cannot_read_wait_for_one_that_can(url, how, catches, autojump_clock):
+    """Who starts their reader is told, or it is parked; none is lost meanwhile, whatever is saved of it."""
+    written, changed, words = UNREADABLE[how]
+    old, new = (Topic("migration.messages", each) for each in (written, changed))
+    seen, read = [], []
+
+    class Deaf(Component[Seen]):
+        async def run(self, ctx):
+            ctx.ready()
+            async with ctx.subscribe(old):
+                for price in (1, 2, 3):
+                    ctx.publish(old, written(price))
+                self.state.count = 7
+                await ctx.safe_point()
+                await ctx.wait_stopping()
+
+    class Reader(Component[Seen]):
+        def __init__(self, topic):
+            self.topic = topic
+
+        async def run(self, ctx):
+            try:
+                async with ctx.subscribe(self.topic) as messages:
+                    seen.append(self.state.count)
+                    ctx.ready()
+                    async for message in messages:
+                        read.append(message.price)
+                        self.state.count += 1
+            except SchemaError:
+                if not catches:
+                    raise
+                ctx.ready()
+                await ctx.safe_point()
+                await ctx.wait_stopping()
+
+    def check(error):
+        for part in (words, "'migration.messages'", "'desk/reader'", "sent as 'desk/reader@1.1#"):
+            assert part in str(error)
+
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        await desk.start(Deaf, name="reader")
+        await trio.sleep(1)
+        await desk.stop()
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        if catches:
+            await desk.start(Reader, new, name="reader")
+        else:
+            with pytest.raises(SchemaError) as caught:
+                await desk.start(Reader, new, name="reader")
+            check(caught.value)
+        await desk.stop()
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        (reader,) = await desk.start_all([ChildSpec(Reader, new, name="reader")])
+        assert reader.status is (Lifecycle.READY if catches else Lifecycle.PARKED)
+        await desk.create_checkpoint()
+        if catches:
+            await reader.restart()
+        else:
+            with pytest.raises(SchemaError):
+                await reader.restart()
+            await trio.sleep(1000)  # its trials
+            assert reader.status is Lifecycle.PARKED
+            check(reader.last_error)
+        await desk.create_checkpoint()
+        await desk.stop()
+    assert read == []
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        await desk.start(Reader, old, name="reader")
+        await trio.sleep(1)
+        await desk.stop()
+        assert (await store.load("desk/reader", Seen, make=Seen)).state == Seen(10)
+    assert (seen, read) == ([7], [1, 2, 3])
