@@ -10,7 +10,15 @@ from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Topic
 
-__all__ = ["SavedMailbox", "decode_entries", "decode_inbox", "encode_inbox", "merge_inboxes", "restore_mailbox"]
+__all__ = [
+    "ProvedMessages",
+    "SavedMailbox",
+    "decode_entries",
+    "decode_inbox",
+    "encode_inbox",
+    "merge_inboxes",
+    "restore_mailbox",
+]
 
 
 @attrs.frozen
@@ -40,18 +48,45 @@ class SavedMailbox:
         )
 
 
+class ProvedMessages:
+    """What waited at the last cut, and so was structured back: by its bytes, since a message may be changed while it waits."""
+
+    __slots__ = ("_before", "_now")
+
+    def __init__(self) -> None:
+        self._before: dict[type, set[bytes]] = {}
+        self._now: dict[type, set[bytes]] = {}
+
+    def begin_cut(self) -> None:
+        """What does not wait at this cut either is forgotten."""
+        self._before, self._now = self._now, {}
+
+    def prove(self, body: bytes, message_type: type) -> None:
+        """Make sure that *body* can be read back; SchemaError if not."""
+        if body not in self._before.get(message_type, ()):
+            from genesis_trio.persistence.codec import decode
+
+            decode(body, message_type)
+        now = self._now.get(message_type)
+        if now is None:
+            now = self._now[message_type] = set()
+        now.add(body)
+
+
 def encode_inbox(
     mailboxes: Iterable[Mailbox],
     positions: Mapping[str, int],
     unopened: Mapping[str, SavedMailbox],
+    proved: ProvedMessages,
     left_out: Callable[[SchemaError], None],
 ) -> bytes | None:
     """The mailboxes that keep everything, from the given *positions* on, and those nobody has opened yet.
 
-    A message that cannot be saved is left out: one price that is no number must not keep a whole tree from being saved.
-    *left_out* is told once per mailbox, and may raise what it is given.
+    A message that cannot be saved, or not be read back, is left out: one price that is no number must not keep a whole tree
+    from being saved.  *left_out* is told once per mailbox, and may raise what it is given.
     """
     from genesis_trio.persistence.codec import encode
+    from genesis_trio.persistence.schema import mark_of
 
     found = {key: saved.up_to(positions.get(key, saved.settled)).as_json() for key, saved in unopened.items()}
     for mailbox in mailboxes:
@@ -60,12 +95,15 @@ def encode_inbox(
             entries: list[list[Any]] = []
             bad: list[tuple[Entry, SchemaError]] = []
             for entry in mailbox.entries_after(settled):
+                message_type = entry.topic.message_type
                 try:
-                    body = encode(entry.message, entry.topic.message_type).decode()
+                    body = encode(entry.message, message_type)
+                    proved.prove(body, message_type)
                 except SchemaError as error:
                     bad.append((entry, error))
                 else:
-                    entries.append([entry.position, entry.topic.name, entry.origin, body, *_schema_of(entry.topic)])
+                    schema = mark_of(message_type) or ()  # classes that have none do not migrate
+                    entries.append([entry.position, entry.topic.name, entry.origin, body.decode(), *schema])
             if bad:
                 left_out(_why_left_out(mailbox, bad))
             found[mailbox.key] = SavedMailbox(settled, mailbox.next_position, entries).as_json()
@@ -80,13 +118,6 @@ def _why_left_out(mailbox: Mailbox, bad: list[tuple[Entry, SchemaError]]) -> Sch
     return SchemaError(
         f"a message on topic {entry.topic.name!r} in the mailbox of {mailbox.owner!r}, sent as {entry.origin!r}{more}: {error}"
     )
-
-
-def _schema_of(topic: Topic[Any]) -> tuple[str, int] | tuple[()]:
-    """Name and version of the schema of its messages; nothing for classes that have none, which do not migrate."""
-    from genesis_trio.persistence.schema import mark_of
-
-    return mark_of(topic.message_type) or ()
 
 
 def decode_inbox(body: bytes | None) -> dict[str, SavedMailbox]:

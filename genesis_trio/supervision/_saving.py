@@ -14,7 +14,7 @@ from genesis_trio import events
 from genesis_trio.errors import GenesisError, SchemaError
 from genesis_trio.events import emit
 from genesis_trio.persistence.policy import CheckpointPolicy
-from genesis_trio.supervision._inbox import encode_inbox
+from genesis_trio.supervision._inbox import ProvedMessages, encode_inbox
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -50,6 +50,7 @@ class Saver:
         self._away: dict[str, ChildState] = {}
         #: By path, the last part that is durable, and so was proved readable: here, and not in each child, most of which save nothing.
         self._durable: dict[str, CapturedPart] = {}
+        self._proved = ProvedMessages()
         self._bytes_limit = math.inf if policy.bytes is None else policy.bytes
 
     def messages_limit(self, child: "ChildState") -> int | None:
@@ -190,6 +191,7 @@ class Saver:
                 raise error
             self._failed(reason, error)  # the others are saved
 
+        self._proved.begin_cut()
         parts: list[Part] = []
         captured: list[tuple[Child, CapturedPart]] = []
         for child in self._tree.children.values():
@@ -263,7 +265,7 @@ class Saver:
             part.body,
             child.spec.state_type,
             part.journal,
-            encode_inbox(child.mailboxes.values(), part.positions, child.unopened, left_out),
+            encode_inbox(child.mailboxes.values(), part.positions, child.unopened, self._proved, left_out),
             part.repeats_after,
             self._store.acknowledged(child.path),
         )
