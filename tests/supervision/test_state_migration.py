@@ -4,9 +4,9 @@ import attrs
 import pytest
 import trio
 
-from genesis_trio import ChildSpec, Component, Lifecycle, Topic, migrates, open_store, open_supervisor, schema
+from genesis_trio import ChildSpec, Component, Lifecycle, Topic, migrates, observe, open_store, open_supervisor, schema
 from genesis_trio.errors import SchemaError
-from supervision.desk import QUIET
+from supervision.desk import QUIET, Log
 
 
 @schema("migration.seen")
@@ -203,3 +203,39 @@ async def test_messages_that_this_code_cannot_read_wait_for_one_that_can(url, ho
         await desk.stop()
         assert (await store.load("desk/reader", Seen, make=Seen)).state == Seen(10)
     assert (seen, read) == ([7], [1, 2, 3])
+
+
+async def test_messages_that_this_code_cannot_read_are_no_reason_to_try_an_older_state(url, autojump_clock):
+    """Whichever state its reader starts from, they wait for it; so it is not the state that is to blame, and none is convicted."""
+    written, changed, _ = UNREADABLE["another field"]
+    old, new = (Topic("migration.messages", each) for each in (written, changed))
+
+    class Deaf(Component[Seen]):
+        async def run(self, ctx):
+            async with ctx.subscribe(old):
+                ctx.ready()
+                for self.state.count in (1, 2, 3):
+                    ctx.publish(old, written(self.state.count))
+                    await ctx.create_checkpoint()
+                await ctx.wait_stopping()
+
+    class Reader(Component[Seen]):
+        async def run(self, ctx):
+            starts.append(self.state.count)
+            async with ctx.subscribe(new):
+                ctx.ready()
+
+    starts, log = [], Log()
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        await desk.start(Deaf, name="reader")
+        await trio.sleep(1)
+        await desk.stop()
+    with observe(log):
+        async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+            (reader,) = await desk.start_all([ChildSpec(Reader, name="reader")])
+            await trio.sleep(10_000)
+            assert reader.status is Lifecycle.PARKED
+            await desk.stop()
+    assert len(starts) > 5
+    assert set(starts) == {3}
+    assert log.named("recovery_fell_back", "recovery_ended", "checkpoint_quarantined") == []
