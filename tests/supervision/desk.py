@@ -1,10 +1,14 @@
 """What the tests of supervision share: a log of events, plain components, backoffs without jitter, and saves only when asked."""
 
+import shutil
+from contextlib import asynccontextmanager
+
 import trio
 
 from genesis_trio.events import Event
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision.backoff import Backoff
+from genesis_trio.supervision.supervisor import open_supervisor
 
 EXACT = Backoff(jitter="none")
 QUIET = CheckpointPolicy(every=None, messages=None)
@@ -38,3 +42,23 @@ def crashing_after(seconds, error=OSError):
         raise error(f"boom {ctx.generation}")
 
     return component
+
+
+@asynccontextmanager
+async def open_desk(store, *, checkpoint=QUIET, **settings):
+    """A desk over *store* that saves only when asked; at the end of the block it is stopped."""
+    async with open_supervisor("desk", store=store, checkpoint=checkpoint, **settings) as desk:
+        yield desk
+        await desk.stop()
+
+
+def state_of(child):
+    return child.incarnation.component.state
+
+
+def killed(url):
+    """The store as a kill would leave it now."""
+    path = url.removeprefix("sqlite:")
+    for ending in ("", "-wal", ".head"):
+        shutil.copy(path + ending, f"{path}.killed{ending}")
+    return f"sqlite:{path}.killed"

@@ -30,11 +30,6 @@ class Book:
 FILLS = Topic("state.fills", Fill)
 
 
-async def sender(ctx):
-    ctx.ready()
-    await ctx.wait_stopping()
-
-
 class Ledger(Component[Book]):
     """Records each fill and counts the messages; crashes where it is told."""
 

@@ -1,7 +1,5 @@
 """What a process must not forget: generations, budgets, parking, breakers, latches and poison come back with the store."""
 
-import shutil
-
 import attrs
 import pytest
 import trio
@@ -12,8 +10,8 @@ from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 from genesis_trio.supervision._budget import RestartBudget
 from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.component import Lifecycle
-from supervision.desk import EXACT, QUIET, Log
-from supervision.fills import sender
+from messaging.parts import sender
+from supervision.desk import EXACT, Log, killed, open_desk, state_of
 
 
 @schema("control.tally")
@@ -23,19 +21,6 @@ class Tally:
 
 
 NUMBERS = Topic("control.numbers", int)
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:{tmp_path / 'desk.db'}"
-
-
-def killed(url):
-    """The store as a kill would leave it now."""
-    path = url.removeprefix("sqlite:")
-    for ending in ("", "-wal", ".head"):
-        shutil.copy(path + ending, f"{path}.killed{ending}")
-    return f"sqlite:{path}.killed"
 
 
 def crashing(times):
@@ -55,26 +40,23 @@ async def test_control_generations_go_on_after_a_restart(url, autojump_clock):
     """The next process counts on; its first incarnation is no restart of its own."""
     seen = []
     for _ in range(2):
-        async with open_store(url) as store, open_supervisor("desk", store=store, backoff=EXACT) as desk:
+        async with open_store(url) as store, open_desk(store, backoff=EXACT) as desk:
             child = await desk.start(crashing([1, 1]), name="x")
             await trio.sleep(5)
             seen.append((child.generation, child.restarts))
-            await desk.stop()
 
     assert seen == [(3, 2), (6, 2)]
 
 
 async def test_control_generation_is_on_disk_when_it_was_killed(url, autojump_clock):
     """Each start is written, not only an orderly stop."""
-    async with open_store(url) as store, open_supervisor("desk", store=store, backoff=EXACT) as desk:
+    async with open_store(url) as store, open_desk(store, backoff=EXACT) as desk:
         await desk.start(crashing([1]), name="x")
         await trio.sleep(1)
         copy = killed(url)
-        await desk.stop()
-    async with open_store(copy) as store, open_supervisor("desk", store=store) as desk:
+    async with open_store(copy) as store, open_desk(store) as desk:
         child = await desk.start(crashing([]), name="x")
         assert child.generation == 3
-        await desk.stop()
 
 
 async def test_control_child_that_never_was_leaves_nothing(url, autojump_clock):
@@ -95,11 +77,10 @@ async def test_control_budget_counts_the_crashes_of_the_last_process(url, away, 
     """Two crashes before the restart and two after it are four within the time; once that has passed they are two."""
     settings = {"max_restarts": 3, "within": 100.0, "backoff": EXACT}
     for _ in range(2):
-        async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+        async with open_store(url) as store, open_desk(store, **settings) as desk:
             child = await desk.start(crashing([1, 1]), name="x", unpark_after=None)
             await trio.sleep(5)
             status = child.status
-            await desk.stop()
         await trio.sleep(away)
 
     assert status is (Lifecycle.PARKED if parked else Lifecycle.READY)
@@ -110,10 +91,9 @@ async def test_control_restart_delays_go_on(url, autojump_clock):
     log = Log()
     with observe(log):
         for _ in range(2):
-            async with open_store(url) as store, open_supervisor("desk", store=store, backoff=EXACT) as desk:
+            async with open_store(url) as store, open_desk(store, backoff=EXACT) as desk:
                 await desk.start(crashing([1]), name="x")
                 await trio.sleep(1)
-                await desk.stop()
 
     assert [event.delay for event in log.named("restart_scheduled")] == [0.1, 0.2]
 
@@ -122,23 +102,20 @@ async def test_control_parked_child_gets_one_trial_and_holds_its_cause(url, auto
     """A restart of the process is no way around parking: one trial, with the cause held until it has proved itself."""
     settings = {"max_restarts": 1, "within": 5.0, "backoff": EXACT}
     modes = []
-    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+    async with open_store(url) as store, open_desk(store, **settings) as desk:
         await desk.start(crashing([1, 1]), name="x", unpark_after=30)
         await trio.sleep(1)
         assert desk.children["x"].status is Lifecycle.PARKED
-        await desk.stop()
-    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+    async with open_store(url) as store, open_desk(store, **settings) as desk:
         child = await desk.start(crashing([]), name="x", unpark_after=30)
         modes += [child.status, desk.scope.mode]
         await trio.sleep(4.9)
         modes.append(desk.scope.mode)
         await trio.sleep(0.2)
         modes.append(desk.scope.mode)
-        await desk.stop()
-    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+    async with open_store(url) as store, open_desk(store, **settings) as desk:
         await desk.start(crashing([]), name="x", unpark_after=30)
         modes.append(desk.scope.mode)  # it had proved itself, and that was written, too
-        await desk.stop()
 
     assert modes == [Lifecycle.READY, Mode.SAFE, Mode.SAFE, Mode.NORMAL, Mode.NORMAL]
 
@@ -149,11 +126,10 @@ async def test_control_parked_child_that_fails_its_trial_is_parked_for_twice_as_
     settings = {"max_restarts": 1, "within": 5.0, "backoff": EXACT}
     with observe(log):
         for crashes in ([1, 1], [1]):
-            async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+            async with open_store(url) as store, open_desk(store, **settings) as desk:
                 await desk.start(crashing(crashes), name="x", unpark_after=100)
                 await trio.sleep(1)
                 assert desk.children["x"].status is Lifecycle.PARKED
-                await desk.stop()
 
     first, second = log.named("child_parked")
     assert 90 <= first.retry_after <= 110
@@ -170,11 +146,10 @@ async def test_control_breaker_of_a_child_stays_open_for_what_is_left(url, autoj
         await desk.stop()
         stopped_at = trio.current_time()
     await trio.sleep(4)
-    async with open_store(url) as store, open_supervisor("desk", store=store, backoff=EXACT) as desk:
+    async with open_store(url) as store, open_desk(store, backoff=EXACT) as desk:
         breaker = CircuitBreaker("control.venue", failure_threshold=1, recovery_timeout=10.0)
         await desk.start(crashing([]), name="x", breaker=breaker)
         assert trio.current_time() - stopped_at == pytest.approx(opened_for)
-        await desk.stop()
 
 
 async def test_control_breaker_of_a_guard_is_written_when_it_opens(url, autojump_clock):
@@ -193,22 +168,20 @@ async def test_control_breaker_of_a_guard_is_written_when_it_opens(url, autojump
             await guard.execute(fail)
         await ctx.wait_stopping()
 
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         first = guard()
         await desk.start(trader, first, name="trader")
         await trio.sleep(1)
         left = first.breaker.statistics().retry_after
         copy = killed(url)
-        await desk.stop()
     log = Log()
     second = guard()
     with observe(log):
-        async with open_store(copy) as store, open_supervisor("desk", store=store) as desk:
+        async with open_store(copy) as store, open_desk(store) as desk:
             assert second.breaker.state is BreakerState.OPEN
             assert second.breaker.statistics().retry_after == pytest.approx(left)
             # The one that this run has used already is left alone.
             assert len([event for event in log.events if isinstance(event, BreakerOpened)]) == 1
-            await desk.stop()
 
 
 class Reader(Component[Tally]):
@@ -227,25 +200,22 @@ async def test_control_poison_is_counted_across_processes(url, seconds, crashes_
     """A message that crashed its reader twice has one crash left in the next process; one that was put aside stays aside."""
     log = Log()
     settings = {
-        "checkpoint": QUIET,
         "max_restarts": 10,
         "within": 100.0,
         "backoff": Backoff(base_delay=0, jitter="none"),
     }
-    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+    async with open_store(url) as store, open_desk(store, **settings) as desk:
         reader = await desk.start(Reader, name="reader")
         for number in (1, 2, 3):
             reader.incarnation.context.publish(NUMBERS, number)
         await desk.create_checkpoint()
         await trio.sleep(seconds)
         copy = killed(url)
-        await desk.stop()
     with observe(log):
-        async with open_store(copy) as store, open_supervisor("desk", store=store, **settings) as desk:
+        async with open_store(copy) as store, open_desk(store, **settings) as desk:
             reader = await desk.start(Reader, name="reader")
             await trio.sleep(10)
-            assert reader.incarnation.component.state.handled == [1, 3]
-            await desk.stop()
+            assert state_of(reader).handled == [1, 3]
 
     assert len(log.named("child_crashed")) == crashes_after
     assert len(log.named("message_dead")) == 1
@@ -265,8 +235,8 @@ class BatchReader(Component[Tally]):
 async def test_control_poison_in_a_batch_is_counted_across_processes(url, autojump_clock):
     """The crash of its batch and one of its own: one is left, in the next process too."""
     log = Log()
-    settings = {"checkpoint": QUIET, "backoff": Backoff(base_delay=0.01, multiplier=1.0, jitter="none")}
-    async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:
+    settings = {"backoff": Backoff(base_delay=0.01, multiplier=1.0, jitter="none")}
+    async with open_store(url) as store, open_desk(store, **settings) as desk:
         reader = await desk.start(BatchReader, name="reader")
         await desk.create_checkpoint()
         for number in (1, 2, 3):
@@ -275,13 +245,11 @@ async def test_control_poison_in_a_batch_is_counted_across_processes(url, autoju
         await trio.sleep(3.5)
         assert reader.generation == 3
         copy = killed(url)
-        await desk.stop()
     with observe(log):
-        async with open_store(copy) as store, open_supervisor("desk", store=store, **settings) as desk:
+        async with open_store(copy) as store, open_desk(store, **settings) as desk:
             reader = await desk.start(Reader, name="reader")
             await trio.sleep(10)
-            assert reader.incarnation.component.state.handled == [1, 3]
-            await desk.stop()
+            assert state_of(reader).handled == [1, 3]
 
     assert len(log.named("child_crashed")) == 1
     assert len(log.named("message_dead")) == 1
@@ -301,14 +269,13 @@ async def test_control_poison_is_forgotten_once_a_save_covers_it(url, autojump_c
                         raise OSError("once")
                     self.state.handled.append(number)
 
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET, backoff=EXACT) as desk:
+    async with open_store(url) as store, open_desk(store, backoff=EXACT) as desk:
         child = await desk.start(Once, name="reader")
         child.incarnation.context.publish(NUMBERS, 1)
         await trio.sleep(1)
         assert child.poison.counts
         await desk.create_checkpoint()
         assert not child.poison.counts
-        await desk.stop()
 
 
 async def test_control_entry_that_cannot_be_read_is_told_and_starts_fresh(url, autojump_clock):
@@ -321,11 +288,10 @@ async def test_control_entry_that_cannot_be_read_is_told_and_starts_fresh(url, a
         ).wait()
     breaker = CircuitBreaker("control.broken")
     with observe(log):
-        async with open_store(url) as store, open_supervisor("desk", store=store) as desk:
+        async with open_store(url) as store, open_desk(store) as desk:
             child = await desk.start(crashing([]), name="x")
             assert child.generation == 1
             assert breaker.state is BreakerState.CLOSED
-            await desk.stop()
 
     assert [event.entry for event in log.named("control_not_restored")] == ["breaker/control.broken", "child/desk/x"][
         ::-1
@@ -345,12 +311,11 @@ def test_budget_restored_with_a_shorter_window_counts_from_its_own_length():
     assert budget.charge(101.6)
 
 
-async def test_latched_cause_survives_the_process_until_somebody_clears_it(tmp_path, autojump_clock):
+async def test_latched_cause_survives_the_process_until_somebody_clears_it(url, autojump_clock):
     """A restart is no way around a kill switch."""
-    url = f"sqlite:{tmp_path / 'desk.db'}"
     modes = []
     for round_ in range(3):
-        async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with open_store(url) as store, open_desk(store) as desk:
             child = await desk.start(sender, name="x")
             modes.append((desk.scope.mode.name, child.scope.mode.name))
             if round_ == 0:
@@ -360,5 +325,4 @@ async def test_latched_cause_survives_the_process_until_somebody_clears_it(tmp_p
             if round_ == 1:
                 desk.scope.clear("risk", "limit", by="operator")
                 await desk.scope.settled()
-            await desk.stop()
     assert modes == [("NORMAL", "NORMAL"), ("SAFE", "SAFE"), ("NORMAL", "SAFE")]

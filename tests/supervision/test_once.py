@@ -20,8 +20,9 @@ from genesis_trio import (
 )
 from genesis_trio.errors import EffectFailedError, ModeRefusedError
 from genesis_trio.modes import Capability, Mode
-from supervision.desk import QUIET
-from supervision.fills import Book, sender
+from messaging.parts import context_of
+from supervision.desk import open_desk
+from supervision.fills import Book
 
 
 @attrs.define
@@ -218,8 +219,8 @@ async def test_once_runs_an_effect_once_and_replays_its_outcome(autojump_clock):
             raise ModeRefusedError("no", mode=Mode.SAFE, needs=Capability.OPEN)
         return price
 
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
-        ctx = (await desk.start(sender, name="x")).incarnation.context
+    async with open_store("memory:") as store, open_desk(store) as desk:
+        ctx = await context_of(desk, "x")
         assert [await ctx.once("a", place, Decimal(1)) for _ in range(2)] == [Decimal(1)] * 2
         with pytest.raises(ValueError, match="rejected"):
             await ctx.once("b", place, Decimal(-1))
@@ -236,7 +237,6 @@ async def test_once_runs_an_effect_once_and_replays_its_outcome(autojump_clock):
         with pytest.raises(TypeError, match="result_type"):
             await ctx.once("d", untyped)
         assert "untyped" not in calls
-        await desk.stop()
 
 
 async def test_once_cut_short_is_unknown_and_goes_to_reconcile(autojump_clock):
@@ -257,9 +257,9 @@ async def test_once_cut_short_is_unknown_and_goes_to_reconcile(autojump_clock):
     async def done() -> int:
         return 1
 
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store("memory:") as store, open_desk(store) as desk:
         ctx = (await desk.start(Executor, name="x")).incarnation.context
-        plain = (await desk.start(sender, name="y")).incarnation.context
+        plain = await context_of(desk, "y")
         for key in ("known", "not done"):
             with trio.move_on_after(1):
                 await ctx.once(key, hang)
@@ -269,4 +269,3 @@ async def test_once_cut_short_is_unknown_and_goes_to_reconcile(autojump_clock):
         assert await ctx.once("not done", done) == 1
         with pytest.raises(OutcomeUnknownError, match="reconcile_once"):
             await plain.once("z", done)
-        await desk.stop()

@@ -11,8 +11,9 @@ from genesis_trio.persistence.opening import open_store
 from genesis_trio.persistence.schema import schema
 from genesis_trio.supervision.component import Component, Lifecycle
 from genesis_trio.supervision.supervisor import open_supervisor
-from supervision.desk import EXACT, QUIET, Log
-from supervision.fills import FILLS, Book, Fill, Ledger, sender
+from messaging.parts import context_of
+from supervision.desk import EXACT, QUIET, Log, open_desk, state_of
+from supervision.fills import FILLS, Book, Fill, Ledger
 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite"])
@@ -25,7 +26,7 @@ async def test_ten_fills_and_a_crash_anywhere_end_as_ten_fills(url, key, where, 
         url = f"sqlite:{tmp_path / 'desk.db'}"
     async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET, backoff=EXACT) as desk:
         ledger = await desk.start(Ledger, {(1, at, where)}, key, name="ledger")
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         for n in range(1, 11):
             await ctx.send(FILLS, Fill(f"t{n}", n))
             if n == 3:
@@ -37,9 +38,8 @@ async def test_ten_fills_and_a_crash_anywhere_end_as_ten_fills(url, key, where, 
         assert (restored.state.position, restored.state.handled) == (55, 10)
 
 
-async def test_restart_of_the_process_brings_state_and_mailbox_back_together(tmp_path, autojump_clock):
+async def test_restart_of_the_process_brings_state_and_mailbox_back_together(url, autojump_clock):
     """What waited when the desk stopped is handled by the next one, once."""
-    url = f"sqlite:{tmp_path / 'desk.db'}"
 
     class Slow(Component[Book]):
         async def run(self, ctx):
@@ -53,7 +53,7 @@ async def test_restart_of_the_process_brings_state_and_mailbox_back_together(tmp
     for sends in (5, 0, 0):
         async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
             await desk.start(Slow, name="ledger", stop_grace=0)
-            ctx = (await desk.start(sender, name="feed")).incarnation.context
+            ctx = await context_of(desk)
             for n in range(1, sends + 1):
                 ctx.publish(FILLS, Fill(f"t{n}", n))
             await trio.sleep(2.5 if sends else 1.5)
@@ -73,9 +73,9 @@ async def test_suspend_and_resume_keep_the_state(autojump_clock):
     """A suspended child is saved, and resumes from that."""
     log = Log()
     with observe(log):
-        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with open_store("memory:") as store, open_desk(store) as desk:
             child = await desk.start(Ledger, name="ledger")
-            ctx = (await desk.start(sender, name="feed")).incarnation.context
+            ctx = await context_of(desk)
             ctx.publish(FILLS, Fill("t1", 4))
             await trio.sleep(1)
             hold = child.scope.hold(Mode.EMERGENCY, reason="test")
@@ -83,34 +83,27 @@ async def test_suspend_and_resume_keep_the_state(autojump_clock):
             await trio.sleep(1)
             hold.release()
             await child.wait(Lifecycle.READY)
-            assert child.incarnation.component.state == Book(position=4, handled=1)
-            await desk.stop()
+            assert state_of(child) == Book(position=4, handled=1)
     assert [event.reason for event in log.named("checkpoint_saved")] == ["suspend", "stop"]
 
 
-async def test_restore_an_older_checkpoint_by_label(tmp_path, autojump_clock):
+async def test_restore_an_older_checkpoint_by_label(url, autojump_clock):
     """Later records are superseded: never replayed, their keys free again."""
-    url = f"sqlite:{tmp_path / 'desk.db'}"
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         await desk.start(Ledger, name="ledger")
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         ctx.publish(FILLS, Fill("t1", 1))
         await trio.sleep(1)
         await desk.create_checkpoint(label="good")
         ctx.publish(FILLS, Fill("t2", 2))
         await trio.sleep(1)
-        await desk.stop()
-    async with (
-        open_store(url) as store,
-        open_supervisor("desk", store=store, checkpoint=QUIET, restore="good") as desk,
-    ):
+    async with open_store(url) as store, open_desk(store, restore="good") as desk:
         child = await desk.start(Ledger, name="ledger")
-        assert child.incarnation.component.state.position == 1
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        assert state_of(child).position == 1
+        ctx = await context_of(desk)
         ctx.publish(FILLS, Fill("t2", 7))
         await trio.sleep(1)
-        assert child.incarnation.component.state.position == 8
-        await desk.stop()
+        assert state_of(child).position == 8
 
 
 # ------------------------------------------------------------------ recording
@@ -119,7 +112,7 @@ async def test_restore_an_older_checkpoint_by_label(tmp_path, autojump_clock):
 async def test_record_without_store_or_state_says_what_is_missing(autojump_clock):
     """The way out stands in the error."""
     async with open_supervisor("desk") as desk:
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         with pytest.raises(StoreError, match="store=store"):
             await ctx.record(Fill("t", 1))
         with pytest.raises(StoreError, match="store=store"):
@@ -128,7 +121,7 @@ async def test_record_without_store_or_state_says_what_is_missing(autojump_clock
             await desk.create_checkpoint()
         await desk.stop()
     async with open_store("memory:") as store, open_supervisor("desk", store=store) as desk:
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         with pytest.raises(TypeError, match="apply"):
             await ctx.record(Fill("t", 1))
         await desk.stop()
@@ -149,29 +142,24 @@ async def test_record_in_a_batch_wants_a_key(autojump_clock):
                         errors.append(str(error))
                     await ctx.record(batch[0], key=batch[0].trade_id)
 
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store("memory:") as store, open_desk(store) as desk:
         child = await desk.start(Batcher, name="x")
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         for n in (1, 2):
             ctx.publish(FILLS, Fill(f"t{n}", n))
         await trio.sleep(1)
         assert "give record(..., key=...)" in errors[0]
-        assert child.incarnation.component.state.position == 1
-        await desk.stop()
+        assert state_of(child).position == 1
 
 
 async def test_apply_that_raises_crashes_the_child_and_the_event_stays(autojump_clock):
     """What is recorded is recorded; the error reaches the component."""
-    async with (
-        open_store("memory:") as store,
-        open_supervisor("desk", store=store, checkpoint=QUIET, backoff=EXACT) as desk,
-    ):
+    async with open_store("memory:") as store, open_desk(store, backoff=EXACT) as desk:
         child = await desk.start(Ledger, name="ledger")
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         ctx.publish(FILLS, Fill("t1", 666))
         await child.wait(Lifecycle.BACKOFF)
         assert "apply failed" in str(child.last_error)
-        await desk.stop()
 
 
 @schema("state.number")

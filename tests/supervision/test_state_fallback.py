@@ -1,14 +1,13 @@
 """Falling back to an older saved checkpoint, because the newer ones are damaged: its messages come again, and none is lost."""
 
-import shutil
-
 import attrs
 import pytest
 import trio
 
-from genesis_trio import Component, Topic, open_store, open_supervisor, schema
+from genesis_trio import Component, Topic, open_store, schema
+from messaging.parts import context_of
 from persistence.damage import damage_newest
-from supervision.desk import EXACT, QUIET
+from supervision.desk import EXACT, killed, open_desk, state_of
 
 KEEPER = "desk/keeper"
 
@@ -49,28 +48,6 @@ class Keeper(Component[Tally]):
             raise OSError("nudged")
 
 
-async def feed(ctx):
-    ctx.ready()
-    await ctx.wait_stopping()
-
-
-def killed(url):
-    """The store as a kill would leave it now."""
-    path = url.removeprefix("sqlite:")
-    for ending in ("", "-wal", ".head"):
-        shutil.copy(path + ending, f"{path}.killed{ending}")
-    return f"sqlite:{path}.killed"
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:{tmp_path / 'desk.db'}"
-
-
-def state_of(child):
-    return child.incarnation.component.state
-
-
 async def publish(ctx, *numbers):
     for number in numbers:
         ctx.publish(NUMBERS, number)
@@ -81,9 +58,9 @@ async def test_fallback_in_the_process_brings_handled_messages_again(url, autoju
     """What the older checkpoint had waiting was handled and forgotten since; it comes again with the older state."""
     nudge = trio.Event()
     async with open_store(url) as store:
-        async with open_supervisor("desk", store=store, checkpoint=QUIET, backoff=EXACT) as desk:
+        async with open_desk(store, backoff=EXACT) as desk:
             child = await desk.start(Keeper, nudge, name="keeper")
-            ctx = (await desk.start(feed, name="feed")).incarnation.context
+            ctx = await context_of(desk)
             await publish(ctx, 1)
             for number in (2, 3):
                 ctx.publish(NUMBERS, number)
@@ -98,18 +75,15 @@ async def test_fallback_in_the_process_brings_handled_messages_again(url, autoju
             assert state_of(child).handled == [1, 2, 3]
             await publish(ctx, 4)
             assert state_of(child).handled == [1, 2, 3, 4]
-            await desk.stop()
 
 
 async def test_fallback_in_the_process_leaves_the_dead_alone(url, autojump_clock):
     """A message that was put aside since stays aside."""
     nudge = trio.Event()
     async with open_store(url) as store:
-        async with open_supervisor(
-            "desk", store=store, checkpoint=QUIET, backoff=EXACT, max_restarts=9, within=100.0
-        ) as desk:
+        async with open_desk(store, backoff=EXACT, max_restarts=9, within=100.0) as desk:
             child = await desk.start(Keeper, nudge, name="keeper")
-            ctx = (await desk.start(feed, name="feed")).incarnation.context
+            ctx = await context_of(desk)
             await publish(ctx, 1)
             for number in (2, -1, 3):
                 ctx.publish(NUMBERS, number)
@@ -123,16 +97,15 @@ async def test_fallback_in_the_process_leaves_the_dead_alone(url, autojump_clock
             await trio.sleep(5)
             assert child.restarts == crashes + 1
             assert state_of(child).handled == [1, 2, 3]
-            await desk.stop()
 
 
 @pytest.mark.parametrize("how", ["damaged", "violates"])
 async def test_fallback_of_a_process_takes_what_waits_from_the_newer_checkpoint(url, how, autojump_clock):
     """The state of the newest is of no use, its mailboxes are: what arrived since the older one is not lost."""
     nudge = trio.Event()
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         await desk.start(Keeper, nudge, name="keeper")
-        ctx = (await desk.start(feed, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         await publish(ctx, 1)
         await desk.create_checkpoint()
         ctx.publish(NUMBERS, 2)
@@ -147,13 +120,11 @@ async def test_fallback_of_a_process_takes_what_waits_from_the_newer_checkpoint(
         if how == "damaged":
             damage_newest(store, KEEPER)
         url = killed(url)
-        await desk.stop()
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         child = await desk.start(Keeper, nudge, name="keeper")
-        ctx = (await desk.start(feed, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         await trio.sleep(1)
         assert state_of(child).handled == [1, 2, 3, 4]
         await publish(ctx, 5)
         assert state_of(child).handled == [1, 2, 3, 4, 5]
         assert child.mailboxes["fallback.numbers"].next_position == 6
-        await desk.stop()

@@ -1,10 +1,8 @@
 """The keys of what was recorded: given ones are known for ever, default ones for as long as their message can come again."""
 
 import os
-import shutil
 from contextlib import suppress
 
-import attrs
 import pytest
 import trio
 
@@ -12,107 +10,26 @@ from genesis_trio import (
     CheckpointPolicy,
     Component,
     Overflow,
-    Topic,
     open_store,
     open_supervisor,
-    schema,
 )
 from genesis_trio.errors import SchemaError
+from messaging.parts import context_of
 from persistence.damage import damage_newest
-from supervision.desk import EXACT, QUIET
-
-LEDGER = "desk/ledger"
-
-
-@schema("keys.booked")
-@attrs.frozen
-class Booked:
-    number: int
-    part: int = 0
+from supervision.booking import LEDGER, NUMBERS, PRICES, Book, Booked, Ledger, keys, records, save_and_shorten
+from supervision.desk import EXACT, killed, open_desk, state_of
 
 
-@schema("keys.book")
-@attrs.define
-class Book:
-    """What was recorded, in order, and how many messages were handled; long ones keep the sum alone."""
-
-    booked: list[int] = attrs.Factory(list)
-    count: int = 0
-    handled: int = 0
-
-    def apply(self, event: Booked) -> None:
-        self.count += 1
-        if event.part == 0:
-            self.booked.append(event.number)
-
-
-NUMBERS = Topic("keys.numbers", int)
-PRICES = Topic("keys.prices", int, key=lambda number: number % 2, latest=True)
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:{tmp_path / 'desk.db'}"
-
-
-def killed(url):
-    """The store as a kill would leave it now."""
-    path = url.removeprefix("sqlite:")
-    for ending in ("", "-wal", ".head"):
-        shutil.copy(path + ending, f"{path}.killed{ending}")
-    return f"sqlite:{path}.killed"
-
-
-def keys(store, component=LEDGER):
-    return [row.key for row in store._ledger.rows("key", component)]
-
-
-def records(store, component=LEDGER):
-    return [sequence for sequence, _ in store._ledger.raw_records(component, after=0, start=0)]
-
-
-class Ledger(Component[Book]):
-    """Books each number, by default keys; waits for the *gate* before it reads, and after it booked what *holds* names.
-
-    With *crashes* its first run waits for no gate, and crashes after it booked what they name.
-    """
-
-    def __init__(self, gate=None, holds=(), crashes=()):
-        self.gate, self.holds, self.crashes = gate, holds, crashes
-
-    async def run(self, ctx):
-        ctx.ready()
-        async with ctx.subscribe(NUMBERS) as numbers:
-            if self.gate is not None and not (self.crashes and ctx.generation == 1):
-                await self.gate.wait()
-            async for number in numbers:
-                await ctx.record(Booked(number))
-                if number in self.holds:
-                    await trio.sleep_forever()
-                if number in self.crashes and ctx.generation == 1:
-                    raise OSError("boom")
-                self.state.handled += 1
-
-
-async def feed(ctx):
-    ctx.ready()
-    await ctx.wait_stopping()
-
-
-async def start_feed(desk):
-    return (await desk.start(feed, name="feed")).incarnation.context
-
-
-async def save_and_shorten(desk, store, times=3):
-    """As many saves as push out what was kept before."""
-    for _ in range(times):
-        await desk.create_checkpoint()
-    await store.prune(keep=1)
-    await store.shorten_journal()
-
-
-def book_of(child):
-    return child.incarnation.component.state
+async def save_and_book_three(desk, *, holds=(), label=None):
+    """Save a ledger while its three messages wait; then it books them, as far as it gets with *holds*."""
+    gate = trio.Event()
+    await desk.start(Ledger, gate, holds, name="ledger")
+    ctx = await context_of(desk)
+    for number in (1, 2, 3):
+        ctx.publish(NUMBERS, number)
+    await desk.create_checkpoint(label=label)
+    gate.set()
+    await trio.sleep(1)
 
 
 async def test_keys_of_handled_messages_go_with_their_records(url, autojump_clock):
@@ -126,9 +43,9 @@ async def test_keys_of_handled_messages_go_with_their_records(url, autojump_cloc
                     await ctx.record(Booked(number))
                     await ctx.record(Booked(number), key=f"trade {number}")
 
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         child = await desk.start(Both, name="ledger")
-        ctx = await start_feed(desk)
+        ctx = await context_of(desk)
         for number in range(1, 6):
             ctx.publish(NUMBERS, number)
         await trio.sleep(1)
@@ -138,9 +55,8 @@ async def test_keys_of_handled_messages_go_with_their_records(url, autojump_cloc
         assert records(store) == []
         ctx.publish(NUMBERS, 6)
         await trio.sleep(1)
-        assert book_of(child).booked == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+        assert state_of(child).booked == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
         assert (await store.verify()).ok
-        await desk.stop()
     async with open_store(url) as store:
         assert await store.record(LEDGER, Booked(9), key="trade 1", apply=print) == 2
         assert (await store.verify()).ok
@@ -150,9 +66,9 @@ async def test_keys_stay_while_a_message_comes_again_after_a_crash(url, autojump
     """Saves that include the record of a message, and not the message, keep its key: it is booked once."""
     gate = trio.Event()
     async with open_store(url) as store:
-        async with open_supervisor("desk", store=store, checkpoint=QUIET, backoff=EXACT) as desk:
+        async with open_desk(store, backoff=EXACT) as desk:
             child = await desk.start(Ledger, gate, (), (2,), name="ledger")
-            ctx = await start_feed(desk)
+            ctx = await context_of(desk)
             for number in (1, 2, 3):
                 ctx.publish(NUMBERS, number)
             await trio.sleep(1)
@@ -162,92 +78,60 @@ async def test_keys_stay_while_a_message_comes_again_after_a_crash(url, autojump
 
             gate.set()
             await trio.sleep(1)
-            assert book_of(child).booked == [1, 2, 3]
-            assert book_of(child).handled == 3
+            assert state_of(child).booked == [1, 2, 3]
+            assert state_of(child).handled == 3
             await save_and_shorten(desk, store)
             assert keys(store) == records(store) == []
-            await desk.stop()
 
 
 @pytest.mark.parametrize("again", [1, 3])
 async def test_keys_stay_while_a_message_comes_again_after_a_kill(url, again, autojump_clock):
     """However often the process is killed before the message is handled, it is booked once."""
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
-        gate = trio.Event()
-        await desk.start(Ledger, gate, (2,), name="ledger")
-        ctx = await start_feed(desk)
-        for number in (1, 2, 3):
-            ctx.publish(NUMBERS, number)
-        await desk.create_checkpoint()
-        gate.set()
-        await trio.sleep(1)  # 2 is recorded, and in hand
+    async with open_store(url) as store, open_desk(store) as desk:
+        await save_and_book_three(desk, holds=(2,))  # 2 is recorded, and in hand
         url = killed(url)
-        await desk.stop()
     for _ in range(again):
-        async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with open_store(url) as store, open_desk(store) as desk:
             child = await desk.start(Ledger, trio.Event(), (2,), name="ledger")
-            assert book_of(child).booked == [1, 2]
+            assert state_of(child).booked == [1, 2]
             await save_and_shorten(desk, store)
             assert len(keys(store)) == 2
             url = killed(url)
-            await desk.stop()
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         child = await desk.start(Ledger, name="ledger")
         await trio.sleep(1)
-        assert book_of(child).booked == [1, 2, 3]
+        assert state_of(child).booked == [1, 2, 3]
         await save_and_shorten(desk, store)
         assert keys(store) == []
-        await desk.stop()
 
 
 async def test_keys_stay_for_the_oldest_checkpoint_that_is_kept(url, autojump_clock):
     """Whoever falls back to it gets its messages again, with the records of them applied: none is booked twice."""
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
-        gate = trio.Event()
-        await desk.start(Ledger, gate, name="ledger")
-        ctx = await start_feed(desk)
-        for number in (1, 2, 3):
-            ctx.publish(NUMBERS, number)
-        await desk.create_checkpoint(label="before")
-        gate.set()
-        await trio.sleep(1)
+    async with open_store(url) as store, open_desk(store) as desk:
+        await save_and_book_three(desk, label="before")
         await save_and_shorten(desk, store)
         assert len(keys(store)) == 3
         damage_newest(store, LEDGER)
         url = killed(url)
-        await desk.stop()
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         child = await desk.start(Ledger, name="ledger")
         await trio.sleep(1)
-        assert book_of(child).booked == [1, 2, 3]
-        assert book_of(child).handled == 3
-        await desk.stop()
+        assert state_of(child).booked == [1, 2, 3]
+        assert state_of(child).handled == 3
 
 
 async def test_keys_are_free_after_a_restore_of_an_older_checkpoint(url, autojump_clock):
     """What was recorded later is void: its messages come again, and are booked again."""
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
-        gate = trio.Event()
-        await desk.start(Ledger, gate, name="ledger")
-        ctx = await start_feed(desk)
-        for number in (1, 2, 3):
-            ctx.publish(NUMBERS, number)
-        await desk.create_checkpoint(label="before")
-        gate.set()
-        await trio.sleep(1)
+    async with open_store(url) as store, open_desk(store) as desk:
+        await save_and_book_three(desk, label="before")
         await save_and_shorten(desk, store)
-        await desk.stop()
     for _ in range(2):
-        async with (
-            open_store(url) as store,
-            open_supervisor("desk", store=store, checkpoint=QUIET, restore="before") as desk,
-        ):
+        async with open_store(url) as store, open_desk(store, restore="before") as desk:
             child = await desk.start(Ledger, name="ledger")
             await trio.sleep(1)
-            assert book_of(child).booked == [1, 2, 3]
+            assert state_of(child).booked == [1, 2, 3]
             await save_and_shorten(desk, store)
             assert (await store.verify()).ok
-            await desk.stop()
 
 
 async def test_keys_stay_while_a_message_waits_in_a_second_mailbox(url, autojump_clock):
@@ -270,15 +154,14 @@ async def test_keys_stay_while_a_message_waits_in_a_second_mailbox(url, autojump
                 async for number in inbox:
                     await ctx.record(Booked(number))
 
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         child = await desk.start(Twice, name="ledger")
-        ctx = await start_feed(desk)
+        ctx = await context_of(desk)
         await trio.sleep(1)
         ctx.publish(NUMBERS, 1)
         ctx.publish(NUMBERS, 2)
         await trio.sleep(1)
-        assert book_of(child).booked == [1, 2]
-        await desk.stop()
+        assert state_of(child).booked == [1, 2]
 
 
 async def test_keys_stay_while_a_message_is_left_in_hand(url, autojump_clock):
@@ -299,16 +182,15 @@ async def test_keys_stay_while_a_message_is_left_in_hand(url, autojump_clock):
                 async for number in numbers:
                     await ctx.record(Booked(number))
 
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         child = await desk.start(Leaving, name="ledger")
-        ctx = await start_feed(desk)
+        ctx = await context_of(desk)
         ctx.publish(NUMBERS, 1)
         await trio.sleep(1)
         await save_and_shorten(desk, store)
         ctx.publish(PRICES, 5)
         await trio.sleep(1)
-        assert book_of(child).booked == [1]
-        await desk.stop()
+        assert state_of(child).booked == [1]
 
 
 @pytest.mark.parametrize("trouble", ["cancelled", "refused"])
@@ -333,13 +215,12 @@ async def test_keys_are_not_used_up_by_what_was_not_recorded(url, trouble, autoj
                         raise OSError("boom")
 
     async with open_store(url) as store:
-        async with open_supervisor("desk", store=store, checkpoint=QUIET, backoff=EXACT) as desk:
+        async with open_desk(store, backoff=EXACT) as desk:
             child = await desk.start(Trying, name="ledger")
-            (await start_feed(desk)).publish(NUMBERS, 1)
+            (await context_of(desk)).publish(NUMBERS, 1)
             await trio.sleep(1)
             assert child.generation == 2
-            assert book_of(child).count == 2
-            await desk.stop()
+            assert state_of(child).count == 2
 
 
 @pytest.mark.parametrize("overflow", [Overflow.CONFLATE, Overflow.DROP_OLDEST])
@@ -353,9 +234,9 @@ async def test_keys_of_messages_that_a_topic_tells_again_stay(url, overflow, aut
                 async for price in prices:
                     await ctx.record(Booked(price))
 
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(url) as store, open_desk(store) as desk:
         child = await desk.start(Prices, name="ledger")
-        ctx = await start_feed(desk)
+        ctx = await context_of(desk)
         for price in (1, 2, 3):
             ctx.publish(PRICES, price)
             await trio.sleep(1)
@@ -363,12 +244,11 @@ async def test_keys_of_messages_that_a_topic_tells_again_stay(url, overflow, aut
         for _ in range(2):
             await child.restart()
             await trio.sleep(1)
-            assert book_of(child).booked == [1, 2, 3]
+            assert state_of(child).booked == [1, 2, 3]
         await child.stop()
         await child.restart()
         await trio.sleep(1)
-        assert book_of(child).booked == [1, 2, 3]
-        await desk.stop()
+        assert state_of(child).booked == [1, 2, 3]
 
 
 @pytest.mark.slow
@@ -390,14 +270,14 @@ async def test_keys_and_file_stay_bounded_however_much_is_recorded(url, autojump
     sizes, counts = [], []
     async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=policy) as desk:
         child = await desk.start(Busy, name="ledger")
-        ctx = await start_feed(desk)
+        ctx = await context_of(desk)
         for number in range(1, period * periods + 1):
             await ctx.send(NUMBERS, number)
             await trio.sleep(1)
             if number % period == 0:
                 sizes.append(os.path.getsize(url.removeprefix("sqlite:")))
                 counts.append((len(keys(store)), len(records(store))))
-        assert book_of(child).count == each * period * periods
+        assert state_of(child).count == each * period * periods
         # Never more than the messages of three periods, one of which is under way.
         assert max(max(pair) for pair in counts) <= 3 * period * each
         assert max(sizes) <= 1.1 * max(sizes[: periods // 5])

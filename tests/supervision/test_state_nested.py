@@ -46,11 +46,6 @@ async def host(ctx):
         ctx.ready()
 
 
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:{tmp_path / 'desk.db'}"
-
-
 async def one_process(url, **settings):
     """A process of some seconds; its last checkpoint, and in how many processes each of the two has run."""
     async with open_store(url) as store, open_supervisor("desk", store=store, **settings) as desk:

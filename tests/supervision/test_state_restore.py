@@ -1,45 +1,11 @@
 """Going back to an older saved checkpoint: what was acknowledged before it was taken is there, what came later is void."""
 
-import attrs
 import pytest
 import trio
 
-from genesis_trio import Component, Topic, open_store, open_supervisor, schema
-from supervision.desk import QUIET
-
-
-@schema("restore.booked")
-@attrs.frozen
-class Booked:
-    number: int
-
-
-@schema("restore.book")
-@attrs.define
-class Book:
-    booked: list[int] = attrs.Factory(list)
-    handled: int = 0
-
-    def apply(self, event: Booked) -> None:
-        self.booked.append(event.number)
-
-
-NUMBERS = Topic("restore.numbers", int)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite:{tmp_path / 'desk.db'}"
-    else:
-        from genesis_trio.persistence.engines.memory import MemoryEngine
-
-        yield "memory:restore"
-        MemoryEngine.forget("restore")
-
-
-def book_of(child):
-    return child.incarnation.component.state
+from genesis_trio import Component, open_store
+from supervision.booking import NUMBERS, Book, Booked
+from supervision.desk import open_desk, state_of
 
 
 class Booking(Component[Book]):
@@ -55,33 +21,28 @@ class Booking(Component[Book]):
 
 
 @pytest.mark.parametrize("by", ["id", "label", "datetime"])
-async def test_restore_has_what_was_acknowledged_before_the_checkpoint(url, by, autojump_clock):
+async def test_restore_has_what_was_acknowledged_before_the_checkpoint(each_url, by, autojump_clock):
     """A checkpoint from before a component's first safe point brings all that was recorded until it was taken."""
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(each_url) as store, open_desk(store) as desk:
         await desk.start(Booking, name="ledger")
         await trio.sleep(2.5)  # three are booked
         early = await desk.create_checkpoint(label="early")
         await trio.sleep(3)
         await desk.create_checkpoint()
-        await desk.stop()
     target = {"id": early.id, "label": "early", "datetime": early.created_at}[by]
     for _ in range(2):
-        async with (
-            open_store(url) as store,
-            open_supervisor("desk", store=store, checkpoint=QUIET, restore=target) as desk,
-        ):
+        async with open_store(each_url) as store, open_desk(store, restore=target) as desk:
             child = await desk.start(Booking, name="ledger")
-            assert book_of(child).booked[:3] == [1, 2, 3]
+            assert state_of(child).booked[:3] == [1, 2, 3]
             await trio.sleep(20)
-            assert book_of(child).booked == list(range(1, 10))  # the keys of what came later are free again
+            assert state_of(child).booked == list(range(1, 10))  # the keys of what came later are free again
             await desk.create_checkpoint()
             await store.prune(keep=1)
             await store.shorten_journal()
             assert (await store.verify()).ok
-            await desk.stop()
 
 
-async def test_restore_of_a_checkpoint_in_the_middle_of_a_message_books_it_once(url, autojump_clock):
+async def test_restore_of_a_checkpoint_in_the_middle_of_a_message_books_it_once(each_url, autojump_clock):
     """What was recorded for the message in hand was acknowledged: the message comes again, and goes on behind it."""
 
     class Ledger(Component[Book]):
@@ -101,62 +62,51 @@ async def test_restore_of_a_checkpoint_in_the_middle_of_a_message_books_it_once(
                 ctx.publish(NUMBERS, number)
         await ctx.wait_stopping()
 
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(each_url) as store, open_desk(store) as desk:
         await desk.start(Ledger, name="ledger")
         await desk.start(feed, name="feed")
         await trio.sleep(1.5)
         await desk.create_checkpoint(label="middle")  # 2 is booked, and in hand
         await trio.sleep(5)
-        await desk.stop()
     for _ in range(2):
-        async with (
-            open_store(url) as store,
-            open_supervisor("desk", store=store, checkpoint=QUIET, restore="middle") as desk,
-        ):
+        async with open_store(each_url) as store, open_desk(store, restore="middle") as desk:
             child = await desk.start(Ledger, name="ledger")
-            assert book_of(child).booked == [1, -1, 2]
+            assert state_of(child).booked == [1, -1, 2]
             await trio.sleep(5)
-            assert book_of(child).booked == [1, -1, 2, -2, 3, -3]
-            assert book_of(child).handled == 3
-            await desk.stop()
+            assert state_of(child).booked == [1, -1, 2, -2, 3, -3]
+            assert state_of(child).handled == 3
 
 
-async def test_restore_forwards_again_finds_what_was_acknowledged(url, autojump_clock):
+async def test_restore_forwards_again_finds_what_was_acknowledged(each_url, autojump_clock):
     """From an older checkpoint, back to the one that it had left: its records count again, with their keys."""
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(each_url) as store, open_desk(store) as desk:
         await desk.start(Booking, name="ledger")
         await trio.sleep(1.5)
         await desk.create_checkpoint(label="early")
         await trio.sleep(3)
         await desk.create_checkpoint(label="late")
-        await desk.stop()
     for label, booked in (("early", 2), ("late", 5), ("early", 2), ("late", 5)):
-        async with (
-            open_store(url) as store,
-            open_supervisor("desk", store=store, checkpoint=QUIET, restore=label) as desk,
-        ):
+        async with open_store(each_url) as store, open_desk(store, restore=label) as desk:
             child = await desk.start(Booking, name="ledger")
-            assert book_of(child).booked[:booked] == list(range(1, booked + 1))
+            assert state_of(child).booked[:booked] == list(range(1, booked + 1))
             assert await store.record("desk/ledger", Booked(1), key="trade 2", apply=print) == 2
             await trio.sleep(20)
-            assert book_of(child).booked == list(range(1, 10))
+            assert state_of(child).booked == list(range(1, 10))
             assert (await store.verify()).ok
-            await desk.stop()
 
 
-async def test_restore_after_a_kill_behind_a_restore(url, autojump_clock):
+async def test_restore_after_a_kill_behind_a_restore(each_url, autojump_clock):
     """A second start behind a restore, before anything was saved, brings the same."""
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store(each_url) as store, open_desk(store) as desk:
         await desk.start(Booking, name="ledger")
         await trio.sleep(2.5)
         early = await desk.create_checkpoint()
         await trio.sleep(3)
-        await desk.stop()
-    async with open_store(url) as store:
+    async with open_store(each_url) as store:
         await store.rewind(early.id)
         loaded = await store.load("desk/ledger", Book, make=Book)
         assert (loaded.state.booked, loaded.lost) == ([1, 2, 3], 0)
-    async with open_store(url) as store:
+    async with open_store(each_url) as store:
         loaded = await store.load("desk/ledger", Book, make=Book)
         assert (loaded.state.booked, loaded.lost) == ([1, 2, 3], 0)
         assert loaded.fell_back_from == ()

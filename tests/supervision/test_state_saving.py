@@ -14,8 +14,9 @@ from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision.component import Component
 from genesis_trio.supervision.supervisor import open_supervisor
 from genesis_trio.testing import simulate
-from supervision.desk import QUIET, Log
-from supervision.fills import FILLS, Book, Fill, Ledger, sender
+from messaging.parts import context_of
+from supervision.desk import QUIET, Log, open_desk
+from supervision.fills import FILLS, Book, Fill, Ledger
 
 # ------------------------------------------------------------------ when
 
@@ -27,7 +28,7 @@ async def test_checkpoint_policy_saves_by_time_and_by_messages(autojump_clock):
     with observe(log):
         async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=policy) as desk:
             await desk.start(Ledger, name="ledger")
-            ctx = (await desk.start(sender, name="feed")).incarnation.context
+            ctx = await context_of(desk)
             await trio.sleep(31)
             (periodic,) = log.named("checkpoint_saved")
             assert periodic.reason == "periodic"
@@ -48,7 +49,7 @@ async def test_checkpoint_policy_saves_by_bytes_of_journal(autojump_clock):
     with observe(log):
         async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=policy) as desk:
             await desk.start(Ledger, name="ledger")
-            ctx = (await desk.start(sender, name="feed")).incarnation.context
+            ctx = await context_of(desk)
             for n in range(1, 21):
                 ctx.publish(FILLS, Fill(f"t{n}", n))
             await trio.sleep(1)
@@ -63,12 +64,11 @@ def test_checkpoint_every_of_a_child_counts_from_its_start(seed):
 
     async def main():
         with observe(log):
-            async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+            async with open_store("memory:") as store, open_desk(store) as desk:
                 await desk.start(Ledger, name="other")
                 await trio.sleep(100)
                 await desk.start(Ledger, name="ledger", checkpoint=CheckpointPolicy(every=5, messages=None))
                 await trio.sleep(21)
-                await desk.stop()
 
     simulate(main, seed=seed)
     times = [event.time for event in log.named("checkpoint_saved") if event.reason == "periodic"]
@@ -83,14 +83,13 @@ async def test_checkpoint_bytes_of_a_child_trigger_a_save(autojump_clock):
     log = Log()
     policy = CheckpointPolicy(every=None, messages=None, bytes=500)
     with observe(log):
-        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with open_store("memory:") as store, open_desk(store) as desk:
             await desk.start(Ledger, name="ledger", checkpoint=policy)
-            ctx = (await desk.start(sender, name="feed")).incarnation.context
+            ctx = await context_of(desk)
             for n in range(1, 31):
                 ctx.publish(FILLS, Fill(f"t{n}", n))
             await trio.sleep(1)
             assert {event.reason for event in log.named("checkpoint_saved")} == {"bytes"}
-            await desk.stop()
 
 
 # ------------------------------------------------------------------ what
@@ -122,7 +121,7 @@ async def test_safe_point_shows_in_every_later_cut_and_not_with_a_message_in_han
     async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
         await desk.start(Poller, name="poller")
         await desk.start(Reader, name="reader")
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         ctx.publish(FILLS, Fill("t1", 1))
         await trio.sleep(1)
         await desk.create_checkpoint()
@@ -143,11 +142,10 @@ async def test_checkpoint_of_its_own_component_is_a_safe_point(autojump_clock):
             assert info.label == "mine"
             await ctx.wait_stopping()
 
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store("memory:") as store, open_desk(store) as desk:
         await desk.start(Poller, name="poller")
         await trio.sleep(1)
         assert (await store.restore_latest("desk/poller", Book)).state.position == 9
-        await desk.stop()
 
 
 async def test_state_that_cannot_be_read_back_is_refused_and_the_old_part_stays(autojump_clock):
@@ -163,9 +161,9 @@ async def test_state_that_cannot_be_read_back_is_refused_and_the_old_part_stays(
                     self.state.note = float("nan") if fill.quantity > 1 else 0.0
 
     with observe(log):
-        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with open_store("memory:") as store, open_desk(store) as desk:
             await desk.start(Sick, name="sick")
-            ctx = (await desk.start(sender, name="feed")).incarnation.context
+            ctx = await context_of(desk)
             ctx.publish(FILLS, Fill("t1", 1))
             await trio.sleep(1)
             await desk.create_checkpoint()
@@ -176,7 +174,6 @@ async def test_state_that_cannot_be_read_back_is_refused_and_the_old_part_stays(
             desk.children["sick"].ask_for_save("periodic")
             await trio.sleep(1)
             assert (await store.restore_latest("desk/sick", Book)).state.position == 1
-            await desk.stop()
     assert log.named("checkpoint_failed")
 
 
@@ -191,10 +188,9 @@ async def test_start_with_state_that_cannot_be_saved_is_refused(autojump_clock):
         async def run(self, ctx):
             ctx.ready()
 
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store("memory:") as store, open_desk(store) as desk:
         with pytest.raises(SchemaError, match="anything"):
             await desk.start(Holder, name="x")
-        await desk.stop()
 
 
 async def test_tracks_changes_saves_only_what_it_is_told_of(autojump_clock):
@@ -211,9 +207,9 @@ async def test_tracks_changes_saves_only_what_it_is_told_of(autojump_clock):
                     if fill.quantity == 2:
                         ctx.changed()
 
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store("memory:") as store, open_desk(store) as desk:
         await desk.start(Quiet, name="x")
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         seen = []
         for n in (1, 2):
             ctx.publish(FILLS, Fill(f"t{n}", n))
@@ -221,7 +217,6 @@ async def test_tracks_changes_saves_only_what_it_is_told_of(autojump_clock):
             await desk.create_checkpoint()
             seen.append((await store.restore_latest("desk/x", Book)).state.position)
         assert seen == [0, 2]
-        await desk.stop()
 
 
 async def test_unsaved_overflow_is_no_part_of_a_cut(autojump_clock):
@@ -234,11 +229,10 @@ async def test_unsaved_overflow_is_no_part_of_a_cut(autojump_clock):
                 async for _ in fills:
                     self.state.handled += 1
 
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store("memory:") as store, open_desk(store) as desk:
         child = await desk.start(Prices, name="x")
-        ctx = (await desk.start(sender, name="feed")).incarnation.context
+        ctx = await context_of(desk)
         ctx.publish(FILLS, Fill("t", 1))
         await trio.sleep(1)
         await desk.create_checkpoint()
         assert child.part.positions == {}
-        await desk.stop()

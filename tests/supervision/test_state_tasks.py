@@ -4,9 +4,10 @@ import pytest
 import trio
 import trio.testing
 
-from genesis_trio import Component, open_store, open_supervisor
-from supervision.desk import EXACT, QUIET
-from supervision.test_state_keys import NUMBERS, Book, Booked, book_of, keys, start_feed
+from genesis_trio import Component, open_store
+from messaging.parts import context_of
+from supervision.booking import NUMBERS, Book, Booked, keys
+from supervision.desk import EXACT, open_desk, state_of
 
 
 @pytest.fixture
@@ -17,9 +18,8 @@ async def store(autojump_clock):
 
 @pytest.fixture
 async def desk(store):
-    async with open_supervisor("desk", store=store, checkpoint=QUIET, backoff=EXACT) as desk:
+    async with open_desk(store, backoff=EXACT) as desk:
         yield desk
-        await desk.stop()
 
 
 async def test_record_of_another_task_never_takes_the_key_of_a_message(autojump_clock, desk):
@@ -47,13 +47,13 @@ async def test_record_of_another_task_never_takes_the_key_of_a_message(autojump_
                             raise OSError("boom")  # before it recorded: the message comes again
                         await ctx.record(Booked(number))
 
-    feed = await start_feed(desk)
+    feed = await context_of(desk)
     ledger = await desk.start(Ledger, name="ledger")
     feed.publish(NUMBERS, 7)
     await trio.sleep(20)
 
-    assert 7 in book_of(ledger).booked  # its key was not taken by the -1
-    assert book_of(ledger).booked == [-2, 7]
+    assert 7 in state_of(ledger).booked  # its key was not taken by the -1
+    assert state_of(ledger).booked == [-2, 7]
     assert len(seen) == 1
     assert "'desk/ledger' called record() without key= in a task that has no message in hand" in seen[0]
 
@@ -75,7 +75,7 @@ async def test_record_of_a_task_without_a_message_needs_no_key_while_none_is_in_
     ledger = await desk.start(Ledger, name="ledger")
     await trio.testing.wait_all_tasks_blocked()
 
-    assert book_of(ledger).booked == [1]
+    assert state_of(ledger).booked == [1]
     assert keys(store) == []
 
 
@@ -100,12 +100,12 @@ async def test_record_of_a_task_that_works_on_the_message_has_its_key(autojump_c
                     if ctx.generation == 1:
                         raise OSError("boom")
 
-    feed = await start_feed(desk)
+    feed = await context_of(desk)
     ledger = await desk.start(Ledger, name="ledger")
     feed.publish(NUMBERS, 7)
     await trio.sleep(20)
 
-    assert book_of(ledger).booked == [7]  # it came again, and counted once
+    assert state_of(ledger).booked == [7]  # it came again, and counted once
 
 
 async def test_record_of_a_handler_that_outlives_its_message_is_told_to_give_a_key(autojump_clock, desk):
@@ -127,10 +127,10 @@ async def test_record_of_a_handler_that_outlives_its_message_is_told_to_give_a_k
                     nursery.start_soon(handle, number)
                     await trio.sleep(2)
 
-    feed = await start_feed(desk)
+    feed = await context_of(desk)
     ledger = await desk.start(Ledger, name="ledger")
     feed.publish(NUMBERS, 7)
     await trio.sleep(5)
 
     assert len(errors) == 1
-    assert book_of(ledger).booked == []
+    assert state_of(ledger).booked == []

@@ -9,7 +9,7 @@ from genesis_trio import Component, Mode, PoisonedError, StoreError, observe, op
 from genesis_trio.testing import FaultyEngine, open_store_on
 from persistence.damage import damage_newest
 from persistence.desk import Fill, Ledger, Note
-from supervision.desk import QUIET
+from supervision.desk import open_desk
 
 EIO = OSError(errno.EIO, "input/output error")
 TROUBLE = {"store_full", "store_poisoned"}
@@ -121,9 +121,8 @@ async def test_state_that_the_journal_makes_whole_holds_nothing(autojump_clock):
 
 async def test_store_trouble_holds_safe(autojump_clock):
     """A store that acknowledges nothing more is a cause."""
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with open_store("memory:") as store, open_desk(store) as desk:
         for tell in store.on_trouble:
             tell(StoreError("disk gone"))
         assert desk.scope.mode is Mode.SAFE
         assert "disk gone" in desk.scope.why()
-        await desk.stop()
