@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from genesis_trio._empty import EMPTY
 from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Topic
@@ -54,8 +55,9 @@ class ProvedMessages:
     __slots__ = ("_before", "_now")
 
     def __init__(self) -> None:
-        self._before: dict[type, set[bytes]] = {}
-        self._now: dict[type, set[bytes]] = {}
+        # By themselves: so the bytes of the first cut are the ones that stay, and those of each later one are let go at once.
+        self._before: dict[type, dict[bytes, bytes]] = {}
+        self._now: dict[type, dict[bytes, bytes]] = {}
 
     def begin_cut(self) -> None:
         """What does not wait at this cut either is forgotten."""
@@ -63,14 +65,16 @@ class ProvedMessages:
 
     def prove(self, body: bytes, message_type: type) -> None:
         """Make sure that *body* can be read back; SchemaError if not."""
-        if body not in self._before.get(message_type, ()):
+        known = self._before.get(message_type, EMPTY).get(body)
+        if known is None:
             from genesis_trio.persistence.codec import decode
 
             decode(body, message_type)
+            known = body
         now = self._now.get(message_type)
         if now is None:
-            now = self._now[message_type] = set()
-        now.add(body)
+            now = self._now[message_type] = {}
+        now[known] = known
 
 
 def encode_inbox(
