@@ -1,9 +1,13 @@
 """Topics, and components that read and send, for the tests of messages."""
 
+from contextlib import asynccontextmanager
+
 import attrs
 import trio
 
 from genesis_trio.messaging.topic import Topic
+from genesis_trio.supervision.supervisor import open_supervisor
+from supervision.desk import EXACT
 
 
 @attrs.frozen
@@ -47,6 +51,15 @@ async def sender(ctx):
 async def context_of(desk, name="sender"):
     child = await desk.start(sender, name=name)
     return child.incarnation.context
+
+
+@asynccontextmanager
+async def desk_with(component, **options):
+    """A desk whose child ``reader`` is *component*: that child, and a context to send to it; at the end it is stopped."""
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        child = await desk.start(component, name="reader", **options)
+        yield child, await context_of(desk)
+        await desk.stop()
 
 
 async def stuck(ctx, item):

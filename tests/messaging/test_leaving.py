@@ -9,7 +9,7 @@ from genesis_trio.persistence.opening import open_store
 from genesis_trio.persistence.schema import schema
 from genesis_trio.supervision.component import Component
 from genesis_trio.supervision.supervisor import open_supervisor
-from messaging.parts import NUMBERS, context_of
+from messaging.parts import NUMBERS, context_of, desk_with
 from supervision.desk import EXACT
 
 
@@ -53,14 +53,11 @@ class Leaver:
 async def test_message_left_by_break_is_in_hand_until_its_block_is_left(crashes_at, expected, autojump_clock):
     """Until then a crash brings it again; after that it does not."""
     leaver = Leaver(crashes_at)
-    async with open_supervisor("desk", backoff=EXACT) as desk:
-        await desk.start(leaver, name="leaver")
-        ctx = await context_of(desk)
+    async with desk_with(leaver) as (_, ctx):
         for number in (1, 2):
             ctx.publish(NUMBERS, number)
         await trio.sleep(1)
         assert leaver.got == expected
-        await desk.stop()
 
 
 @pytest.mark.parametrize(
@@ -69,16 +66,13 @@ async def test_message_left_by_break_is_in_hand_until_its_block_is_left(crashes_
 async def test_batch_left_by_break_is_one_thing(crashes_at, expected, autojump_clock):
     """The whole batch is in hand, and handled, together, however much of it was looked at."""
     leaver = Leaver(crashes_at, batches=True)
-    async with open_supervisor("desk", backoff=EXACT) as desk:
-        await desk.start(leaver, name="leaver")
-        ctx = await context_of(desk)
+    async with desk_with(leaver) as (_, ctx):
         for number in (1, 2):
             ctx.publish(NUMBERS, number)
         await trio.testing.wait_all_tasks_blocked()
         ctx.publish(NUMBERS, 3)
         await trio.sleep(1)
         assert leaver.got == expected
-        await desk.stop()
 
 
 async def test_message_left_by_break_is_handled_once_another_loop_asks(autojump_clock):
@@ -96,14 +90,11 @@ async def test_message_left_by_break_is_handled_once_another_loop_asks(autojump_
                 if ctx.generation == 1:
                     raise OSError
 
-    async with open_supervisor("desk", backoff=EXACT) as desk:
-        await desk.start(component, name="reader")
-        ctx = await context_of(desk)
+    async with desk_with(component) as (_, ctx):
         for number in (1, 2):
             ctx.publish(NUMBERS, number)
         await trio.sleep(1)
         assert got == [1, 2, 2]
-        await desk.stop()
 
 
 async def test_message_left_by_a_timeout_of_ones_own_comes_again_and_never_dies(autojump_clock):
@@ -123,13 +114,10 @@ async def test_message_left_by_a_timeout_of_ones_own_comes_again_and_never_dies(
             got.append(await anext(inbox))
             await ctx.wait_stopping()
 
-    async with open_supervisor("desk") as desk:
-        await desk.start(component, name="reader")
-        ctx = await context_of(desk)
+    async with desk_with(component) as (_, ctx):
         ctx.publish(NUMBERS, 1)
         await trio.sleep(10)
         assert got == [1] * 6
-        await desk.stop()
 
 
 async def test_message_that_raises_in_its_own_block_dies_the_third_time(autojump_clock):
@@ -148,14 +136,11 @@ async def test_message_that_raises_in_its_own_block_dies_the_third_time(autojump
             except OSError:
                 pass
 
-    async with open_supervisor("desk") as desk:
-        await desk.start(component, name="reader")
-        ctx = await context_of(desk)
+    async with desk_with(component) as (_, ctx):
         for number in (1, 2):
             ctx.publish(NUMBERS, number)
         await trio.sleep(1)
         assert got == [1, 1, 1, 2]
-        await desk.stop()
 
 
 @schema("leaving-counted", version=1)

@@ -9,7 +9,7 @@ from genesis_trio.messaging.topic import MailboxStatistics, Overflow
 from genesis_trio.supervision.component import Lifecycle, OnCrash, Restart
 from genesis_trio.supervision.supervisor import open_supervisor
 from genesis_trio.testing import simulate
-from messaging.parts import LETTERS, NUMBERS, TICKS, Reader, Tick, context_of, stuck
+from messaging.parts import LETTERS, NUMBERS, TICKS, Reader, Tick, context_of, desk_with, stuck
 from supervision.desk import EXACT
 
 #: After a crash, too, nothing follows.
@@ -48,9 +48,7 @@ async def test_block_senders_are_served_in_their_order(autojump_clock):
         await trio.sleep(1)
 
     reader = Reader(NUMBERS, work=slow, capacity=1)
-    async with open_supervisor("desk") as desk:
-        await desk.start(reader, name="reader")
-        ctx = await context_of(desk)
+    async with desk_with(reader) as (_, ctx):
 
         async def send(n, limit):
             with trio.move_on_after(limit):
@@ -64,7 +62,6 @@ async def test_block_senders_are_served_in_their_order(autojump_clock):
         await trio.sleep(20)
         assert done == [0, 1, 2, 4, 5]
         assert reader.got == [0, 1, 2, 4, 5]
-        await desk.stop()
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -86,14 +83,11 @@ def test_block_sender_who_comes_when_there_is_room_stands_behind_who_waits(seed)
             await trio.lowlevel.checkpoint()  # as the reader does, before it takes the next message
             await ctx.send(NUMBERS, number)
 
-        async with open_supervisor("desk") as desk:
-            await desk.start(reader, name="reader")
-            ctx = await context_of(desk)
+        async with desk_with(reader) as (_, ctx):
             async with trio.open_nursery() as nursery:
                 for number, delay in enumerate((0, 0.1, 0.2, 0.3, 1)):
                     nursery.start_soon(send_at, ctx, delay, number)
             await trio.sleep(10)
-            await desk.stop()
 
     simulate(main, seed=seed)
     assert got == [0, 1, 2, 3, 4]
@@ -148,9 +142,7 @@ async def test_reject_serves_the_others_first(autojump_clock):
 async def test_drop_oldest_keeps_the_newest_and_counts(autojump_clock):
     """A slow reader of prices sees fresh ones."""
     reader = Reader(NUMBERS, capacity=2, overflow=Overflow.DROP_OLDEST)
-    async with open_supervisor("desk") as desk:
-        await desk.start(reader, name="reader")
-        ctx = await context_of(desk)
+    async with desk_with(reader) as (_, ctx):
         for n in range(5):
             ctx.publish(NUMBERS, n)
         await trio.testing.wait_all_tasks_blocked()
@@ -158,21 +150,17 @@ async def test_drop_oldest_keeps_the_newest_and_counts(autojump_clock):
         assert reader.subscription.statistics() == MailboxStatistics(
             waiting=0, delivered=2, dropped=3, missed=0, redelivered=0, dead=0
         )
-        await desk.stop()
 
 
 async def test_conflate_keeps_the_newest_of_each_key_in_order_of_update(autojump_clock):
     """An update takes the position of its arrival."""
     reader = Reader(TICKS, overflow=Overflow.CONFLATE, capacity=2)
-    async with open_supervisor("desk") as desk:
-        await desk.start(reader, name="reader")
-        ctx = await context_of(desk)
+    async with desk_with(reader) as (_, ctx):
         for tick in (Tick("a", 1), Tick("b", 1), Tick("a", 2), Tick("c", 1)):
             ctx.publish(TICKS, tick)
         await trio.testing.wait_all_tasks_blocked()
         assert reader.got == [Tick("a", 2), Tick("c", 1)]
         assert reader.subscription.statistics().dropped == 2
-        await desk.stop()
 
 
 async def test_conflate_crash_redelivers_and_later_updates_follow(autojump_clock):
@@ -184,13 +172,10 @@ async def test_conflate_crash_redelivers_and_later_updates_follow(autojump_clock
             raise OSError
 
     reader = Reader(TICKS, overflow=Overflow.CONFLATE, work=once)
-    async with open_supervisor("desk", backoff=EXACT) as desk:
-        await desk.start(reader, name="reader")
-        ctx = await context_of(desk)
+    async with desk_with(reader) as (_, ctx):
         ctx.publish(TICKS, Tick("a", 1))
         await trio.sleep(1)
         assert reader.got == [Tick("a", 1), Tick("a", 1), Tick("b", 2)]
-        await desk.stop()
 
 
 @pytest.mark.parametrize("error", [None, OSError("down")])
@@ -212,9 +197,7 @@ async def test_reader_that_ended_holds_nobody_back_and_lives_again_with_the_newe
                 got.append(number)
 
     got = []
-    async with open_supervisor("desk") as desk:
-        child = await desk.start(reader, name="reader", restart=Restart.TRANSIENT, rules=ENDS)
-        ctx = await context_of(desk)
+    async with desk_with(reader, restart=Restart.TRANSIENT, rules=ENDS) as (child, ctx):
         for number in range(3):
             await ctx.send(NUMBERS, number)
         assert trio.current_time() == 3  # the third one waited for the end
@@ -227,7 +210,6 @@ async def test_reader_that_ended_holds_nobody_back_and_lives_again_with_the_newe
         await child.restart()
         await trio.sleep(1)
         assert got == [5, 6]
-        await desk.stop()
 
 
 async def test_reader_that_ended_and_is_stopped_by_hand_has_no_mailbox_any_more(autojump_clock):
@@ -245,9 +227,7 @@ async def test_reader_that_ended_and_is_stopped_by_hand_has_no_mailbox_any_more(
                 got.append(number)
 
     got = []
-    async with open_supervisor("desk") as desk:
-        child = await desk.start(reader, name="reader", restart=Restart.TRANSIENT, rules=ENDS)
-        ctx = await context_of(desk)
+    async with desk_with(reader, restart=Restart.TRANSIENT, rules=ENDS) as (child, ctx):
         await child.wait(Lifecycle.STOPPED)
         ctx.publish(NUMBERS, 1)
         await child.stop()
@@ -256,7 +236,6 @@ async def test_reader_that_ended_and_is_stopped_by_hand_has_no_mailbox_any_more(
         ctx.publish(NUMBERS, 3)
         await trio.sleep(1)
         assert got == [3]
-        await desk.stop()
 
 
 async def test_parked_reader_holds_nobody_back_and_counts_what_it_misses(autojump_clock):

@@ -5,9 +5,8 @@ import trio.testing
 
 from genesis_trio.events import observe
 from genesis_trio.supervision.component import Lifecycle
-from genesis_trio.supervision.supervisor import open_supervisor
-from messaging.parts import NUMBERS, Reader, context_of, stuck
-from supervision.desk import EXACT, Log
+from messaging.parts import NUMBERS, Reader, desk_with, stuck
+from supervision.desk import Log
 
 
 async def test_crash_loses_nothing_and_redelivers_the_message_in_hand(autojump_clock):
@@ -18,15 +17,12 @@ async def test_crash_loses_nothing_and_redelivers_the_message_in_hand(autojump_c
             raise OSError
 
     reader = Reader(NUMBERS, work=once)
-    async with open_supervisor("desk", backoff=EXACT) as desk:
-        await desk.start(reader, name="reader")
-        ctx = await context_of(desk)
+    async with desk_with(reader) as (_, ctx):
         for n in range(5):
             ctx.publish(NUMBERS, n)
         await trio.sleep(1)
         assert reader.got == [0, 1, 2, 2, 3, 4]
         assert reader.subscription.statistics().redelivered == 1
-        await desk.stop()
 
 
 async def test_crash_three_times_on_a_message_puts_it_aside(autojump_clock):
@@ -39,16 +35,13 @@ async def test_crash_three_times_on_a_message_puts_it_aside(autojump_clock):
 
     reader = Reader(NUMBERS, work=bad)
     with observe(log):
-        async with open_supervisor("desk", backoff=EXACT) as desk:
-            child = await desk.start(reader, name="reader")
-            ctx = await context_of(desk)
+        async with desk_with(reader) as (child, ctx):
             for n in range(3):
                 ctx.publish(NUMBERS, n)
             await trio.sleep(2)
             assert reader.got == [0, 1, 1, 1, 2]
             assert reader.subscription.dead_letters == (1,)
             assert child.status is Lifecycle.READY
-            await desk.stop()
     (dead,) = log.named("message_dead")
     assert (dead.child, dead.topic, dead.position) == ("desk/reader", "numbers", 2)
 
@@ -56,9 +49,7 @@ async def test_crash_three_times_on_a_message_puts_it_aside(autojump_clock):
 async def test_cancellation_is_no_crash_on_a_message(autojump_clock):
     """Restarts by hand in the middle of a message never put it aside."""
     reader = Reader(NUMBERS, work=stuck)
-    async with open_supervisor("desk") as desk:
-        child = await desk.start(reader, name="reader", stop_grace=0)
-        ctx = await context_of(desk)
+    async with desk_with(reader, stop_grace=0) as (child, ctx):
         ctx.publish(NUMBERS, 7)
         for _ in range(5):
             await trio.testing.wait_all_tasks_blocked()
@@ -66,7 +57,6 @@ async def test_cancellation_is_no_crash_on_a_message(autojump_clock):
         await trio.testing.wait_all_tasks_blocked()
         assert reader.got == [7] * 6
         assert reader.subscription.dead_letters == ()
-        await desk.stop()
 
 
 async def test_subscription_left_by_an_error_that_is_handled_comes_again(autojump_clock):
@@ -85,10 +75,7 @@ async def test_subscription_left_by_an_error_that_is_handled_comes_again(autojum
             except OSError:
                 pass
 
-    async with open_supervisor("desk") as desk:
-        await desk.start(component, name="reader")
-        ctx = await context_of(desk)
+    async with desk_with(component) as (_, ctx):
         ctx.publish(NUMBERS, 1)
         await trio.testing.wait_all_tasks_blocked()
         assert got == [1, 1]
-        await desk.stop()
