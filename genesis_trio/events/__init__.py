@@ -24,6 +24,9 @@ __all__ = ["Event", "HookFailed", "Registry", "Severity", "describe_error", "emi
 
 if TYPE_CHECKING:
     from genesis_trio.events.messaging import (
+        MailboxClosed as MailboxClosed,
+    )
+    from genesis_trio.events.messaging import (
         MessageDead as MessageDead,
     )
     from genesis_trio.events.modes import (

@@ -59,6 +59,7 @@ class Mailbox:
         listens: A `put` has to call `arrived`.
         next_position: The position of the next new message.
         settled: Everything up to this position is handled.
+        awaits_reader: The run of its child that opened it has ended, and the next one has not opened it.
         left_by_error: Its reader left what is in hand by an error of its own, and not by a cancellation.
     """
 
@@ -84,6 +85,7 @@ class Mailbox:
         self.listens = False
         self.next_position = 1
         self.settled = 0
+        self.awaits_reader = False
         self.left_by_error = False
         self.dead_letters: list[Any] = []
         self.dropped = self.missed = self.refused = 0

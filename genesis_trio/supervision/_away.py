@@ -13,9 +13,8 @@ They are closed with the host's own mailboxes, or when it has been READY for its
 
 from typing import TYPE_CHECKING
 
-import trio
-
 from genesis_trio.messaging.topic import Intake
+from genesis_trio.supervision._unread import runs_on, tell_closed
 from genesis_trio.supervision.component import Restart
 
 if TYPE_CHECKING:
@@ -74,22 +73,22 @@ def follow(child: "ChildState", intake: Intake, peers: str) -> None:
         follow(nested, intake, peers)
 
 
-def release(child: "ChildState") -> None:
+def release(child: "ChildState", *, was_awaited: bool = False) -> None:
     """*child*, which has ended, and those that it is the host of do not come back: close their mailboxes."""
     child.tree.bus.stop_answering(child.path, for_good=True)
     for mailbox in child.mailboxes.values():
         child.tree.bus.close(mailbox)
+        if was_awaited and not child.has_ended:
+            tell_closed(child, mailbox, kept=len(mailbox) if mailbox.keeps_handled else 0)
     for nested in child.away.values():
-        release(nested)
+        release(nested, was_awaited=was_awaited)
 
 
 async def await_return(host: "ChildState", incarnation: "Incarnation") -> None:
     """*incarnation* of *host* is READY: whoever it does not make in its ``start_timeout`` does not come back."""
     awaited = dict(host.away)
-    with trio.move_on_after(host.spec.start_timeout) as patience:
-        await host.wait_until(lambda: host.incarnation is not incarnation)
-    if patience.cancelled_caught:
+    if await runs_on(host, incarnation):
         for path, child in awaited.items():
             if host.away.get(path) is child:
                 del host.away[path]
-                release(child)
+                release(child, was_awaited=True)

@@ -22,7 +22,7 @@ from genesis_trio.supervision._away import follow, release
 from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._budget import RestartBudget
 from genesis_trio.supervision._control import ChildRecord
-from genesis_trio.supervision._inbox import SavedMailbox, decode_entries
+from genesis_trio.supervision._inbox import SavedMailbox, decode_entries, merge_inboxes
 from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
 from genesis_trio.supervision._poison import Poison
 from genesis_trio.supervision._start_gate import StartGate
@@ -119,7 +119,7 @@ class ChildState:
         self.gauges: dict[str, float] = EMPTY
         # Messages and state
         self.mailboxes: dict[str, Mailbox] = EMPTY
-        self.unopened: dict[str, SavedMailbox] = EMPTY  # saved mailboxes that nobody has subscribed to yet
+        self.unopened: dict[str, SavedMailbox] = EMPTY  # saved mailboxes that nobody has subscribed to yet, or again
         #: By path, those that were nested in it and went away with its last run: their mailboxes wait for the next one.
         self.away: dict[str, ChildState] = EMPTY
         #: It has the mailboxes of one that went away.
@@ -359,7 +359,8 @@ class ChildState:
                 mailbox.give_back(crashed=False, to=saved[key].settled if key in saved else 0)
                 if is_older and key in saved:
                     mailbox.come_again(decode_entries(mailbox, saved[key]))
-        self.unopened = {key: box for key, box in saved.items() if key not in self.mailboxes}
+        merged, _ = merge_inboxes(saved, self.unopened)  # what was set aside may be in no save yet
+        self.unopened = {key: box.up_to(box.settled) for key, box in merged.items() if key not in self.mailboxes}
 
     def delivered(self) -> int:
         """How many messages its readers were given, redelivered ones included."""

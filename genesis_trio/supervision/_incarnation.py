@@ -384,6 +384,10 @@ class Incarnation:
         """True once it was given a message or a request."""
         return self._serves or self.child.delivered() > self._delivered_before
 
+    def forget_mailbox(self, mailbox: Mailbox) -> None:
+        """*mailbox*, which it has not opened, is closed: `took_message` compares what is left."""
+        self._delivered_before -= mailbox.delivered
+
     def in_hand(self) -> list[Mailbox]:
         """The mailboxes of which it works on a message."""
         return [mailbox for mailbox in self.child.mailboxes.values() if mailbox.in_hand]
@@ -476,5 +480,6 @@ class Incarnation:
             self.close(subscription)
         for mailbox in self.child.mailboxes.values():
             mailbox.give_back(crashed=error is not None)
+            mailbox.awaits_reader = True
         if self.child.complaints:
             self.child.complaints.clear()

@@ -17,6 +17,7 @@ from genesis_trio.supervision._child_state import Ask, ChildState
 from genesis_trio.supervision._exits import Exit, How, refused_by_mode
 from genesis_trio.supervision._incarnation import Incarnation
 from genesis_trio.supervision._mode_watch import AUTOMATIC_REASON, PARKED_REASON
+from genesis_trio.supervision._unread import await_readers
 from genesis_trio.supervision.component import Lifecycle
 
 __all__ = ["Parking"]
@@ -139,6 +140,8 @@ class Parking(ChildState):
             self._start_gate.ready()
         if self.away:
             self.supervisor.start_service(lambda: await_return(self, incarnation))
+        if any(mailbox.awaits_reader for mailbox in self.mailboxes.values()):
+            self.supervisor.start_service(lambda: await_readers(self, incarnation))
         if self.recovery is not None and incarnation.trial_part is not None:
             recovery = self.recovery
             self.supervisor.start_service(lambda: recovery.prove(incarnation))

@@ -52,6 +52,7 @@ def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: in
     mailbox = child.mailboxes.get(mailbox_key(topics))
     if mailbox is not None:
         mailbox.capacity = capacity
+        mailbox.awaits_reader = False
         if mailbox.in_hand:
             mailbox.give_back(crashed=mailbox.left_by_error)  # its reader failed and came back without a restart
         child.tree.bus.refresh(mailbox)

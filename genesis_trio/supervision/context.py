@@ -271,6 +271,8 @@ class Context:
         The mailbox belongs to the supervisor: it fills while the component restarts, and is there again
         for the next incarnation.  That of a component in a nested supervisor does so also while its host restarts, is parked or
         suspended; it is closed once the host has been ready for its ``start_timeout`` without starting that component again.
+        So is one that the next incarnation does not open: `MailboxClosed` says how many messages go with it, or, where the state is
+        saved, how many are kept until it is opened again.
 
         A message is in hand from its delivery until the reader asks for the next one, or leaves the block: leaving it
         normally, also by ``return``, means that the message is handled, or the whole batch; leaving it by an error or a

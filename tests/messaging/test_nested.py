@@ -345,22 +345,27 @@ async def test_host_that_comes_back_without_the_child_lets_its_senders_go_at_onc
             await trio.sleep_forever()
 
     crash = trio.Event()
+    log = Log()
     reader = Reader(NUMBERS, capacity=1)
     sending = Sending(range(4))
-    async with open_supervisor("desk", **SLOW) as desk:
-        child = await desk.start(comes_and_goes, name="host", start_timeout=20.0)
-        crash.set()
-        await child.wait(Lifecycle.BACKOFF)
-        await desk.start(sending, name="sending")
-        await child.wait(Lifecycle.READY)
-        assert trio.current_time() == 10
-        await trio.sleep(19)
-        assert sending.times == [0, 10, 10, 10]
-        assert receivers(desk) == 1
-        await trio.sleep(1.5)
-        assert receivers(desk) == 0
-        assert child.away == {}
-        await desk.stop()
+    with observe(log):
+        async with open_supervisor("desk", **SLOW) as desk:
+            child = await desk.start(comes_and_goes, name="host", start_timeout=20.0)
+            crash.set()
+            await child.wait(Lifecycle.BACKOFF)
+            await desk.start(sending, name="sending")
+            await child.wait(Lifecycle.READY)
+            assert trio.current_time() == 10
+            await trio.sleep(19)
+            assert sending.times == [0, 10, 10, 10]
+            assert receivers(desk) == 1
+            await trio.sleep(1.5)
+            assert receivers(desk) == 0
+            assert child.away == {}
+            (closed,) = log.named("mailbox_closed")
+            assert (closed.time, closed.child, closed.mailbox) == (30, "desk/host/inner/reader", "numbers")
+            assert (closed.lost, closed.kept) == (4, 0)
+            await desk.stop()
 
 
 async def test_child_that_a_ready_host_starts_late_gets_everything(autojump_clock):
