@@ -149,9 +149,12 @@ class Lane:
             if self.mailbox.listens:
                 self.mailbox.arrived()
         else:
-            assert isinstance(batch.sender, Sender)
-            for number, message in enumerate(batch.messages, batch.first):
-                self.put(batch.topic, message, batch.sender, number)
+            self._put_singly(batch)
+
+    def _put_singly(self, batch: Batch) -> None:
+        topic, sender = batch.topic, batch.sender
+        for number, message in enumerate(batch.messages, batch.first):
+            self.put(topic, message, sender, number)
 
     def _make_room(self, sender: Sender | str) -> bool:
         mailbox = self.mailbox
@@ -241,9 +244,7 @@ class NewestLane(Lane):
         return True
 
     def put_batch(self, batch: Batch) -> None:
-        assert isinstance(batch.sender, Sender)
-        for number, message in enumerate(batch.messages, batch.first):
-            self.put(batch.topic, message, batch.sender, number)
+        self._put_singly(batch)
 
     def take(self, at_most: int | None) -> list[list[Message] | Batch]:
         by_key = self._by_key

@@ -13,6 +13,7 @@ old order, and before anything new, also before what is urgent.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import trio
@@ -157,6 +158,7 @@ class Mailbox:
         return not f"{path}/".startswith(f"{self.peers}/")
 
     def set_intake(self, intake: Intake, peers: str = "") -> None:
+        """From now on do *intake* when it is full, and hold nobody back at and below *peers*; those that wait look again."""
         if intake is self.intake and peers == self.peers:
             return
         self.intake, self.peers = intake, peers
@@ -213,11 +215,8 @@ class Mailbox:
     def _not_handed_out(self) -> Iterator[Entry]:
         """What waits, in the order in which it would be handed out now, and with the positions that it would get."""
         yield from self._again
-        position = self.next_position
-        for lane in self._lanes:
-            for position, message in enumerate(lane, position):  # noqa: B020 - goes on where the other lane ended
-                yield Entry(position, *message)
-            position += len(lane) > 0
+        for position, message in enumerate(chain(*self._lanes), self.next_position):
+            yield Entry(position, *message)
 
     def settle(self) -> None:
         """What was in hand is handled: the reader asks for more."""
@@ -303,7 +302,7 @@ class Mailbox:
             self._put_aside(again.pop())
         if to is not None:
             again = [*(entry for run in self._handled for entry in _entries(run) if entry.position > to), *again]
-            self._forget_handled(lambda position: position > to)
+            self._forget_handled_after(to)
             self.settled = to
         again += self._again
         if to is not None:
@@ -345,14 +344,12 @@ class Mailbox:
         self._again = again
         self._fit()
 
-    def _forget_handled(self, is_forgotten: Callable[[int], bool]) -> None:
-        kept: deque[_Run] = deque()
-        for first, messages in self._handled:
-            left = [(p, message) for p, message in enumerate(messages, first) if not is_forgotten(p)]
-            if left:
-                kept.append((left[0][0], [message for _, message in left]))
-        self._handled = kept
-        self._kept = sum(len(messages) for _, messages in kept)
+    def _forget_handled_after(self, position: int) -> None:
+        runs = [
+            (first, list(messages)[: position + 1 - first]) for first, messages in self._handled if first <= position
+        ]
+        self._handled = deque(runs)
+        self._kept = sum(len(messages) for _, messages in runs)
 
     def covered(self, position: int) -> None:
         """A save holds the state at *position*: what was handled up to there is never needed again."""
@@ -399,6 +396,7 @@ class Mailbox:
         self._fit()
 
     def statistics(self) -> MailboxStatistics:
+        """What it has seen in this run of the process."""
         return MailboxStatistics(
             waiting=len(self),
             delivered=self._delivered,

@@ -26,7 +26,11 @@ PATIENCE = 30.0
 
 
 class Request(Generic[T]):
-    """One request in the hands of its responder; answer it once, now or from another task."""
+    """One request in the hands of its responder; answer it once, now or from another task.
+
+    Attributes:
+        message: What was asked.
+    """
 
     def __init__(self, message: T) -> None:
         self.message = message
@@ -48,12 +52,21 @@ class Request(Generic[T]):
 
         Raises:
             RuntimeError: it was answered before.
+
+        Trio checkpoint: never.
         """
         self._answer()
         self._value = value
 
     def fail(self, error: Exception) -> None:
-        """Answer by raising *error* in the task that asked."""
+        """Answer by raising *error* in the task that asked.  Nothing happens when nobody waits any more.
+
+        Raises:
+            RuntimeError: it was answered before.
+            TypeError: *error* is no `Exception`.
+
+        Trio checkpoint: never.
+        """
         if not isinstance(error, Exception):
             raise TypeError(f"fail() wants an exception, got {error!r}")
         self._answer()
@@ -84,7 +97,11 @@ class RequestQueue:
         self._readers = trio.lowlevel.ParkingLot()
 
     async def ask(self, message: Any, timeout: float | None, asker: str) -> Any:
-        """Put *message* in, for the child at *asker*, and wait for its answer."""
+        """Put *message* in, for the child at *asker*, and wait for its answer: at most *timeout* seconds; see `Context.request`.
+
+        Trio checkpoint: always, unless it raises before it waits.
+        Cancellation: the request is withdrawn.
+        """
         if not isinstance(message, self.topic.message_type):
             raise TypeError(f"topic {self.topic.name!r} carries {self.topic.message_type.__name__}, got {message!r}")
         if len(self._waiting) >= self.capacity:
@@ -185,12 +202,12 @@ class RequestQueue:
     def _is_answered(self) -> bool:
         return any(self._responders.values())
 
-    def _stopped(self, request: "Request[Any]", path: str) -> NoResponderError:
+    def _stopped(self, request: Request[Any], path: str) -> NoResponderError:
         return _no_answer(
             request, self.topic, f"{path!r}, the last one to answer requests on topic {self.topic.name!r}, was stopped"
         )
 
-    def _ends_first(self, request: "Request[Any]") -> NoResponderError:
+    def _ends_first(self, request: Request[Any]) -> NoResponderError:
         responders = ", ".join(map(repr, self._responders))
         return _no_answer(
             request,
@@ -200,12 +217,15 @@ class RequestQueue:
         )
 
     def wake(self) -> None:
+        """Make its responders look again."""
         self._readers.unpark_all()
 
     async def wait(self) -> None:
+        """Wait until something is asked, or somebody calls `wake`."""
         await self._readers.park()
 
     def take(self) -> Request[Any] | None:
+        """Hand out the first request, or None if there is none."""
         if not self._waiting:
             return None
         request = self._waiting.popleft()
@@ -276,6 +296,7 @@ class RequestReader(AsyncIterator[Request[T]]):
             self._reader.resume(self)
 
     def wake(self) -> None:
+        """Make it look again: its component is to stop."""
         self.queue.wake()
 
     def close(self, error: BaseException | None) -> None:

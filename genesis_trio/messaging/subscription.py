@@ -57,7 +57,10 @@ class Subscription(Generic[T]):
         return tuple(self._mailbox.dead_letters)
 
     def statistics(self) -> MailboxStatistics:
-        """What the mailbox has seen."""
+        """What the mailbox has seen.
+
+        Trio checkpoint: never.
+        """
         return self._mailbox.statistics()
 
     def __aiter__(self) -> AsyncIterator[T]:
@@ -66,6 +69,9 @@ class Subscription(Generic[T]):
     @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> T:
         """The next message, or a `Timer`.
+
+        Raises:
+            trio.BusyResourceError: another task waits for the next one.
 
         Trio checkpoint: always.
         Cancellation: passes; no message is lost.
@@ -81,6 +87,13 @@ class Subscription(Generic[T]):
         One Trio checkpoint for a whole batch makes a pipeline cost about what plain calls cost.
         After a crash the batch in hand comes back one by one, and the first of it that crashes alone has crashed twice:
         so a poison message costs three restarts, in a batch or not.
+
+        Raises:
+            TypeError: *max_size* is no whole number.
+            ValueError: *max_size* is below 1.
+
+        Trio checkpoint: never; always for each batch.
+        Cancellation: while it waits for a batch it passes, and no message is lost.
         """
         if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int)):
             raise TypeError(f"max_size is a number of messages, or None, got {max_size!r}")

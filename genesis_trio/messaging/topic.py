@@ -57,6 +57,10 @@ class Topic(Generic[T]):
             old one gets them again as well, unless its state is saved with its position.
         urgent: Messages that reduce risk, such as cancels: in every inbox they stand before ordinary ones, and have
             a *capacity* of their own, so that neither a queue nor a full mailbox delays them.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: *name* is empty.
     """
 
     __slots__ = ("key", "latest", "message_type", "name", "urgent")
@@ -154,4 +158,5 @@ class Sender:
         self.count = 0
 
     def origin(self, count: int) -> str:
+        """The name of its message number *count*."""
         return f"{self.path}@{self.incarnation}#{count}"
