@@ -6,7 +6,6 @@ from typing import Any
 
 import attrs
 
-from genesis_trio._empty import EMPTY
 from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Topic
@@ -65,7 +64,8 @@ class ProvedMessages:
 
     def prove(self, body: bytes, message_type: type) -> None:
         """Make sure that *body* can be read back; SchemaError if not."""
-        known = self._before.get(message_type, EMPTY).get(body)
+        before = self._before.get(message_type)
+        known = None if before is None else before.get(body)
         if known is None:
             from genesis_trio.persistence.codec import decode
 
