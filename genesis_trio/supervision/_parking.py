@@ -140,7 +140,7 @@ class Parking(ChildState):
             self._start_gate.ready()
         if self.away:
             self.supervisor.start_service(lambda: await_return(self, incarnation))
-        if any(mailbox.awaits_reader for mailbox in self.mailboxes.values()):
+        if self.mailboxes and any(mailbox.awaits_reader for mailbox in self.mailboxes.values()):
             self.supervisor.start_service(lambda: await_readers(self, incarnation))
         if self.recovery is not None and incarnation.trial_part is not None:
             recovery = self.recovery

@@ -25,6 +25,7 @@ from genesis_trio._members import check_member
 from genesis_trio.errors import StartTimeoutError
 from genesis_trio.events import describe_error, emit
 from genesis_trio.modes import Mode, admits
+from genesis_trio.modes._values import ALL
 from genesis_trio.supervision._aftermath import Aftermath
 from genesis_trio.supervision._away import go_away, release, take_over
 from genesis_trio.supervision._child_state import Ask
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from genesis_trio.supervision.supervisor import Supervisor
 
 __all__ = ["Child"]
+
+
+#: Where nothing is refused there is no refusal to look for; most crashes are in such a mode.
+_ALLOWS_ALL = ALL.value
 
 
 class Child(Aftermath):
@@ -318,7 +323,7 @@ class Child(Aftermath):
             self._asked = Ask.GROUP  # by hand, and its group has not come to it yet: it is replaced, however it ended
         asked = incarnation.stopping or self._asked is Ask.GROUP
         end = classify(error, asked=asked, ready=incarnation.is_ready)
-        self.refused = self._refused_at(end)
+        self.refused = 0 if self.scope.mask == _ALLOWS_ALL else self._refused_at(end)
         if end.how is How.DONE:
             incarnation.ready(None)  # whoever waits for it may go on
         self.incarnation = None
