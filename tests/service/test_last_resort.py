@@ -103,7 +103,7 @@ from genesis_trio.persistence.engines.sqlite import SqliteEngine
 
 def hang(location):
     print("opening the store", file=sys.stderr, flush=True)
-    time.sleep(3600)
+    time.sleep(3600)  # a disk that gives no answer: the test is that the process does not wait for it
 
 SqliteEngine.open = hang
 from service.stuck import Keeper
