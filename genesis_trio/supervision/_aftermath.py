@@ -81,7 +81,7 @@ class Aftermath(Parking):
             self._park(error)  # another run would meet the same
         elif self.refused:
             self._suspend_refused()
-        elif charged and self.supervisor.is_over_limit():
+        elif charged and self.supervisor.is_over_limit(now):
             return self._escalate(error, self.supervisor.crash_limit.in_words())
         elif self._is_trial or (charged and not self._budget.charge(now)):
             if self.spec.escalate:

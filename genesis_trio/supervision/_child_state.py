@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ask", "ChildState"]
 
+#: Looked at in each change of a status: on Python 3.11 a member that is read from its enum costs a call.
+_STOPPED = Lifecycle.STOPPED
+
 
 class Ask(enum.IntEnum):
     """What somebody wants of a child; the greater one wins."""
@@ -290,10 +293,11 @@ class ChildState:
         self.status = status
         if self.mailboxes or self.away:
             self.set_intake()
-        if status is Lifecycle.STOPPED and self._stops_with() is None:
+        if status is _STOPPED and self._stops_with() is None:
             # Where all stop, who asked is stopped as well, in its turn.
             self.tree.bus.stop_answering(self.path, for_good=not self.supervisor.is_stopping)
-        self.tell_watchers()
+        if self._watchers:
+            self.tell_watchers()
         self.supervisor.health_changed(self)
 
     def set_intake(self) -> None:

@@ -187,7 +187,7 @@ class Incarnation:
 
     def note_cut(self, error: BaseException) -> None:
         """*error* came out of it: where it waited, if that took too long; its scope is about to swallow that."""
-        if self.apply_error is None and self.scope.cancel_called and (self._silent or not self.is_ready):
+        if (self._silent or not self.is_ready) and self.apply_error is None and self.scope.cancel_called:
             self._cut_at = where_it_was_cut(first_cut(error).__traceback__)
             if self._cut_at and not any(waits_for_the_outside(cut.__traceback__) for cut in cuts_in(error)):
                 self.hang = f"no progress in {self._cut_at}"

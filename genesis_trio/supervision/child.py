@@ -328,15 +328,16 @@ class Child(Aftermath):
             incarnation.ready(None)  # whoever waits for it may go on
         self.incarnation = None
         self._ready_at = incarnation.ready_at
+        has_crashed = end.how is How.CRASHED
         # Where the mode is to blame, the message in hand is not.
-        is_own_crash = end.how is How.CRASHED and not self.refused
+        is_own_crash = has_crashed and not self.refused
         if is_own_crash and self.poison is not None:
             self.poison.crashed(self.mailboxes.values())
         if self.recovery is not None and incarnation.component is not None:
             self.recovery.ended(incarnation, end)
         incarnation.finish(error if is_own_crash else None)
         if self._start_gate is not None:
-            if end.how is How.CRASHED and end.error is not None:
+            if has_crashed and end.error is not None:
                 self._start_gate.crashed(end.error)
             else:
                 self._start_gate.ended()

@@ -240,9 +240,9 @@ class Supervisor:
             self._fatal = error
         self.services.cancel_body(f"{describe_error(error)} in a child of {self.path!r}")
 
-    def is_over_limit(self) -> bool:
+    def is_over_limit(self, now: float) -> bool:
         """Count a crash against the limit of all children together; True if it is one too many."""
-        return self._fatal is None and self.crash_limit.is_passed(trio.current_time())
+        return self._fatal is None and self.crash_limit.is_passed(now)
 
     def restart_group(self, child: ChildState) -> None:
         if not self.is_stopping:
