@@ -101,7 +101,8 @@ class Rules:
             case Lifecycle.READY:
                 fine = child.path not in causes
             case Lifecycle.PARKED:
-                fine = waits_for_somebody  # by hand, it or another one that holds a cause
+                # By hand, it or another one that holds a cause; or each trial that failed by hand has doubled the time to the next.
+                fine = waits_for_somebody or self.trial_at(child.path) > trio.current_time()
             case Lifecycle.SUSPENDED:
                 fine = not admits(desk.scope.mode, child.spec.criticality) or (
                     waits_for_somebody and not child.scope.allows(Capability.OPEN)
@@ -110,6 +111,14 @@ class Rules:
                 fine = False
         if not fine:
             raise Violation(f"{child!r} has not come back after {CALM} s without a crash, in {desk.scope.causes}")
+
+    def trial_at(self, path: str) -> float:
+        """When *path*, which is parked, was said to be tried."""
+        return next(
+            event.time + event.retry_after
+            for event in reversed(self.events)
+            if event.name == "child_parked" and event.child == path
+        )
 
     def check_order(self, path: str, begin: int, order: list[str]) -> None:
         """Those that the stop ended did so in reverse order; but for the one that was struck, and if each had enough time."""
@@ -140,10 +149,11 @@ class Rules:
         if self.struck:
             # What ends a supervisor from inside of a child ends that one first, and what is nested in it has a time of its own.
             host = "/".join(self.struck.split("/")[:2])
-            began = next((event.time for event in seen if getattr(event, "child", "") == host), began)
+            ended = (event.time for event in seen if event.name == "child_stopped" and event.child == host)
+            began = next(ended, began)
             self.check_time("a nested stop", began - self.stop_began, NESTED_SHUTDOWN)
-        ended = max((event.time for event in seen), default=began)
-        self.check_time("the stop", ended - began, self.shutdown_timeout)
+        last = max((event.time for event in seen), default=began)
+        self.check_time("the stop", last - began, self.shutdown_timeout)
 
     def check_time(self, what: str, took: float, limit: float) -> None:
         if took > limit + len(self.order) * LAST_GRACE + CLEANUP + 1e-9:
