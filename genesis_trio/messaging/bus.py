@@ -29,7 +29,11 @@ class Bus:
         self.thread = get_ident()
         self._topics: dict[str, Topic[Any]] = {}
         self._routes: dict[Topic[Any], list[Lane]] = {}
-        self._latest: dict[Topic[Any], dict[Any, tuple[Any, Sender, int]]] = {}
+        # The newest of each key, in the order of the last updates, and by the number of those updates.
+        self._latest: dict[Topic[Any], dict[Any, tuple[Any, Sender, int, int]]] = {}
+        self._updates = 0
+        #: For a mailbox that was closed, and may come back as it was saved, by owner and key: the updates until then.
+        self._seen: dict[tuple[str, str], int] = {}
         self._requests: dict[Topic[Any], RequestQueue] = {}
         self._cut_off: dict[str, AbstractSet[str]] = {}
 
@@ -54,17 +58,22 @@ class Bus:
     # ------------------------------------------------------------ mailboxes
 
     def open(self, mailbox: Mailbox, *, restored: bool) -> None:
-        """Let *mailbox* receive from now on; a new one first gets the newest messages of its topics."""
+        """Let *mailbox* receive from now on; first it gets the newest messages of its topics.
+
+        One that was *restored* gets those that it has not seen: what it has, its reader's state may hold already.
+        """
         for topic in mailbox.topics:
             if mailbox.overflow is Overflow.CONFLATE and topic.key is None:
                 raise ConfigError(
                     f"CONFLATE keeps the newest message of each key, but topic {topic.name!r} has no key="
                 )
+        seen = self._seen.pop((mailbox.owner, mailbox.key), 0)
         for topic in mailbox.topics:
             self._route(topic).append(mailbox.lane(topic))
-            if topic.latest and not restored:
-                for message, sender, count in self._latest[topic].values():
-                    mailbox.lane(topic).put_anyway(topic, message, sender, count)
+            if topic.latest:
+                for message, sender, count, update in self._latest[topic].values():
+                    if not restored or update > seen:
+                        mailbox.lane(topic).put_anyway(topic, message, sender, count)
 
     def refresh(self, mailbox: Mailbox) -> None:
         """A new reader came to *mailbox*: what its predecessor knew of the newest messages went with it.
@@ -75,7 +84,7 @@ class Bus:
             return
         for topic in mailbox.topics:
             if topic.latest:
-                for message, sender, count in self._latest[topic].values():
+                for message, sender, count, _ in self._latest[topic].values():
                     if not mailbox.is_waiting(sender, count):
                         mailbox.lane(topic).put_anyway(topic, message, sender, count)
 
@@ -83,6 +92,8 @@ class Bus:
         """Stop to deliver to *mailbox*, and let those go on that wait for its room."""
         for topic in mailbox.topics:
             self._routes[topic].remove(mailbox.lane(topic))
+        if mailbox.keeps_handled and any(topic.latest for topic in mailbox.topics):
+            self._seen[mailbox.owner, mailbox.key] = self._updates
         mailbox.set_intake(Intake.KEEP_NEWEST)
 
     def topic(self, name: str) -> Topic[Any] | None:
@@ -110,7 +121,8 @@ class Bus:
             newest = self._latest[topic]
             key = topic.key(message) if topic.key is not None else None
             newest.pop(key, None)
-            newest[key] = (message, sender, count)
+            self._updates = update = self._updates + 1
+            newest[key] = (message, sender, count, update)
         refused: list[Lane] | None = None
         for lane in route:
             if not lane.put(topic, message, sender, count):

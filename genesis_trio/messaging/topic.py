@@ -54,7 +54,8 @@ class Topic(Generic[T]):
         message_type: What `publish` accepts.
         key: What a message is about (an instrument, an order id), for CONFLATE and *latest*.
         latest: Hand a new mailbox the newest message of each key (without *key*: the newest).  A new reader of an
-            old one gets them again as well, unless its state is saved with its position.
+            old one gets them again as well, unless its state is saved with its position: one that comes back from a saved
+            checkpoint gets those that it has not seen.
         urgent: Messages that reduce risk, such as cancels: in every inbox they stand before ordinary ones, and have
             a *capacity* of their own, so that neither a queue nor a full mailbox delays them.
 
