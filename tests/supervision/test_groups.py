@@ -50,6 +50,24 @@ async def test_strategy_restarts_its_group_in_the_original_order(strategy, after
         await desk.stop()
 
 
+async def test_group_restart_is_charged_to_the_one_that_crashed_alone(autojump_clock):
+    """Who was stopped and started for another has all its restarts left."""
+
+    async def component(ctx, crash_in):
+        ctx.ready()
+        if ctx.generation == crash_in:
+            await trio.sleep(1)
+            raise OSError(ctx.name)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", strategy=Strategy.ONE_FOR_ALL, max_restarts=1, backoff=EXACT) as desk:
+        first = await desk.start(component, 1, name="first")
+        last = await desk.start(component, 2, name="last")
+        await trio.sleep(4)
+        assert [(child.status, child.generation) for child in (first, last)] == [(Lifecycle.READY, 3)] * 2
+        await desk.stop()
+
+
 async def test_requires_restarts_those_that_need_the_crashed_one(autojump_clock):
     """The closure of requires restarts under any strategy; others stay."""
     log = []
