@@ -8,18 +8,23 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
 from genesis_trio._interrupts import undisturbed, uninterrupted
 from genesis_trio._runtime import run_blocking, utcnow
-from genesis_trio.errors import PluginError, StoreError
+from genesis_trio.errors import GenesisError, PluginError, StoreError
+from genesis_trio.events import describe_error
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._telling import tell_damage
 from genesis_trio.persistence._writer import Writer
 from genesis_trio.persistence.engine import StoreEngine
 from genesis_trio.persistence.store import Store
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["GROUP", "open_engine", "open_store", "open_store_over"]
 
@@ -169,28 +174,51 @@ def open_engine(url: str) -> StoreEngine:
         from genesis_trio.persistence.engines.sqlite import SqliteEngine
 
         return SqliteEngine.open(location)
-    return _load_plugin(scheme).open(location)
+    return _open_plugin(scheme, location)
 
 
-def _load_plugin(scheme: str) -> type[StoreEngine]:
+def _open_plugin(scheme: str, location: str) -> StoreEngine:
+    engine_type, origin = _load_plugin(scheme)
+    try:
+        engine = engine_type.open(location)
+    except (GenesisError, OSError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"the engine {scheme!r} of {origin} failed to open {location!r}, and not with a StoreError or an OSError: "
+            f"{describe_error(error)}"
+        ) from error
+    if not isinstance(engine, StoreEngine):
+        raise PluginError(
+            f"the engine {scheme!r} of {origin} opened {location!r} as {engine!r}, which is no StoreEngine"
+        )
+    return engine
+
+
+def _load_plugin(scheme: str) -> tuple[type[StoreEngine], str]:
     from importlib.metadata import entry_points
 
     known = entry_points(group=GROUP)
-    for entry in known:
-        if entry.name == scheme:
-            break
-    else:
+    found = [entry for entry in known if entry.name == scheme]
+    if not found:
         schemes = sorted({*BUILT_IN, *(entry.name for entry in known)})
         raise StoreError(f"no engine for the scheme {scheme!r}; installed are {', '.join(schemes)}")
-    origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "an unknown distribution"
+    if len({entry.value for entry in found}) > 1:
+        several = ", ".join(f"{entry.value} of {_origin(entry)}" for entry in found)
+        raise PluginError(f"there are several engines for the scheme {scheme!r}: {several}; uninstall all but one")
+    entry, origin = found[0], _origin(found[0])
     try:
         engine = entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that ends the process when it is imported is broken as well
         raise PluginError(
-            f"the engine {scheme!r} of {origin} could not be loaded from {entry.value}: {type(error).__name__}: {error}"
+            f"the engine {scheme!r} of {origin} could not be loaded from {entry.value}: {describe_error(error)}"
         ) from error
     if not (isinstance(engine, type) and issubclass(engine, StoreEngine)):
         raise PluginError(
             f"the engine {scheme!r} of {origin} is no subclass of StoreEngine: {entry.value} is {engine!r}"
         )
-    return engine
+    return engine, origin
+
+
+def _origin(entry: "EntryPoint") -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "an unknown distribution"

@@ -73,6 +73,62 @@ async def test_opening_broken_plugin_names_plugin_and_reason(plugins):
                 pass
 
 
+class BrokenEngine(MemoryEngine):
+    """What a plugin brings by mistake: its *location* says which."""
+
+    @classmethod
+    def open(cls, location):
+        if location == "nothing":
+            return {}
+        raise {"bug": ZeroDivisionError("boom"), "in use": StoreError("in use"), "full": OSError(errno.ENOSPC, "full")}[
+            location
+        ]
+
+
+@pytest.mark.parametrize(
+    ("location", "kind", "words"),
+    [
+        ("nothing", PluginError, "engine 'cloud'.* opened 'nothing' as {}, which is no StoreEngine"),
+        ("bug", PluginError, "engine 'cloud'.* failed to open 'bug'.*: ZeroDivisionError: boom"),
+        ("in use", StoreError, "^in use$"),
+        ("full", StoreError, "free some space"),
+    ],
+)
+async def test_opening_engine_of_a_plugin_that_fails_is_named(plugins, location, kind, words):
+    """A bug of an engine is told as the plugin's; what an engine may raise is told as it is."""
+    plugins("cloud", "persistence.test_opening:BrokenEngine")
+
+    with pytest.raises(kind, match=words):
+        async with open_store(f"cloud:{location}"):
+            pass
+
+
+async def test_opening_engine_module_that_ends_the_process_is_a_broken_plugin(plugins, tmp_path, monkeypatch):
+    """A module that calls sys.exit() when it is imported does not end the command without a word."""
+    (tmp_path / "engine_that_exits.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins("cloud", "engine_that_exits:Engine")
+
+    with pytest.raises(PluginError, match="'cloud'.*engine_that_exits:Engine: SystemExit: 3"):
+        async with open_store("cloud:desk"):
+            pass
+
+
+async def test_opening_scheme_of_two_plugins_is_refused(plugins):
+    """Where two packages bring one scheme, none is chosen by chance; the same one registered twice is one."""
+    plugins("cloud", "persistence.test_opening:PluginEngine")
+    plugins("cloud", "persistence.test_opening:PluginEngine")
+    async with open_store("cloud:desk"):
+        pass
+
+    plugins("cloud", "persistence.test_opening:BrokenEngine")
+    with pytest.raises(
+        PluginError, match="several engines for the scheme 'cloud': .*PluginEngine of .*BrokenEngine of"
+    ):
+        async with open_store("cloud:desk"):
+            pass
+
+
 async def test_opening_unknown_scheme_is_a_store_error(plugins):
     """An unknown scheme is named, beside those that are installed."""
     plugins("cloud", "x:y")
