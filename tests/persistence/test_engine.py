@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from genesis_trio.errors import CorruptError, StoreError
+from genesis_trio.errors import CorruptError, FencedError, StoreError
 from genesis_trio.persistence.engine import Batch, Record, Row
 from genesis_trio.persistence.engines import _sqlite_errors, sqlite
 from genesis_trio.persistence.engines.memory import MemoryEngine
@@ -306,6 +306,38 @@ def test_sqlite_head_is_synced_under_constant_load(path, monkeypatch):
     for _ in range(2 * sqlite.SYNC_HEAD_EVERY):
         engine.append(SCOPE, token, Batch(b"head"))
     assert len(syncs) == 2  # with the first commit, and after so many more
+    engine.close()
+
+
+def test_sqlite_new_store_is_in_its_folder_after_a_power_cut(path, monkeypatch):
+    """Contents that are synced are of no use where the names of their files are not."""
+    names = []
+    fsync = os.fsync
+
+    def watched(fd):
+        fsync(fd)
+        if os.readlink(f"/proc/self/fd/{fd}") == str(path.parent):
+            names.append({each.name for each in path.parent.iterdir()})
+
+    monkeypatch.setattr(os, "fsync", watched)
+    engine = SqliteEngine.open(str(path))
+    assert names == [{path.name + ending for ending in ("", "-wal", ".head", ".lock")}]
+    engine.close()
+
+
+def test_sqlite_head_outside_is_not_ahead_of_a_commit_that_was_refused(path):
+    """Otherwise the next start would miss records that there never were."""
+    engine = SqliteEngine.open(str(path))
+    former = engine.acquire(SCOPE, "one")
+    engine.append(SCOPE, former, Batch(b"head"))
+    engine.acquire(SCOPE, "two")
+    with pytest.raises(FencedError):
+        engine.append(SCOPE, former, Batch(b"more"))
+    with pytest.raises(FencedError):
+        engine.commit_cut(SCOPE, former, {b"digest": b"body"}, Batch(b"more"))
+    with pytest.raises(FencedError):
+        engine.remove(SCOPE, former, Batch(b"more"))
+    assert engine.read_witness(SCOPE) == engine.read_head(SCOPE) == b"head"
     engine.close()
 
 

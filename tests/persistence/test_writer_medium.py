@@ -72,10 +72,12 @@ async def test_writer_poison_reaches_all_of_the_batch_and_all_that_wait():
                 await book(store, ledger, number)
             outcomes.append(number)
 
+        await wait_all_tasks_blocked()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(work, 0)
+            for number in range(3):  # in one step, so they share a commit
+                nursery.start_soon(work, number)
             await engine.wait_entered()
-            for number in range(1, 5):
+            for number in range(3, 5):
                 nursery.start_soon(work, number)
             await wait_all_tasks_blocked()
             engine.let_go()
@@ -252,6 +254,26 @@ async def test_writer_full_disk_does_not_poison(autojump_clock, events):
 
     assert len(told) == 1 and type(told[0]) is StoreError
     assert [event.name for event in events if "full" in event.name] == ["store_full"]
+
+
+async def test_writer_full_disk_is_told_to_all_of_the_batch():
+    """Nothing of a commit that had no room was written, so nobody who shares it is acknowledged."""
+    engine, ledger, outcomes = FaultyEngine(), Ledger(), []
+    async with open_store_on(engine) as store:
+        engine.fill()
+
+        async def work(number):
+            with pytest.raises(StoreError, match="nothing of this was written"):
+                await book(store, ledger, number)
+            outcomes.append(number)
+
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            for number in range(3):  # in one step, so they share a commit
+                nursery.start_soon(work, number)
+
+    assert sorted(outcomes) == [0, 1, 2]
+    assert ledger.entries == []
 
 
 async def test_writer_save_that_finds_the_disk_full_uses_the_reserve(events):

@@ -26,25 +26,26 @@ async def test_writer_commit_that_does_not_come_back_is_unknown(events):
             except StoreError as error:
                 outcomes[number] = error
 
+        await wait_all_tasks_blocked()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work, 1)
+            nursery.start_soon(work, 2)  # in the same step, so they share a commit
             await engine.wait_entered()
-            nursery.start_soon(work, 2)
+            nursery.start_soon(work, 3)
 
         with pytest.raises(PoisonedError):
-            await book(store, ledger, 3)
+            await book(store, ledger, 4)
         with pytest.raises(PoisonedError, match="has not come back"):
             await store.list_checkpoints()
         engine.let_go()
 
-    assert type(outcomes[1]) is OutcomeUnknownError
+    assert [type(outcomes[number]) for number in (1, 2, 3)] == [OutcomeUnknownError, OutcomeUnknownError, PoisonedError]
     assert "did not come back within 0.05 s" in str(outcomes[1])
-    assert type(outcomes[2]) is PoisonedError
     assert isinstance(store.poisoned, PoisonedError)
     assert isinstance(store.poisoned.__cause__, OutcomeUnknownError)
     # It came back in the end, and is durable: whoever was told that it is unknown had nothing applied.
     assert ledger.entries == []
-    assert len(engine.read_records("main", A)) == 1
+    assert len(engine.read_records("main", A)) == 2
     assert [event.name for event in events] == ["store_poisoned"]
 
 
