@@ -57,7 +57,7 @@ def select_components(cut: Cut, only: Sequence[str]) -> list[str]:
 
 
 def find_left_out(ledger: Ledger, cut: Cut) -> list[str]:
-    """Components that are not in *cut*, as they had not started by then, say, and may have changed since."""
+    """Components that are not in *cut*, as nobody had made them by then, say, and may have changed since."""
     return [component for component in sorted(ledger.heads.keys() - cut.parts) if _has_moved(ledger, cut, component)]
 
 

@@ -57,6 +57,8 @@ class CutPart:
     lineage: tuple[Lineage, ...]
     repeats_after: int = 0
     acknowledged: int = 0  # or *journal*, if that is more
+    #: Its component had not started yet: it is that of a checkpoint before, and no reason to keep this one.
+    is_carried: bool = False
 
 
 @attrs.frozen(kw_only=True, slots=True)
@@ -136,6 +138,8 @@ class Cut:
                 fields["repeats_after"] = part.repeats_after
             if part.acknowledged > part.journal:
                 fields["acknowledged"] = part.acknowledged
+            if part.is_carried:
+                fields["is_carried"] = True
             return fields
 
         fields: dict[str, object] = {
@@ -173,6 +177,7 @@ class Cut:
                 lineage=tuple(unpack_lineage(bytes.fromhex(fields["lineage"]))),
                 repeats_after=fields.get("repeats_after", 0),
                 acknowledged=fields.get("acknowledged", 0),
+                is_carried=fields.get("is_carried", False),
             )
 
         fields = json.loads(data)

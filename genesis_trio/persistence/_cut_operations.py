@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import attrs
 from genesis_trio.errors import StoreError
 from genesis_trio.events import describe_error
 from genesis_trio.modes import Mode
+from genesis_trio.persistence._carried import carry_over
 from genesis_trio.persistence._cut import Cut, CutPart, Part, name_cut, naming
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._envelope import Lineage
@@ -45,6 +46,9 @@ class SaveCut(Operation):
     stall: float
     created_at: datetime
     code_version: str
+    carried: Mapping[str, int] = attrs.Factory(
+        dict
+    )  # who is to be in it though not started: its last acknowledged record
     outcome: Any = None
     violations: dict[str, str] = attrs.Factory(dict)
     uses_reserve = True
@@ -69,7 +73,8 @@ class SaveCut(Operation):
                     f"the state of {part.component!r} claims to include record {part.journal}, but its journal ends at {last}"
                 )
             chains[part.component] = draft.chain_at(part.component, part.journal)
-        saved = {}
+        found = {component: carry_over(draft, component, last) for component, last in self.carried.items()}
+        saved = {component: part for component, part in found.items() if part is not None}
         for each in self.parts:
             part = each.part
             # The first cut of a component gives it a head, so that it would be missed; later ones leave it as it is.
@@ -162,7 +167,13 @@ class Rewind(Operation):
             if reached == journal:  # no record has to be applied to it
                 journal, (chain, start) = head.last, draft.chain_at(component, head.last)
             saved[component] = attrs.evolve(
-                part, journal=journal, chain=chain, start=start, lineage=head.lineage, acknowledged=head.last
+                part,
+                journal=journal,
+                chain=chain,
+                start=start,
+                lineage=head.lineage,
+                acknowledged=head.last,
+                is_carried=False,
             )
             draft.replace_keys(component, keys[component])
             draft.repaired_keys.add(component)

@@ -151,6 +151,11 @@ class Draft:
             self.parts[name_second_copy(digest)] = body
         return digest
 
+    def share_part(self, digest: bytes) -> None:
+        """The same for a part that is stored already; CorruptError if no copy of it is good."""
+        if not (self._is_stored(digest) and self._is_stored(digest, second=True)):
+            self.add_part(self.ledger.read_part(digest))
+
     def _is_stored(self, digest: bytes, *, second: bool = False) -> bool:
         """It may lie there damaged: only bytes that this process has seen whole count."""
         name = name_second_copy(digest) if second else digest

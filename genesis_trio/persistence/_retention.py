@@ -40,7 +40,12 @@ def find_old_cuts(ledger: Ledger, keep: int) -> OldCuts:
     for component, cuts in having.items():
         for cut in _needed_cuts(ledger, component, cuts, keep):
             wanted_by[cut.number].add(component)
-    living = {component for number in newest_first[:keep] for component in ledger.cuts[number].parts}
+    living = {
+        component
+        for number in newest_first[:keep]
+        for component, part in ledger.cuts[number].parts.items()
+        if not part.is_carried
+    }
     parts = {}
     for number, wanted in wanted_by.items():
         cut = ledger.cuts[number]
@@ -54,17 +59,22 @@ def find_old_cuts(ledger: Ledger, keep: int) -> OldCuts:
 
 
 def _needed_cuts(ledger: Ledger, component: str, newest_first: Sequence[Cut], keep: int) -> Sequence[Cut]:
-    """Those of the saved checkpoints with *component* that it needs."""
+    """Those of the saved checkpoints with *component* that it needs.
+
+    One that has it as an older one had it counts for nothing: else whoever does not start for a day would have its last state
+    as often as that, and no other one to start from.  But the newest stays, whatever becomes of the one that it is from.
+    """
+    newest, own = newest_first[0], [cut for cut in newest_first if not cut.parts[component].is_carried]
     verdicts = verdicts_on(ledger.control, component)
     # What is in quarantine is evidence, and can be released by hand.
     quarantined: list[Cut] = []
     fit: list[Cut] = []
-    for cut in newest_first:
+    for cut in own:
         (quarantined if any(verdict.concerns(cut, component) for verdict in verdicts) else fit).append(cut)
     if len(fit) <= keep:
-        return newest_first
+        return [newest, *own]
     good = next((cut for cut in ledger.usable_cuts(component) if _is_good(ledger, cut, component)), None)
-    return [*quarantined, *fit[:keep], *([good] if good is not None else [])]
+    return [newest, *quarantined, *fit[:keep], *([good] if good is not None else [])]
 
 
 def _is_good(ledger: Ledger, cut: Cut, component: str) -> bool:

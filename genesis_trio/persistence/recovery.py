@@ -8,10 +8,10 @@ import attrs
 
 from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.persistence._cut import Cut, CutPart, name_cut
-from genesis_trio.persistence._envelope import START, Entry, Head, Lineage, chain_of, unpack_entry
+from genesis_trio.persistence._envelope import START, Entry, Head, chain_of, unpack_entry
 from genesis_trio.persistence._ledger import PAGE, Ledger, is_void
 
-__all__ = ["Found", "Tail", "find_newer_inbox", "find_newest", "read_cut"]
+__all__ = ["Found", "Tail", "find_newer_inbox", "find_newest", "read_cut", "unreadable_cuts"]
 
 
 Decode = Callable[[bytes, CutPart], Any]
@@ -48,8 +48,7 @@ def find_newest(ledger: Ledger, component: str, decode: Decode) -> Found | None:
     Raises:
         CorruptError: there are saved checkpoints, and all of them are damaged.
     """
-    head = ledger.find_head(component)
-    if head is None:
+    if ledger.find_head(component) is None:
         return None
     failures: list[tuple[int, str]] = []
     for cut in ledger.usable_cuts(component, unfit=True):
@@ -62,10 +61,10 @@ def find_newest(ledger: Ledger, component: str, decode: Decode) -> Found | None:
         except CorruptError as error:
             failures.append((cut.number, str(error)))
             continue
-        failures += [entry for entry in _unreadable(ledger, head.lineage) if entry[0] > cut.number]
+        failures += [entry for entry in unreadable_cuts(ledger, component) if entry[0] > cut.number]
         failures.sort(reverse=True)
         return Found(state, cut, cut.parts[component], inbox, tuple((name_cut(n), why) for n, why in failures))
-    failures = sorted([*failures, *_unreadable(ledger, head.lineage)], reverse=True)
+    failures = sorted([*failures, *unreadable_cuts(ledger, component)], reverse=True)
     if failures:
         raise CorruptError(
             f"no saved checkpoint of {component!r} can be read: "
@@ -85,8 +84,9 @@ def find_newer_inbox(ledger: Ledger, component: str, cut: Cut) -> bytes | None:
     return None
 
 
-def _unreadable(ledger: Ledger, lineage: tuple[Lineage, ...]) -> list[tuple[int, str]]:
-    """Saved checkpoints whose description is damaged: any component may have been in them."""
+def unreadable_cuts(ledger: Ledger, component: str) -> list[tuple[int, str]]:
+    """Saved checkpoints whose description is damaged: any component may have been in them, and so *component*."""
+    lineage = ledger.heads[component].lineage
     return [
         (number, why)
         for number, why in ledger.damaged_cuts.items()

@@ -155,9 +155,21 @@ class Store:
         return tell_saved(info)
 
     async def commit_cut(
-        self, parts: Sequence[Part], *, reason: str, label: str | None, mode: Mode, stall: float
+        self,
+        parts: Sequence[Part],
+        *,
+        reason: str,
+        label: str | None,
+        mode: Mode,
+        stall: float,
+        carried: Mapping[str, int] | None = None,
     ) -> CheckpointInfo:
-        """Save parts that were encoded in one step, for supervisors, who also tell of it; else as `create_checkpoint`."""
+        """Save parts that were encoded in one step, for supervisors, who also tell of it; else as `create_checkpoint`.
+
+        Args:
+            carried: Components that have not started yet, which are in it as they were saved last, if they were: to the last
+                acknowledged record of each.
+        """
         from genesis_trio.persistence._coding import plan_part
 
         label = _check_label(label)
@@ -165,7 +177,7 @@ class Store:
         if len(set(names)) != len(names):
             raise ValueError(f"a component can be in a cut once only: {sorted(names)}")
         planned = [plan_part(part, self._writer.was_proved(part)) for part in parts]
-        operation = SaveCut(planned, reason, label, mode, stall, utcnow(), self._code_version)
+        operation = SaveCut(planned, reason, label, mode, stall, utcnow(), self._code_version, carried or {})
         cut: Cut = await self._writer.write(operation)
         self._writer.remember_proved([part for part in parts if part.component not in cut.violations])
         if cut.violations:
@@ -200,6 +212,15 @@ class Store:
         """
         return await _loading.restore(self._writer, checkpoint_id, component, state_type)
 
+    async def newest_components(self) -> Sequence[str]:
+        """Who is in the newest saved checkpoint, for supervisors."""
+
+        def find() -> Sequence[str]:
+            cuts = self._ledger.cuts
+            return tuple(cuts[max(cuts)].parts) if cuts else ()
+
+        return await self._writer.read(find)
+
     async def list_checkpoints(self, component: str | None = None) -> Sequence[CheckpointInfo]:
         """All saved checkpoints, or those with *component* in them, newest first.
 
@@ -225,7 +246,7 @@ class Store:
         The later records stay in the journal, are never replayed, and their keys are free again.  Effects that are done
         stay done.  The components must not be running.
 
-        A component that is not in that checkpoint, as it had not started by then, stays as it is.  Where it may have
+        A component that is not in that checkpoint, as nobody had made it by then, stays as it is.  Where it may have
         changed since, a warning and the event `RestoreIncomplete` name it: the others are from another moment than it.
 
         Args:

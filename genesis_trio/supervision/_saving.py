@@ -5,7 +5,7 @@ captured part and the messages since.  Between two Trio checkpoints nothing else
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,6 +15,7 @@ from genesis_trio.errors import GenesisError, SchemaError
 from genesis_trio.events import emit
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision._inbox import ProvedMessages, encode_inbox
+from genesis_trio.supervision._left_nested import LeftNested
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -33,7 +34,9 @@ LAST_PRUNING = 1.0  # seconds that a stop may take longer for it
 class Saver:
     """Saves the tree: when asked, and by its policy."""
 
-    def __init__(self, tree: "ServiceTree", store: "Store", policy: CheckpointPolicy) -> None:
+    def __init__(
+        self, tree: "ServiceTree", store: "Store", policy: CheckpointPolicy, *, saved: Iterable[str] = ()
+    ) -> None:
         self.policy = policy
         self.last: CheckpointInfo | None = None
         self.saved = 0
@@ -51,6 +54,7 @@ class Saver:
         #: By path, the last part that is durable, and so was proved readable: here, and not in each child, most of which save nothing.
         self._durable: dict[str, CapturedPart] = {}
         self._proved = ProvedMessages()
+        self._left_nested = LeftNested(tree, saved)
         self._bytes_limit = math.inf if policy.bytes is None else policy.bytes
 
     def messages_limit(self, child: "ChildState") -> int | None:
@@ -145,20 +149,22 @@ class Saver:
         try:
             async with self._lock:
                 before = trio.current_time()
-                parts, captured = self._cut(reason, strict=strict)
+                parts, captured, carried = self._cut(reason, strict=strict)
                 stall = trio.current_time() - before
                 self._bytes_at_last = self._store.journal_bytes
                 mode = self._tree.scope.mode
 
                 async def commit() -> "CheckpointInfo":
-                    return await self._store.commit_cut(parts, reason=reason, label=label, mode=mode, stall=stall)
+                    return await self._store.commit_cut(
+                        parts, reason=reason, label=label, mode=mode, stall=stall, carried=carried
+                    )
 
                 try:
                     info = await commit()
                 except SchemaError as error:
                     if strict:
                         raise
-                    info = await self._commit_the_rest(commit, error, reason, parts, captured)
+                    info = await self._commit_the_rest(commit, error, reason, parts, captured, carried)
                 for child, part in captured:
                     self._durable[child.path] = part
                     child.covered(part)
@@ -185,7 +191,11 @@ class Saver:
             )
         return info
 
-    def _cut(self, reason: str, *, strict: bool) -> "tuple[list[Part], list[tuple[Child, CapturedPart]]]":
+    def _cut(
+        self, reason: str, *, strict: bool
+    ) -> "tuple[list[Part], list[tuple[Child, CapturedPart]], dict[str, int]]":
+        """What is to be saved, whose it is of those that are there, and who has not started, with its last acknowledged record."""
+
         def left_out(error: SchemaError) -> None:
             if strict:
                 raise error
@@ -194,6 +204,7 @@ class Saver:
         self._proved.begin_cut()
         parts: list[Part] = []
         captured: list[tuple[Child, CapturedPart]] = []
+        carried: dict[str, int] = {}
         for child in self._tree.children.values():
             if not child.is_saved:
                 continue
@@ -211,12 +222,18 @@ class Saver:
                     child.capture_wanted = True
             part = child.part
             if part is None:
-                continue  # its first incarnation has not got its state yet: what the store has is the newest
+                # Its first incarnation has not got its state yet: what the store has is the newest.
+                carried[child.path] = self._store.acknowledged(child.path)
+                continue
             self._away.pop(child.path, None)
             parts.append(self._part_of(child, part, left_out))
             captured.append((child, part))
         parts += [self._part_of(child, child.part, left_out) for child in self._away.values() if child.part is not None]
-        return parts, captured
+        for path in self._left_nested.still_to_come():
+            carried[path] = self._store.acknowledged(path)
+        for path in self._away:
+            carried.pop(path, None)
+        return parts, captured, carried
 
     async def _commit_the_rest(
         self,
@@ -225,12 +242,13 @@ class Saver:
         reason: str,
         parts: "list[Part]",
         captured: "list[tuple[Child, CapturedPart]]",
+        carried: dict[str, int],
     ) -> "CheckpointInfo":
-        """A part could not be read back: its last durable one stands in for it, or none.
+        """A part could not be read back: its last durable one stands in for it, of this process or of one before, or none.
 
         What could not even be encoded was stood in for when the cut was taken; this shows only when it is proved.
         """
-        while self._stand_in(error, parts, captured) and parts:
+        while self._stand_in(error, parts, captured, carried) and (parts or carried):
             self._failed(reason, error)
             try:
                 return await commit()
@@ -238,7 +256,13 @@ class Saver:
                 error = another
         raise error
 
-    def _stand_in(self, error: SchemaError, parts: "list[Part]", captured: "list[tuple[Child, CapturedPart]]") -> bool:
+    def _stand_in(
+        self,
+        error: SchemaError,
+        parts: "list[Part]",
+        captured: "list[tuple[Child, CapturedPart]]",
+        carried: dict[str, int],
+    ) -> bool:
         bad = next((part for part in parts if part.component == error.component), None)
         if bad is None:
             return False
@@ -248,7 +272,8 @@ class Saver:
         child = running or self._away.get(bad.component)
         good = self._durable.get(bad.component)
         if child is None or good is None or good.body is bad.body:
-            return True  # what the store has is the newest
+            carried[bad.component] = bad.acknowledged
+            return True
         if child.part is not None and child.part.body is bad.body:
             child.part = good
         parts.append(self._part_of(child, good, lambda _: None))

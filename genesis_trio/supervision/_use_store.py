@@ -34,12 +34,13 @@ async def use_store(
     await tree.latches.load()
     supervisor.scope.latch_log = tree.latches
     tree.latches.restore(supervisor.scope)
+    saved = set(await store.newest_components())
     if restore is not None:
-        await store.rewind(restore, only=only)
+        saved.update((await store.rewind(restore, only=only)).components)
     tree.watch_breakers()
     tree.control = Control(tree, store)
     await tree.control.load()
-    tree.saver = Saver(tree, store, checkpoint if checkpoint is not None else CheckpointPolicy())
+    tree.saver = Saver(tree, store, checkpoint if checkpoint is not None else CheckpointPolicy(), saved=saved)
 
     def trouble(error: Exception) -> None:
         reason = f"the store failed: {describe_error(error)}"
