@@ -9,7 +9,7 @@ from genesis_trio.persistence._fingerprint import SchemaInfo, changes
 from genesis_trio.persistence._scalars import narrowed
 from genesis_trio.persistence.schema import Migration, find_migration
 
-__all__ = ["StoredSchema", "migrated", "migrating_reader", "migration_path", "upgrade"]
+__all__ = ["StoredSchema", "migrating_reader", "migration_path", "upgrade", "upgrading_reader"]
 
 
 class StoredSchema(Protocol):
@@ -38,21 +38,20 @@ def upgrade(body: bytes, stored: StoredSchema, as_type: Any) -> Any:
 
     Trio checkpoint: never.
     """
+    return upgrading_reader(stored, as_type)(body)
+
+
+def upgrading_reader(stored: StoredSchema, as_type: Any) -> Callable[[bytes], Any]:
+    """`upgrade` for all that was saved as *stored*: what is the same for all of it is found out once."""
     current = describe(as_type)
-    if (stored.name, stored.version) == (current.name, current.version):
-        if stored.fingerprint != current.fingerprint:
-            raise SchemaError(_changed(stored, current))
-        return structured(parsed(body, current.name), as_type, f"the saved form of {current.name} {current.version}")
-    return migrated(body, stored.name, stored.version, as_type)
-
-
-def migrated(body: bytes, name: str, version: int, as_type: Any) -> Any:
-    """As `upgrade`, for bytes whose fingerprint was not kept."""
-    return migrating_reader(name, version, as_type)(body)
+    is_version = (stored.name, stored.version) == (current.name, current.version)
+    if is_version and stored.fingerprint != current.fingerprint:
+        raise SchemaError(_changed(stored, current))
+    return migrating_reader(stored.name, stored.version, as_type)
 
 
 def migrating_reader(name: str, version: int, as_type: Any) -> Callable[[bytes], Any]:
-    """A function from bytes to a value of *as_type*: what is the same for all that was saved so is found out once.
+    """The same for bytes whose fingerprint was not kept.
 
     Raises:
         SchemaError: as `migration_path`.

@@ -26,7 +26,7 @@ from genesis_trio.persistence._tags import (
     event_reader,
     event_tag,
 )
-from genesis_trio.persistence._upgrade import StoredSchema, migrated, upgrade
+from genesis_trio.persistence._upgrade import StoredSchema, upgrade, upgrading_reader
 
 __all__ = [
     "SchemaInfo",
@@ -43,7 +43,7 @@ __all__ = [
     "event_class",
     "event_reader",
     "event_tag",
-    "migrated",
     "fitted",
     "upgrade",
+    "upgrading_reader",
 ]

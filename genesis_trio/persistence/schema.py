@@ -13,7 +13,7 @@ import attrs
 
 from genesis_trio.errors import SchemaError
 
-__all__ = ["Migration", "find_migration", "mark_of", "migrates", "name_and_version", "registered_class", "schema"]
+__all__ = ["Migration", "find_migration", "migrates", "name_and_version", "registered_class", "schema"]
 
 T = TypeVar("T")
 Step = Callable[[dict[str, Any]], dict[str, Any]]
@@ -137,14 +137,8 @@ def name_and_version(cls: type) -> tuple[str, int]:
 
     Of a class that is defined in a function, the name is what stands after the function's.
     """
-    mark = mark_of(cls)
-    return mark if mark is not None else (cls.__qualname__.rpartition("<locals>.")[2], 1)
-
-
-def mark_of(cls: type) -> tuple[str, int] | None:
-    """What ``@schema`` gave to this very class; None when it has none."""
     mark: tuple[str, int] | None = cls.__dict__.get(_MARK)
-    return mark
+    return mark if mark is not None else (cls.__qualname__.rpartition("<locals>.")[2], 1)
 
 
 def registered_class(name: str) -> type | None:

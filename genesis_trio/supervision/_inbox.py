@@ -27,12 +27,25 @@ class SavedMailbox:
 
     settled: int
     next_position: int
-    entries: list[
-        list[Any]
-    ]  # position, topic, origin, message as JSON text; name and version of its schema, if it has one
+    #: Of each message: position, topic, origin, the message as JSON text, and as what it was saved: the fields of a `SchemaInfo`.
+    entries: list[list[Any]]
 
     def as_json(self) -> dict[str, Any]:
-        return {"settled": self.settled, "next": self.next_position, "entries": self.entries}
+        """What it was saved as stands beside the messages, and in each of them only its place there."""
+        places: dict[tuple[Any, ...], int] = {}
+        entries = []
+        last, place = None, 0
+        for position, topic, origin, text, schema in self.entries:
+            if schema is not last:
+                last, place = schema, places.setdefault(schema, len(places))
+            entries.append((position, topic, origin, text, place))
+        return {"settled": self.settled, "next": self.next_position, "entries": entries, "schemas": list(places)}
+
+    @classmethod
+    def from_json(cls, box: Mapping[str, Any]) -> "SavedMailbox":
+        schemas = [tuple(schema) for schema in box["schemas"]]
+        entries = [[*entry[:-1], schemas[entry[-1]]] for entry in box["entries"]]
+        return cls(box["settled"], box["next"], entries)
 
     def up_to(self, settled: int) -> "SavedMailbox":
         """The same for a state that includes the messages up to *settled*."""
@@ -89,9 +102,9 @@ def encode_inbox(
     A message that cannot be saved, or not be read back, is left out: one price that is no number must not keep a whole tree
     from being saved.  *left_out* is told once per mailbox, and may raise what it is given.
     """
-    from genesis_trio.persistence.codec import encode
-    from genesis_trio.persistence.schema import mark_of
+    from genesis_trio.persistence.codec import describe, encode
 
+    schemas: dict[type, tuple[Any, ...]] = {}
     found = {key: saved.up_to(positions.get(key, saved.settled)).as_json() for key, saved in unopened.items()}
     for mailbox in mailboxes:
         if mailbox.keeps_handled:
@@ -101,13 +114,15 @@ def encode_inbox(
             for entry in mailbox.entries_after(settled):
                 message_type = entry.topic.message_type
                 try:
+                    schema = schemas.get(message_type)
+                    if schema is None:
+                        schema = schemas[message_type] = attrs.astuple(describe(message_type))
                     body = encode(entry.message, message_type)
                     proved.prove(body, message_type)
                 except SchemaError as error:
                     bad.append((entry, error))
                 else:
-                    schema = mark_of(message_type) or ()  # classes that have none do not migrate
-                    entries.append([entry.position, entry.topic.name, entry.origin, body.decode(), *schema])
+                    entries.append([entry.position, entry.topic.name, entry.origin, body.decode(), schema])
             if bad:
                 left_out(_why_left_out(mailbox, bad))
             found[mailbox.key] = SavedMailbox(settled, mailbox.next_position, entries).as_json()
@@ -128,7 +143,7 @@ def decode_inbox(body: bytes | None) -> dict[str, SavedMailbox]:
     """The mailboxes in *body* by their keys."""
     if body is None:
         return {}
-    return {key: SavedMailbox(box["settled"], box["next"], box["entries"]) for key, box in json.loads(body).items()}
+    return {key: SavedMailbox.from_json(box) for key, box in json.loads(body).items()}
 
 
 def merge_inboxes(
@@ -152,24 +167,27 @@ def restore_mailbox(mailbox: Mailbox, saved: SavedMailbox) -> None:
 
 
 def decode_entries(mailbox: Mailbox, saved: SavedMailbox) -> list[Entry]:
-    """The messages in *saved*, which is of *mailbox*; those that an older version of their class wrote are migrated.
+    """The messages in *saved*, which is of *mailbox*, as states are: those of an older version of their class are migrated.
 
     Raises:
         SchemaError: one of them cannot be read by this code, which says where it waits and what to do.
     """
-    from genesis_trio.persistence.codec import decode, migrated
+    from genesis_trio.persistence.codec import SchemaInfo, upgrading_reader
 
+    readers: dict[tuple[str, Any], Callable[[bytes], Any]] = {}
     topics: dict[str, Topic[Any]] = {topic.name: topic for topic in mailbox.topics}
     entries = []
-    for position, name, origin, text, *schema in saved.entries:
+    for position, name, origin, text, schema in saved.entries:
         topic = topics.get(name)
         if topic is None:
             raise CorruptError(
                 f"the saved mailbox {mailbox.key!r} of {mailbox.owner!r} holds a message of topic {name!r}, which is not its own"
             )
-        body, message_type = text.encode(), topic.message_type
         try:
-            message = migrated(body, schema[0], schema[1], message_type) if schema else decode(body, message_type)
+            reader = readers.get((name, schema))
+            if reader is None:
+                reader = readers[name, schema] = upgrading_reader(SchemaInfo(*schema), topic.message_type)
+            message = reader(text.encode())
         except SchemaError as error:
             raise SchemaError(
                 f"a saved message on topic {name!r} in the mailbox of {mailbox.owner!r}, sent as {origin!r}: {error}; it stays "

@@ -17,6 +17,7 @@ from genesis_trio import (
     open_supervisor,
     schema,
 )
+from genesis_trio.persistence import codec
 from genesis_trio.supervision._inbox import SavedMailbox
 from messaging.parts import LETTERS, NUMBERS, context_of
 from supervision.desk import Log
@@ -279,7 +280,10 @@ async def test_saved_mailbox_that_is_closed_goes_on_from_the_state_that_is_resto
     """Of what was set aside for an older state, only what comes after the newer one waits for it."""
     async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
         child = await desk.start(Keeping, (), name="reader")
-        one, two, three = ([position, SAVED.name, f"feed@1#{position}", str(position)] for position in (1, 2, 3))
+        schema = attrs.astuple(codec.describe(int))
+        one, two, three = (
+            [position, SAVED.name, f"feed@1#{position}", str(position), schema] for position in (1, 2, 3)
+        )
         child.unopened = {SAVED.name: SavedMailbox(0, 4, [one, two, three])}
         child.line_up({SAVED.name: SavedMailbox(2, 3, [])})
         assert child.unopened == {SAVED.name: SavedMailbox(2, 4, [three])}

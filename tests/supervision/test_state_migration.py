@@ -1,11 +1,14 @@
 """Messages that wait in a saved mailbox while their class gets a new version."""
 
+import json
+
 import attrs
 import pytest
 import trio
 
 from genesis_trio import ChildSpec, Component, Lifecycle, Topic, migrates, observe, open_store, open_supervisor, schema
 from genesis_trio.errors import SchemaError
+from genesis_trio.supervision._inbox import SavedMailbox
 from supervision.desk import QUIET, Log
 
 
@@ -83,6 +86,17 @@ async def test_messages_of_one_version_come_back_as_they_are(url, autojump_clock
     assert (await hand_over(url, cls(1), cls))[0] == [cls(1)]
 
 
+def test_mailbox_says_once_as_what_its_messages_were_saved():
+    """For each type and version of it, not for each message."""
+    old, new = ("price", 1, "aaaa", "price: int"), ("price", 2, "bbbb", "price: float")
+    entries = [[place, "prices", f"feed@1#{place}", "{}", old if place < 3 else new] for place in range(5)]
+    box = SavedMailbox(0, 5, entries)
+    saved = json.loads(json.dumps(box.as_json()))
+    assert saved["schemas"] == [list(old), list(new)]
+    assert [entry[4:] for entry in saved["entries"]] == [[0], [0], [0], [1], [1]]
+    assert SavedMailbox.from_json(saved) == box
+
+
 async def test_messages_of_a_plain_type_come_back_as_they_are(url, autojump_clock):
     """What has no schema is restored as what it was."""
     assert (await hand_over(url, 1, int))[0] == [1]
@@ -114,12 +128,29 @@ UNREADABLE = {
     "another field": (
         message_class("migration.renamed", 1, price=int),
         message_class("migration.renamed", 1, amount=int),
-        "unknown field 'price'",
+        "the fields of migration.renamed changed and its version did not, it is still 1: amount added (int); price removed (int)",
     ),
     "no schema": (
         attrs.make_class("Message", {"price": attrs.field(type=int)}),
         attrs.make_class("Message", {"price": attrs.field(type=str)}),
         "price",
+    ),
+    "a new field with a default": (
+        message_class("migration.more", 1, price=int),
+        schema("migration.more")(
+            attrs.make_class("Message", {"price": attrs.field(type=int), "side": attrs.field(type=str, default="buy")})
+        ),
+        "the fields of migration.more changed and its version did not, it is still 1: side added (str = default)",
+    ),
+    "another type that fits": (
+        message_class("migration.wider", 1, price=int),
+        message_class("migration.wider", 1, price=float),
+        "price changed from int to float",
+    ),
+    "another type that fits, no schema": (
+        attrs.make_class("Message", {"price": attrs.field(type=int)}),
+        attrs.make_class("Message", {"price": attrs.field(type=float)}),
+        "the fields of Message changed and its version did not",
     ),
     "a newer version": (
         message_class("migration.newer", 2, price=int),
