@@ -1,11 +1,12 @@
 """What comes back from a damaged journal, and from damaged keys and effects beside it: what is lost is counted."""
 
+import attrs
 import pytest
 
 from genesis_trio import Mode, open_store
 from genesis_trio.errors import CorruptError
 from genesis_trio.persistence import codec
-from genesis_trio.persistence._envelope import Head
+from genesis_trio.persistence._envelope import Head, chain_of, unpack_entry
 from genesis_trio.persistence._operations import Append, NewEvent
 from genesis_trio.persistence.effects import EffectStatus
 from genesis_trio.persistence.store import Part
@@ -112,6 +113,21 @@ async def test_recovery_missing_end_of_a_journal_is_counted(url):
     assert restored.lost == 2
 
 
+async def test_recovery_last_record_that_was_never_acknowledged_is_noticed(url):
+    """A record that continues the one before, and is not the one that the component's head speaks of."""
+
+    def written_otherwise(body):
+        entry, _ = unpack_entry(A, 2, body, first)
+        return attrs.evolve(entry, at=entry.at + 1).pack(A, first)[0]
+
+    async with open_store(url) as store:
+        await book(store, Ledger(), 1, 2)
+        ((_, record), _) = store._ledger.engine.read_records("main", A)
+        first = chain_of(record.body)
+        rewrite_record(store, A, 2, written_otherwise)
+        assert (await store.verify()).problems == (f"the journal of {A!r} does not end as its head says",)
+
+
 async def test_recovery_damaged_record_that_a_newer_checkpoint_covers_is_harmless(url):
     """Damage before the newest good state costs nothing; verify() finds it all the same."""
     async with open_store(url) as store:
@@ -133,6 +149,21 @@ async def test_recovery_fall_back_onto_a_damaged_journal_counts_both(url):
         loaded = await store.load(A, Ledger, make=Ledger)
 
     assert (loaded.state.entries, loaded.fell_back_from, loaded.lost) == ([1, 2, 3], ("cp-000002",), 3)
+
+
+async def test_recovery_damage_before_what_a_rewind_left_counts_none_of_that(url):
+    """Records that were void are missed by nobody."""
+    async with open_store(url) as store:
+        await saved_twice(store)
+        await store.rewind("cp-000002")
+        await book(store, Ledger(), 7)
+        damage_newest(store, A, 2)
+        rewrite_record(store, A, 3)
+    async with open_store(url) as store:
+        loaded = await store.load(A, Ledger, make=Ledger)
+
+    assert (loaded.state.entries, loaded.journal) == ([1, 2], 2)
+    assert loaded.lost == 3  # 3, 4 and 7, and neither 5 nor 6
 
 
 async def test_recovery_fall_back_behind_a_pruned_journal_counts_what_is_gone(url):
