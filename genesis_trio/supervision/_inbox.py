@@ -62,18 +62,28 @@ class SavedMailbox:
 
 
 class ProvedMessages:
-    """What waited at the last cut, and so was structured back: by its bytes, since a message may be changed while it waits."""
+    """What waited at the last cut, and so was structured back: by its bytes, since a message may be changed while it waits.
 
-    __slots__ = ("_before", "_now")
+    What could not be saved of it was told then, and is not told again for as long as that is so.
+    """
+
+    __slots__ = ("_before", "_left_out", "_now", "_told")
 
     def __init__(self) -> None:
         # By themselves: so the bytes of the first cut are the ones that stay, and those of each later one are let go at once.
-        self._before: dict[type, dict[bytes, bytes]] = {}
-        self._now: dict[type, dict[bytes, bytes]] = {}
+        self._before: dict[type, dict[bytes, tuple[bytes, SchemaError | None]]] = {}
+        self._now: dict[type, dict[bytes, tuple[bytes, SchemaError | None]]] = {}
+        self._told: set[tuple[str, str, str]] = set()
+        self._left_out: set[tuple[str, str, str]] = set()
 
     def begin_cut(self) -> None:
         """What does not wait at this cut either is forgotten."""
         self._before, self._now = self._now, {}
+        self._left_out = set()
+
+    def end_cut(self) -> None:
+        """It was taken, and all that it leaves out was told."""
+        self._told = self._left_out
 
     def prove(self, body: bytes, message_type: type) -> None:
         """Make sure that *body* can be read back; SchemaError if not."""
@@ -82,12 +92,24 @@ class ProvedMessages:
         if known is None:
             from genesis_trio.persistence.codec import decode
 
-            decode(body, message_type)
-            known = body
+            try:
+                decode(body, message_type)
+            except SchemaError as error:
+                known = body, error
+            else:
+                known = body, None
         now = self._now.get(message_type)
         if now is None:
             now = self._now[message_type] = {}
-        now[known] = known
+        now[known[0]] = known
+        if known[1] is not None:
+            raise known[1].with_traceback(None)  # or each cut would add to it
+
+    def leaves_out(self, mailbox: Mailbox, entry: Entry) -> bool:
+        """*entry* is not in this cut; True if that is news."""
+        message = mailbox.owner, mailbox.key, entry.origin
+        self._left_out.add(message)
+        return message not in self._told
 
 
 def encode_inbox(
@@ -95,12 +117,12 @@ def encode_inbox(
     positions: Mapping[str, int],
     unopened: Mapping[str, SavedMailbox],
     proved: ProvedMessages,
-    left_out: Callable[[SchemaError], None],
+    left_out: Callable[[SchemaError, bool], None],
 ) -> bytes | None:
     """The mailboxes that keep everything, from the given *positions* on, and those nobody has opened yet.
 
     A message that cannot be saved, or not be read back, is left out: one price that is no number must not keep a whole tree
-    from being saved.  *left_out* is told once per mailbox, and may raise what it is given.
+    from being saved.  *left_out* is called once per mailbox, with the reason and whether one was not told of before; it may raise it.
     """
     from genesis_trio.persistence.codec import describe, encode
 
@@ -124,7 +146,8 @@ def encode_inbox(
                 else:
                     entries.append([entry.position, entry.topic.name, entry.origin, body.decode(), schema])
             if bad:
-                left_out(_why_left_out(mailbox, bad))
+                news = [each for each in bad if proved.leaves_out(mailbox, each[0])]
+                left_out(_why_left_out(mailbox, news or bad), bool(news))
             found[mailbox.key] = SavedMailbox(settled, mailbox.next_position, entries).as_json()
     if not found:
         return None

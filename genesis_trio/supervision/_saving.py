@@ -196,10 +196,11 @@ class Saver:
     ) -> "tuple[list[Part], list[tuple[Child, CapturedPart]], dict[str, int]]":
         """What is to be saved, whose it is of those that are there, and who has not started, with its last acknowledged record."""
 
-        def left_out(error: SchemaError) -> None:
+        def left_out(error: SchemaError, is_news: bool = True) -> None:
             if strict:
                 raise error
-            self._failed(reason, error)  # the others are saved
+            if is_news:
+                self._failed(reason, error)  # the others are saved
 
         self._proved.begin_cut()
         parts: list[Part] = []
@@ -233,6 +234,7 @@ class Saver:
             carried[path] = self._store.acknowledged(path)
         for path in self._away:
             carried.pop(path, None)
+        self._proved.end_cut()
         return parts, captured, carried
 
     async def _commit_the_rest(
@@ -276,12 +278,14 @@ class Saver:
             return True
         if child.part is not None and child.part.body is bad.body:
             child.part = good
-        parts.append(self._part_of(child, good, lambda _: None))
+        parts.append(self._part_of(child, good, lambda *_: None))
         if running is not None:
             captured.append((running, good))
         return True
 
-    def _part_of(self, child: "ChildState", part: "CapturedPart", left_out: Callable[[SchemaError], None]) -> "Part":
+    def _part_of(
+        self, child: "ChildState", part: "CapturedPart", left_out: Callable[[SchemaError, bool], None]
+    ) -> "Part":
         from genesis_trio.persistence.store import Part
 
         assert child.spec.state_type is not None

@@ -48,7 +48,7 @@ def _close(child: "ChildState", incarnation: "Incarnation", mailbox: Mailbox) ->
 def _set_aside(child: "ChildState", mailbox: Mailbox) -> int:
     """Keep what waits in *mailbox* as a later process would find it; returns how many messages that are."""
 
-    def left_out(error: "SchemaError") -> None:
+    def left_out(error: "SchemaError", _: bool) -> None:
         if child.tree.hooks:
             emit(child.tree, events.CheckpointFailed, reason="unread", error=error)
 

@@ -11,7 +11,7 @@ import trio
 
 from genesis_trio import CheckpointPolicy, Component, Topic, observe, open_store, open_supervisor, schema
 from genesis_trio.errors import SchemaError
-from supervision.desk import QUIET, Log
+from supervision.desk import QUIET, Log, forever
 
 NOTHING = Topic("refusals.nothing", int)
 T = TypeVar("T")
@@ -258,8 +258,9 @@ async def test_cut_with_a_message_that_cannot_be_saved_holds_all_the_rest(by, ba
                     assert len(await store.list_checkpoints()) == 1
                 await desk.stop()
             assert all(re.search(text, event.error) for event in log.named("checkpoint_failed"))
-            assert [event.reason for event in log.named("checkpoint_failed")] == ["periodic"] * (by == "policy") + [
-                "stop"
+            # Once, and not at each cut; what is raised for somebody was told to nobody else.
+            assert [event.reason for event in log.named("checkpoint_failed")] == [
+                "periodic" if by == "policy" else "stop"
             ]
             is_second = True
             async with open_supervisor("desk", store=store, checkpoint=policy) as desk:
@@ -268,6 +269,47 @@ async def test_cut_with_a_message_that_cannot_be_saved_holds_all_the_rest(by, ba
                 await trio.sleep(1)
                 await desk.stop()
     assert states == {"other": Heard([7.0]), "reader": Heard([1.0, 2.0, 3.0])}
+
+
+@pytest.mark.parametrize("bad", BAD_PRICES)
+async def test_message_that_cannot_be_saved_is_told_once(bad, autojump_clock):
+    """Not at each cut that it waits at; again where it was good meanwhile, and for each that comes."""
+    price, _ = BAD_PRICES[bad]
+    first, second = changed_quote(price), changed_quote(price)
+
+    class Reader(Component[Heard]):
+        async def run(self, ctx):
+            async with ctx.subscribe(QUOTES):
+                ctx.ready()
+                await ctx.wait_stopping()
+
+    log = Log()
+
+    async def cuts(count):
+        """How many were told of in as many cuts, and how often a message was made to prove it."""
+        told, Quote.made = len(log.named("checkpoint_failed")), 0
+        for _ in range(count):
+            await desk.tree.saver.save("periodic")
+        return len(log.named("checkpoint_failed")) - told, Quote.made
+
+    with observe(log):
+        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+            await desk.start(Reader, name="reader")
+            feed = await desk.start(forever, name="feed")
+            publish = feed.incarnation.context.publish
+            publish(QUOTES, first)
+            assert await cuts(3) == (1, 1 if bad == "not read back" else 0)
+            publish(QUOTES, second)
+            assert await cuts(3) == (1, 0)
+            assert ", and" not in log.named("checkpoint_failed")[-1].error
+            with pytest.raises(SchemaError, match=", and 1 more"):
+                await desk.create_checkpoint()
+            assert await cuts(3) == (0, 0)
+            second.price = 1.0
+            assert await cuts(2) == (0, 1)
+            second.price = price
+            assert await cuts(2) == (1, 0)
+            await desk.stop()
 
 
 async def test_message_that_waits_is_proved_at_one_cut_and_not_at_those_after_it(autojump_clock):
