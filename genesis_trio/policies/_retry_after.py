@@ -16,7 +16,7 @@ def seconds_of(value: object, utcnow: Callable[[], datetime]) -> float | None:
         text = value.strip()
         value = float(text) if text.isascii() and text.replace(".", "", 1).isdecimal() else _http_date(text)
     if isinstance(value, datetime):
-        left = (value - utcnow()).total_seconds() if value.tzinfo is not None else 0.0
+        left = (value - utcnow()).total_seconds() if value.utcoffset() is not None else 0.0
         return left if left > 0.0 else None
     if isinstance(value, timedelta):
         value = value.total_seconds()
@@ -35,6 +35,6 @@ def _http_date(text: str) -> datetime | None:
 
     try:
         date = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last of a number that fits into no year
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

@@ -3,7 +3,7 @@
 import itertools
 import math
 import random
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import pytest
 import trio
@@ -272,10 +272,22 @@ def test_retry_named_delay_may_be_what_http_says(named):
     assert venue.times[1] - venue.times[0] == pytest.approx(5.0, abs=1e-6)
 
 
+class Nowhere(tzinfo):
+    """A zone that does not know how far it is from UTC."""
+
+    def utcoffset(self, moment):
+        return None
+
+    def __repr__(self):
+        return "nowhere"
+
+
 @pytest.mark.parametrize(
     "named",
     ["-5", "5.5.5", "٥", "Thu, 99 Jan 2026 00:00:05 GMT", "Thu, 01 Jan 2015 00:00:05 GMT", datetime(2015, 1, 1, tzinfo=UTC),
-     datetime(2099, 1, 1)],  # noqa: DTZ001 - a time without a zone is no moment
+     datetime(2099, 1, 1),  # noqa: DTZ001 - a time without a zone is no moment
+     datetime(2099, 1, 1, tzinfo=Nowhere()), "Thu, 01 Jan 99999999999999999999 00:00:05 GMT",
+     "Thu, 01 Jan 2026 00:00:05 +99999999999999999999"],
     ids=str,
 )  # fmt: skip
 def test_retry_named_date_that_is_over_or_makes_no_sense_does_no_harm(named):
