@@ -15,7 +15,9 @@ def name_of(fn: object) -> str:
 
 
 def is_async_function(fn: object) -> bool:
-    """True if calling *fn* gives a coroutine: an ``async def``, a partial of one, an object whose ``__call__`` is one."""
+    """True if calling *fn* gives a coroutine: an ``async def``, an object whose ``__call__`` is one, a partial of either."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
         inspect.getattr_static(type(fn), "__call__", None)
     )

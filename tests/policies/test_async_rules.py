@@ -1,5 +1,7 @@
 """What decides at once has to be a plain function: a coroutine that nobody awaits is true."""
 
+import functools
+
 import pytest
 
 from genesis_trio.events import observe
@@ -17,7 +19,7 @@ class Decision:
         return False
 
 
-@pytest.mark.parametrize("function", [decide, Decision()], ids=["function", "object"])
+@pytest.mark.parametrize("function", [decide, Decision(), functools.partial(Decision())], ids=["function", "object", "partial"])
 @pytest.mark.parametrize(
     ("make", "what"),
     [

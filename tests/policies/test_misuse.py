@@ -1,5 +1,7 @@
 """What cannot be called and awaited, and what cannot be a rule: errors that say what to pass instead."""
 
+import functools
+
 import pytest
 import trio
 
@@ -99,3 +101,23 @@ async def test_reconcile_that_is_not_async_says_so(autojump_clock):
         await guard.execute(place)
 
     assert isinstance(caught.value.__context__, OSError)
+
+
+class Sender:
+    """A function that is an object."""
+
+    async def __call__(self, order, *, side):
+        return order, side
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "send",
+    [Sender(), functools.partial(Sender(), side="buy"), functools.partial(functools.partial(Sender()), side="buy")],
+    ids=["object", "partial", "partial of a partial"],
+)
+async def test_decorator_takes_an_object_that_is_called_and_awaited(kind, send):
+    """What is called in the end decides, not what holds it."""
+    policy, _ = policies(kind)
+
+    assert await policy(send)("o1", side="buy") == ("o1", "buy")
