@@ -79,7 +79,8 @@ class Hedge(RunBound):
                 when all have failed.
 
         Trio checkpoint: always once a delay is known, else only what the attempt has.
-        Cancellation: passes through, bare, when all copies have ended; no latency is learned from it.
+        Cancellation: passes through, bare, when all copies have ended, if none has succeeded by then; no latency is
+        learned from it.
         """
         self._enter_run()
         began = trio.current_time()
@@ -126,7 +127,11 @@ class _Race(Generic[T]):
                 nursery.start_soon(self._start_others, nursery)
                 await self._run_copy(0, nursery.cancel_scope)
         except BaseExceptionGroup as group:
-            stray = _bare(group)
+            # A success stands, whatever the others did while they ended.  A cancellation of the caller comes again at its next
+            # Trio checkpoint, as after any call that was just done.
+            rest = group.split((trio.Cancelled, Exception))[1] if self.won else group
+            stray = None if rest is None else _bare(rest)
+            del rest
         error = self.fatal or stray
         if error is None and not self.won:
             error = self.first_error

@@ -4,6 +4,8 @@ import pytest
 import trio
 import trio.testing
 
+from genesis_trio.policies.breaker import CircuitBreaker
+from genesis_trio.policies.guard import Guard
 from genesis_trio.policies.hedge import Hedge
 from policies.copies import Copies
 
@@ -126,3 +128,68 @@ async def test_hedge_waits_until_the_loser_has_ended(autojump_clock):
 
     assert value == "won"
     assert ended == [6.0]
+
+
+async def test_hedge_success_stands_when_the_caller_is_cancelled_while_the_loser_ends(autojump_clock):
+    """The venue has answered: an answer is not lost because another copy takes its time to end; the cancellation comes next."""
+
+    async def attempt(copy):
+        if copy == 1:
+            return "won"
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5.0)
+            raise OSError("no farewell")
+
+    with trio.move_on_at(3.0) as scope:
+        value = await Hedge(delay=1.0)._call(attempt, name="q")
+        assert value == "won"
+        await trio.lowlevel.checkpoint()
+
+    assert scope.cancelled_caught
+    assert trio.current_time() == 6.0
+
+
+async def test_hedge_success_stands_where_another_copy_failed_in_its_cancellation(autojump_clock):
+    """As without a cancellation: the error of a copy does not matter once another one has succeeded."""
+
+    async def attempt(copy):
+        if copy == 1:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5.0)
+            return "won"
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise OSError("no farewell")
+
+    with trio.move_on_at(3.0):
+        assert await Hedge(delay=1.0)._call(attempt, name="q") == "won"
+
+    assert trio.current_time() == 6.0
+
+
+async def test_hedged_call_that_was_answered_in_its_total_timeout_has_succeeded(autojump_clock):
+    """The first answer is what the timeout is about, not the end of the other copy; nothing is tried again."""
+    calls = []
+
+    async def quote():
+        calls.append(trio.current_time())
+        if len(calls) == 2:
+            return 101.5
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5.0)
+
+    breaker = CircuitBreaker("venue")
+    guard = Guard("quotes", hedge=Hedge(delay=1.0), total_timeout=3.0, breaker=breaker)
+
+    assert await guard.execute(quote) == 101.5
+
+    assert calls == [0.0, 1.0]
+    assert (guard.statistics().successes, guard.statistics().failures) == (1, 0)
+    assert (breaker.statistics().successes, breaker.statistics().failures, breaker.statistics().in_flight) == (1, 0, 0)
