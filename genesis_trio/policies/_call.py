@@ -264,7 +264,7 @@ class Call:
             self.has_won = False  # the attempt before may have, with a result that was not good enough
             if hedge is None:
                 return await self._start(0)
-            return await hedge._call(self._copy, name=self._guard.name)
+            return await hedge._call(self._copy)
         finally:
             self.leave()
 
@@ -294,8 +294,11 @@ class Call:
             self._has_place = False
             bulkhead._leave()
 
-    async def _copy(self, copy: int) -> Any:
-        """One copy of a hedged attempt.  The first one has had its turn; the others get one at once, or are not made."""
+    async def _copy(self, copy: int, delay: float) -> Any:
+        """One copy of a hedged attempt.  The first one has had its turn; the others get one at once, or are not made.
+
+        *delay* is that of the race, in seconds.
+        """
         if copy == 0:
             return await self._start(0)
         guard = self._guard
@@ -308,7 +311,7 @@ class Call:
                 raise RateLimitedError(
                     f"no token for a hedge of {guard.name!r}; hedges do not wait for one", retry_after=0.0
                 )
-            return await self._start(copy)
+            return await self._start(copy, delay)
         finally:
             if bulkhead is not None:
                 bulkhead._leave()
@@ -328,11 +331,12 @@ class Call:
         finally:
             del permit
 
-    async def _start(self, copy: int) -> Any:
+    async def _start(self, copy: int, delay: float = 0.0) -> Any:
         """Decide, and call the function in the same step."""
         guard = self._guard
         permit = self.admit()
-        guard._lane.counts.hedges += copy > 0
+        if copy:
+            guard._count_hedge(copy, delay)
         try:
             if guard._attempt_timeout is None:
                 result = await self._fn(*self._args, **self._kwargs)

@@ -349,6 +349,13 @@ class Guard(RunBound):
         elif (tree := self._tree()).hooks:
             emit(tree, events.CallRejected, policy=self.name, error=refusal)
 
+    def _count_hedge(self, copy: int, delay: float) -> None:
+        """Copy number *copy* has been let through and starts now, *delay* seconds after the one before."""
+        self._lane.counts.hedges += 1
+        tree = self._tree()
+        if tree.hooks:
+            emit(tree, events.HedgeStarted, policy=self.name, copy=copy, delay=delay)
+
     # ------------------------------------------------------------ what the fast path tells
 
     def _admit_first(self) -> Permit | list[GenesisError] | None:

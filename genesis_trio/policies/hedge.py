@@ -6,9 +6,7 @@ from typing import Generic, TypeVar
 import attrs
 import trio
 
-from genesis_trio import events
-from genesis_trio._runtime import RunBound, current_tree
-from genesis_trio.events import emit
+from genesis_trio._runtime import RunBound
 from genesis_trio.policies import _check
 from genesis_trio.policies._quantile import MovingQuantile
 from genesis_trio.policies.budget import RetryBudget
@@ -69,8 +67,8 @@ class Hedge(RunBound):
         """Seconds until another copy starts, or None while too little is known."""
         return self._delay if self._latencies is None else self._latencies.value()
 
-    async def _call(self, attempt: Callable[[int], Awaitable[T]], *, name: str) -> T:
-        """Run ``attempt(0)``, and ``attempt(1)`` … when it is slow, until one of them succeeds.
+    async def _call(self, attempt: Callable[[int, float], Awaitable[T]]) -> T:
+        """Run ``attempt(0, delay)``, and ``attempt(1, delay)`` … when it is slow, until one of them succeeds.
 
         The first copy runs in the task of the caller, the others in tasks of their own.
 
@@ -86,10 +84,10 @@ class Hedge(RunBound):
         began = trio.current_time()
         delay = self._current_delay()
         if delay is None:
-            value = await attempt(0)
+            value = await attempt(0, 0.0)
             ended = trio.current_time()
         else:
-            race = _Race(attempt, name, delay, self._max_hedges, self.budget)
+            race = _Race(attempt, delay, self._max_hedges, self.budget)
             value = await race.run()
             ended = race.won_at  # not now: the losers may have taken their time to end
         if self._latencies is not None:
@@ -107,8 +105,7 @@ class Hedge(RunBound):
 class _Race(Generic[T]):
     """One hedged call: its copies, and how each of them ended."""
 
-    attempt: Callable[[int], Awaitable[T]]
-    name: str
+    attempt: Callable[[int, float], Awaitable[T]]
     delay: float
     max_hedges: int
     budget: RetryBudget | None
@@ -151,15 +148,12 @@ class _Race(Generic[T]):
             if self.first_error is not None or (self.budget is not None and not self.budget._take()):
                 return
             self.running += 1
-            tree = current_tree()
-            if tree.hooks:
-                emit(tree, events.HedgeStarted, policy=self.name, copy=copy, delay=self.delay)
             nursery.start_soon(self._run_copy, copy, nursery.cancel_scope)
 
     async def _run_copy(self, copy: int, race: trio.CancelScope) -> None:
         # Errors are kept, not raised into the nursery, so that the caller gets them bare.
         try:
-            value = await self.attempt(copy)
+            value = await self.attempt(copy, self.delay)
         except Exception as error:
             if not self.decided and trio.current_effective_deadline() == float("-inf"):
                 # The caller is being cancelled; what fails then takes the cancellation's place, as it does without us.

@@ -15,7 +15,7 @@ class Copies:
     def note(self, what: str, copy: int) -> None:
         self.log.append((what, copy, trio.current_time()))
 
-    async def __call__(self, copy: int) -> str:
+    async def __call__(self, copy: int, delay: float) -> str:
         self.note("start", copy)
         step = self.plan[copy]
         seconds, error = step if isinstance(step, tuple) else (step, None)

@@ -19,7 +19,9 @@ class Decision:
         return False
 
 
-@pytest.mark.parametrize("function", [decide, Decision(), functools.partial(Decision())], ids=["function", "object", "partial"])
+@pytest.mark.parametrize(
+    "function", [decide, Decision(), functools.partial(Decision())], ids=["function", "object", "partial"]
+)
 @pytest.mark.parametrize(
     ("make", "what"),
     [

@@ -111,7 +111,7 @@ def test_hedge_cancelled_anywhere_passes_bare_and_leaves_no_copy(at_every_step, 
 
         async def use():
             try:
-                await Hedge(delay=1.0)._call(place, name="q")
+                await Hedge(delay=1.0)._call(place)
             except BaseException as error:
                 seen.append(error)
                 raise

@@ -17,7 +17,7 @@ async def test_hedge_outer_cancellation_passes_bare(when, autojump_clock):
 
     with trio.move_on_at(when) as scope:
         try:
-            await Hedge(delay=1.0)._call(attempt, name="q")
+            await Hedge(delay=1.0)._call(attempt)
         except BaseException as error:
             caught.append(type(error))
             raise
@@ -31,7 +31,7 @@ async def test_hedge_outer_cancellation_passes_bare(when, autojump_clock):
 async def test_hedge_outer_cancellation_without_delay_passes(autojump_clock):
     """While too little is known for a quantile, the call is simply awaited, and its cancellation passes."""
     with trio.move_on_at(0.5) as scope:
-        await Hedge()._call(Copies(1.0), name="q")
+        await Hedge()._call(Copies(1.0))
 
     assert scope.cancelled_caught
 
@@ -42,7 +42,7 @@ async def test_hedge_cancelled_before_the_call_is_cancelled_at_its_first_checkpo
 
     with trio.CancelScope() as scope:
         scope.cancel()
-        await Hedge(delay=1.0)._call(attempt, name="q")
+        await Hedge(delay=1.0)._call(attempt)
 
     assert scope.cancelled_caught
     assert [what for what, _, _ in attempt.log] == ["start", "cancelled"]
@@ -53,7 +53,7 @@ async def test_hedge_error_during_outer_cancellation_reaches_the_caller_bare(whe
     """The first copy's cleanup fails while the caller is cancelled: it comes alone, as it would without a hedge."""
     error = OSError("cleanup")
 
-    async def attempt(copy):
+    async def attempt(copy, delay):
         try:
             await trio.sleep_forever()
         finally:
@@ -61,7 +61,7 @@ async def test_hedge_error_during_outer_cancellation_reaches_the_caller_bare(whe
                 raise error
 
     with pytest.raises(OSError, match="cleanup") as caught, trio.move_on_at(when):
-        await Hedge(delay=1.0)._call(attempt, name="q")
+        await Hedge(delay=1.0)._call(attempt)
 
     assert caught.value is error
 
@@ -69,14 +69,14 @@ async def test_hedge_error_during_outer_cancellation_reaches_the_caller_bare(whe
 async def test_hedge_errors_of_several_copies_during_outer_cancellation_all_reach_the_caller(autojump_clock):
     """Where two copies fail in their cleanup, neither error is lost."""
 
-    async def attempt(copy):
+    async def attempt(copy, delay):
         try:
             await trio.sleep_forever()
         finally:
             raise OSError(f"cleanup {copy}")
 
     with pytest.raises(ExceptionGroup) as caught, trio.move_on_at(1.5):
-        await Hedge(delay=1.0)._call(attempt, name="q")
+        await Hedge(delay=1.0)._call(attempt)
 
     assert sorted(str(error) for error in caught.value.exceptions) == ["cleanup 0", "cleanup 1"]
 
@@ -87,7 +87,7 @@ async def test_hedge_failed_first_copy_is_no_outcome_when_the_caller_is_cancelle
 
     with trio.move_on_at(2.0):
         try:
-            await Hedge(delay=1.0)._call(attempt, name="q")
+            await Hedge(delay=1.0)._call(attempt)
         except BaseException as error:
             caught.append(type(error))
             raise
@@ -98,7 +98,7 @@ async def test_hedge_failed_first_copy_is_no_outcome_when_the_caller_is_cancelle
 async def test_hedge_base_exception_during_outer_cancellation_goes_before_it(autojump_clock):
     """Ctrl-C in a copy while the caller is being cancelled is not lost in the cancellation."""
 
-    async def attempt(copy):
+    async def attempt(copy, delay):
         try:
             await trio.sleep_forever()
         except trio.Cancelled:
@@ -107,14 +107,14 @@ async def test_hedge_base_exception_during_outer_cancellation_goes_before_it(aut
             raise
 
     with pytest.raises(KeyboardInterrupt), trio.move_on_at(1.5):
-        await Hedge(delay=1.0)._call(attempt, name="q")
+        await Hedge(delay=1.0)._call(attempt)
 
 
 async def test_hedge_waits_until_the_loser_has_ended(autojump_clock):
     """No copy outlives the call: a loser that needs time to end is waited for."""
     ended = []
 
-    async def attempt(copy):
+    async def attempt(copy, delay):
         if copy == 1:
             return "won"
         try:
@@ -124,7 +124,7 @@ async def test_hedge_waits_until_the_loser_has_ended(autojump_clock):
                 await trio.sleep(5.0)
             ended.append(trio.current_time())
 
-    value = await Hedge(delay=1.0)._call(attempt, name="q")
+    value = await Hedge(delay=1.0)._call(attempt)
 
     assert value == "won"
     assert ended == [6.0]
@@ -133,7 +133,7 @@ async def test_hedge_waits_until_the_loser_has_ended(autojump_clock):
 async def test_hedge_success_stands_when_the_caller_is_cancelled_while_the_loser_ends(autojump_clock):
     """The venue has answered: an answer is not lost because another copy takes its time to end; the cancellation comes next."""
 
-    async def attempt(copy):
+    async def attempt(copy, delay):
         if copy == 1:
             return "won"
         try:
@@ -144,7 +144,7 @@ async def test_hedge_success_stands_when_the_caller_is_cancelled_while_the_loser
             raise OSError("no farewell")
 
     with trio.move_on_at(3.0) as scope:
-        value = await Hedge(delay=1.0)._call(attempt, name="q")
+        value = await Hedge(delay=1.0)._call(attempt)
         assert value == "won"
         await trio.lowlevel.checkpoint()
 
@@ -155,7 +155,7 @@ async def test_hedge_success_stands_when_the_caller_is_cancelled_while_the_loser
 async def test_hedge_success_stands_where_another_copy_failed_in_its_cancellation(autojump_clock):
     """As without a cancellation: the error of a copy does not matter once another one has succeeded."""
 
-    async def attempt(copy):
+    async def attempt(copy, delay):
         if copy == 1:
             with trio.CancelScope(shield=True):
                 await trio.sleep(5.0)
@@ -166,7 +166,7 @@ async def test_hedge_success_stands_where_another_copy_failed_in_its_cancellatio
             raise OSError("no farewell")
 
     with trio.move_on_at(3.0):
-        assert await Hedge(delay=1.0)._call(attempt, name="q") == "won"
+        assert await Hedge(delay=1.0)._call(attempt) == "won"
 
     assert trio.current_time() == 6.0
 

@@ -18,12 +18,12 @@ async def test_hedge_by_quantile_starts_none_until_enough_is_known(autojump_cloc
     hedge = Hedge()
     for _ in range(20):
         attempt = Copies(2.0, 0.0)
-        await hedge._call(attempt, name="q")
+        await hedge._call(attempt)
         assert len(attempt.log) == 2
     began = trio.current_time()
 
     attempt = Copies(10.0, 0.5)
-    value = await hedge._call(attempt, name="q")
+    value = await hedge._call(attempt)
 
     assert value == "copy 1"
     assert attempt.log[1] == ("start", 1, began + 2.0)
@@ -34,15 +34,15 @@ async def test_hedge_by_quantile_learns_only_from_successes_that_won(autojump_cl
     hedge = Hedge(quantile=0.5)
     for _ in range(20):
         with pytest.raises(OSError):
-            await hedge._call(Copies((1.0, OSError())), name="q")
+            await hedge._call(Copies((1.0, OSError())))
         with trio.move_on_after(1.0):
-            await hedge._call(Copies(9.0), name="q")
+            await hedge._call(Copies(9.0))
     assert hedge._current_delay() is None
 
     for _ in range(19):
-        await hedge._call(Copies(2.0), name="q")
+        await hedge._call(Copies(2.0))
     assert hedge._current_delay() is None
-    await hedge._call(Copies(2.0), name="q")
+    await hedge._call(Copies(2.0))
     assert hedge._current_delay() == 2.0
 
 
@@ -50,9 +50,9 @@ async def test_hedge_by_quantile_won_by_a_copy_learns_the_time_from_the_start(au
     """A win of the copy is learned as the time the call took, without the time the loser took to end."""
     hedge = Hedge(quantile=0.5)
     for _ in range(20):
-        await hedge._call(Copies(2.0), name="q")
+        await hedge._call(Copies(2.0))
 
-    async def attempt(copy):
+    async def attempt(copy, delay):
         if copy == 1:
             return await trio.sleep(0.5)
         try:
@@ -62,7 +62,7 @@ async def test_hedge_by_quantile_won_by_a_copy_learns_the_time_from_the_start(au
                 await trio.sleep(100.0)
 
     for _ in range(21):
-        await hedge._call(attempt, name="q")
+        await hedge._call(attempt)
 
     assert hedge._current_delay() == 2.5
 
@@ -71,11 +71,11 @@ async def test_hedge_with_delay_never_uses_a_quantile(autojump_clock):
     """Where delay is given it stays, whatever the latencies are."""
     hedge = Hedge(delay=1.0)
     for _ in range(50):
-        await hedge._call(Copies(0.25), name="q")
+        await hedge._call(Copies(0.25))
 
     attempt = Copies(3.0, 9.0)
     began = trio.current_time()
-    await hedge._call(attempt, name="q")
+    await hedge._call(attempt)
 
     assert attempt.log[1] == ("start", 1, began + 1.0)
 
