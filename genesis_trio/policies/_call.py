@@ -101,6 +101,8 @@ class Call:
         try:
             result = await (self._retrying() if guard._total_timeout is None else self._limited())
         except Exception as error:
+            if not self.has_started:
+                guard._tell_refused(error)
             if guard._rare.fallback is not None:
                 return await self.fall_back(error)  # noqa: ASYNC120 - the error stands in the course, which raises it
             guard._count_end(error, has_started=self.has_started)

@@ -117,6 +117,8 @@ async def open_stream(
         async with stream.opened() as value:
             yield value
     except BaseException as error:  # noqa: ASYNC103 - raised once its outcome is told
+        if not stream.has_started:
+            guard._tell_refused(error)
         if guard._rare.fallback is None or stream.has_entered or not isinstance(error, Exception):
             guard._count_end(error, has_started=stream.has_started)
             raise

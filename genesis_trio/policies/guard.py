@@ -338,16 +338,18 @@ class Guard(RunBound):
         if not isinstance(error, Exception):
             self._lane.counts.cancelled += 1
         elif isinstance(error, REFUSALS) and not has_started:
-            self._count_rejected(error)
+            self._lane.counts.rejected += 1
         else:
             self._lane.counts.failures += 1
 
-    def _count_rejected(self, refusal: GenesisError) -> None:
-        self._lane.counts.rejected += 1
+    def _tell_refused(self, error: BaseException) -> None:
+        """Tell of a call that ended with *error* before any attempt started, if that was a refusal."""
+        if not isinstance(error, REFUSALS):
+            return
         if self.breaker is not None:
-            self.breaker._tell_refused(self.name, refusal)
+            self.breaker._tell_refused(self.name, error)
         elif (tree := self._tree()).hooks:
-            emit(tree, events.CallRejected, policy=self.name, error=refusal)
+            emit(tree, events.CallRejected, policy=self.name, error=error)
 
     def _count_hedge(self, copy: int, delay: float) -> None:
         """Copy number *copy* has been let through and starts now, *delay* seconds after the one before."""
@@ -373,7 +375,8 @@ class Guard(RunBound):
         self._lane.counts.calls += 1
         if isinstance(permit, Permit):
             return permit
-        self._count_rejected(permit)
+        self._lane.counts.rejected += 1
+        self._tell_refused(permit)
         return [permit]
 
     def _failed(

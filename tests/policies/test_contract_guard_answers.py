@@ -12,7 +12,7 @@ from genesis_trio.errors import (
 )
 from genesis_trio.events import FallbackUsed, observe
 from genesis_trio.modes import Capability, Mode, mode_scope
-from genesis_trio.policies.breaker import BreakerState
+from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 from genesis_trio.policies.guard import NOT_DONE, Guard
 from policies.contract import breaker_of, exact
 from policies.venue import Venue
@@ -207,3 +207,28 @@ async def test_guard_fallback_is_told_to_observers(autojump_clock):
     used = [event for event in seen if isinstance(event, FallbackUsed)]
     assert [event.policy for event in used] == ["quotes"]
     assert "down" in used[0].error
+
+
+@pytest.mark.parametrize("way", ["execute", "connect"])
+@pytest.mark.parametrize("end", ["answered", "cancelled"])
+async def test_guard_refusal_is_told_when_it_happens_not_after_the_fallback(way, end, autojump_clock):
+    """The refusal comes first, at its own time, and also where the fallback is cancelled."""
+    seen = []
+
+    async def ask_the_archive(error):
+        await trio.sleep(2.0)
+
+    breaker = CircuitBreaker("venue")
+    breaker.trip()
+    guard = Guard("quotes", breaker=breaker, fallback=ask_the_archive)
+
+    with observe(seen.append), trio.move_on_after(5.0 if end == "answered" else 1.0):
+        if way == "execute":
+            await guard.execute(Venue())
+        else:
+            async with guard.connect(trio.open_nursery):
+                pass
+
+    assert [(event.name, event.time) for event in seen] == [("call_rejected", 0.0), ("fallback_used", 0.0)]
+    assert guard.statistics().rejected == (end == "answered")
+    assert guard.statistics().cancelled == (end == "cancelled")
