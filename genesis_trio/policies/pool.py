@@ -59,13 +59,17 @@ class BreakerPool:
             return breaker
         breaker = self._gone.get(key)
         if len(self._kept) >= self._max_size:
-            self._make_room(key)
+            self._spare(key)
         if breaker is None:
             breaker = self._make(key)
             if not isinstance(breaker, CircuitBreaker):
                 raise TypeError(
                     f"BreakerPool(make={name_of(self._make)}) gave {breaker!r} for {key!r}, not a CircuitBreaker"
                 )
+        if len(self._kept) >= self._max_size:
+            # Not before the new one is there: a make() that fails must not cost a breaker that has counted.
+            spare = self._spare(key)
+            self._gone[spare] = self._kept.pop(spare)
         self._kept[key] = breaker
         return breaker
 
@@ -82,7 +86,12 @@ class BreakerPool:
         """
         return await self.get(key).execute(fn, *args, **kwargs)
 
-    def _make_room(self, newcomer: str) -> None:
+    def _spare(self, newcomer: str) -> str:
+        """The key whose breaker can go.
+
+        Raises:
+            BulkheadFullError: there is none.
+        """
         spare: str | None = None
         for key, breaker in self._kept.items():
             now = breaker.statistics()
@@ -97,7 +106,7 @@ class BreakerPool:
                 f"no room for a circuit breaker of {newcomer!r}: all {self._max_size} of max_size={self._max_size} are "
                 f"open or have calls in flight; call later, or raise max_size"
             )
-        self._gone[spare] = self._kept.pop(spare)
+        return spare
 
     def __len__(self) -> int:
         return len(self._kept)

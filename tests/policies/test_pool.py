@@ -142,6 +142,25 @@ async def test_pool_full_of_trouble_refuses_a_new_key_and_says_so(autojump_clock
     assert list(pool) == ["a", "c"]
 
 
+async def test_pool_full_forgets_nothing_for_a_breaker_that_could_not_be_made(autojump_clock):
+    """A factory that refuses a key, such as one that is no venue of ours, costs no other breaker its count."""
+
+    def make(key):
+        if key == "typo":
+            raise KeyError(key)
+        return CircuitBreaker(key, failure_threshold=2)
+
+    pool = BreakerPool(make, max_size=1)
+    await fail(pool, "a")
+
+    with pytest.raises(KeyError):
+        await pool.execute("typo", Venue())
+    gc.collect()
+    await fail(pool, "a")
+
+    assert pool.get("a").state is BreakerState.OPEN
+
+
 async def test_pool_forgotten_breaker_that_a_guard_holds_is_found_again(autojump_clock):
     """There are never two breakers for one key."""
     pool = pool_of(1)
