@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import SupportsFloat
 
 
 def seconds_of(value: object, utcnow: Callable[[], datetime]) -> float | None:
     """The seconds that *value* names, or None where it names no delay.
 
-    A number or a timedelta; a text as in HTTP's ``Retry-After``, seconds (of which some servers send fractions) or a date; or
+    A number of any kind or a timedelta; a text as in HTTP's ``Retry-After``, seconds (of which some servers send fractions) or a date; or
     an aware datetime.  A moment that
     is over names no delay: clocks differ, and our own delay is the better guess then.
     """
@@ -20,12 +21,14 @@ def seconds_of(value: object, utcnow: Callable[[], datetime]) -> float | None:
         return left if left > 0.0 else None
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
         return None
     try:
         seconds = float(value)
     except OverflowError:  # a whole number beyond all floats
-        seconds = math.inf if value > 0 else -math.inf
+        seconds = math.inf if value > 0 else -math.inf  # type: ignore[operator]
+    except (TypeError, ValueError):  # a number that is none, such as a signalling NaN
+        return None
     return seconds if seconds >= 0.0 else None
 
 

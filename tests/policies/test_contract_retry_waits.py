@@ -4,6 +4,8 @@ import itertools
 import math
 import random
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 import trio
@@ -254,6 +256,8 @@ async def test_retry_named_delay_that_makes_no_sense_does_no_harm(named, autojum
         "5",
         " 5 ",
         "5.0",
+        Decimal("5"),
+        Fraction(5),
         timedelta(seconds=5),
         datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC),
         datetime(2026, 1, 1, 1, 0, 5, tzinfo=timezone(timedelta(hours=1))),
@@ -285,6 +289,7 @@ class Nowhere(tzinfo):
 @pytest.mark.parametrize(
     "named",
     ["-5", "5.5.5", "٥", "Thu, 99 Jan 2026 00:00:05 GMT", "Thu, 01 Jan 2015 00:00:05 GMT", datetime(2015, 1, 1, tzinfo=UTC),
+     Decimal("sNaN"), Fraction(-1), 5j, True,
      datetime(2099, 1, 1),  # noqa: DTZ001 - a time without a zone is no moment
      datetime(2099, 1, 1, tzinfo=Nowhere()), "Thu, 01 Jan 99999999999999999999 00:00:05 GMT",
      "Thu, 01 Jan 2026 00:00:05 +99999999999999999999"],
