@@ -166,7 +166,8 @@ class Call:
             self.course.end(too_long)
             if self.course.last_result:
                 return self.course.last_result[0]
-            error = self.course.last_error or error
+            if self.course.last_error is not None:  # not its truth: an error may be a container, and empty
+                error = self.course.last_error
         try:
             raise error
         finally:

@@ -129,7 +129,7 @@ class _Race(Generic[T]):
             rest = group.split((trio.Cancelled, Exception))[1] if self.won else group
             stray = None if rest is None else _bare(rest)
             del rest
-        error = self.fatal or stray
+        error = stray if self.fatal is None else self.fatal
         if error is None and not self.won:
             error = self.first_error
         if error is not None:

@@ -295,16 +295,24 @@ async def test_guard_total_timeout_before_anything_was_sent_knows_that(autojump_
     assert "not known" not in str(caught.value)
 
 
-async def test_guard_total_timeout_after_a_failed_attempt_is_the_real_error_with_a_note(autojump_clock):
+class Rejections(OSError):
+    """An error that holds what was wrong, here nothing, and so is false."""
+
+    def __len__(self):
+        return 0
+
+
+@pytest.mark.parametrize("kind", [OSError, Rejections])
+async def test_guard_total_timeout_after_a_failed_attempt_is_the_real_error_with_a_note(kind, autojump_clock):
     """When an attempt had failed by itself, that is what the caller needs to know."""
-    error = OSError("real")
+    error = kind("real")
 
     async def hang(*_):
         await trio.sleep_forever()
 
     venue = Venue(error, hang)
 
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(kind) as caught:
         await Guard("orders", retry=exact(), total_timeout=3.0).execute(venue)
 
     assert caught.value is error

@@ -256,7 +256,7 @@ async def test_retry_named_delay_that_makes_no_sense_does_no_harm(named, autojum
         "5",
         " 5 ",
         "5.0",
-        Decimal("5"),
+        Decimal(5),
         Fraction(5),
         timedelta(seconds=5),
         datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC),
