@@ -2,24 +2,27 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.inspection import Difference, Inspector
 
-__all__ = ["add_checkpoints", "add_journal", "carry_out"]
+__all__ = ["add_checkpoints", "add_journal", "add_order", "answer", "carry_out", "write_new"]
 
 FAILED = 1
 SHOWN = 60  # characters of a value in a line
 MOST = 1_000_000_000  # of what can be counted
 
+#: The exit status, the answer as JSON, and the same in lines.
+Answer = tuple[int, Any, list[str]]
+
 
 def add_checkpoints(parser: argparse.ArgumentParser) -> None:
     """Add what stands after ``genesis checkpoints``."""
     orders = parser.add_subparsers(dest="order", required=True, metavar="ORDER")
-    order = partial(_add_order, orders)
+    order = partial(add_order, orders)
     order("list", "what is saved, newest first, and what it survives").add_argument(
         "--component", help="only those with this component, as in desk/ledger"
     )
@@ -50,12 +53,12 @@ def add_checkpoints(parser: argparse.ArgumentParser) -> None:
 def add_journal(parser: argparse.ArgumentParser) -> None:
     """Add what stands after ``genesis journal``."""
     orders = parser.add_subparsers(dest="order", required=True, metavar="ORDER")
-    tail = _add_order(orders, "tail", "the last records")
+    tail = add_order(orders, "tail", "the last records")
     tail.add_argument("component", nargs="?", help="of this component, as in desk/ledger (default: of each)")
     tail.add_argument("-n", type=_count, default=20, dest="count", help="how many (default: 20)")
 
 
-def _add_order(orders: "argparse._SubParsersAction[Any]", name: str, help_: str) -> argparse.ArgumentParser:
+def add_order(orders: "argparse._SubParsersAction[Any]", name: str, help_: str) -> argparse.ArgumentParser:
     order: argparse.ArgumentParser = orders.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.")
     order.add_argument("store", help="its URL, as in sqlite:desk.db")
     order.add_argument("--json", action="store_true", help="the answer as JSON, for machines")
@@ -82,14 +85,17 @@ def _count(text: str) -> int:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Open the store, ask it, and print the answer; 1 if it is damaged."""
+    return answer(arguments, _ORDERS[arguments.command, arguments.order])
+
+
+def answer(arguments: argparse.Namespace, ask: "Callable[[Inspector, argparse.Namespace], Awaitable[Answer]]") -> int:
+    """The same for any question."""
     import json
 
     import trio
 
     from genesis_trio.errors import CorruptError
     from genesis_trio.persistence.inspection import open_inspector
-
-    ask = _ORDERS[arguments.command, arguments.order]
 
     async def run() -> tuple[int, Any, list[str]]:
         async with open_inspector(arguments.store) as inspector:
@@ -105,9 +111,6 @@ def carry_out(arguments: argparse.Namespace) -> int:
     elif lines:
         print("\n".join(lines))
     return status
-
-
-Answer = tuple[int, Any, list[str]]
 
 
 async def _list(inspector: "Inspector", arguments: argparse.Namespace) -> Answer:
@@ -203,12 +206,12 @@ async def _export(inspector: "Inspector", arguments: argparse.Namespace) -> Answ
     text = json.dumps(document, indent=2, ensure_ascii=False)
     if arguments.output is None:
         return 0, document, [text]
-    _write_new(arguments.output, text + "\n")
+    write_new(arguments.output, text + "\n")
     lines = [f"{document['checkpoint']['id']} was written to {arguments.output}"]
     return 0, {"checkpoint": document["checkpoint"]["id"], "output": arguments.output}, lines
 
 
-def _write_new(path: str, text: str) -> None:
+def write_new(path: str, text: str) -> None:
     import os
 
     from genesis_trio.errors import StoreError
@@ -218,6 +221,8 @@ def _write_new(path: str, text: str) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
+            file.flush()
+            os.fsync(fd)  # what is dropped next is nowhere else
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from genesis_trio.cli.checkpoints import add_checkpoints, add_journal
+from genesis_trio.cli.messages import add_messages
 
 __all__ = ["DEFAULT_FILE", "LEVELS", "ORDERS", "parse"]
 
@@ -115,6 +116,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             sub.add_argument("--label", help="a name by which it is kept, and can be restored")
     add_checkpoints(command("checkpoints", "look at a store that no service holds", "checkpoints", "carry_out"))
     add_journal(command("journal", "look at the journal of a store that no service holds", "checkpoints", "carry_out"))
+    add_messages(
+        command("messages", "look at the messages that wait in a store that no service holds", "messages", "carry_out")
+    )
     command("demo", "run the demonstration", "serve", "demo", add_help=False)
     # The demonstration has options of its own.  Not as REMAINDER, before which an option is taken for an unknown one.
     arguments, rest = parser.parse_known_args(argv)

@@ -20,7 +20,7 @@ from genesis_trio.persistence._ledger import SCHEMA
 from genesis_trio.persistence._operations import Operation
 from genesis_trio.persistence._quarantine import Verdict, name_entry, pack_verdicts, verdicts_in
 
-__all__ = ["PlannedPart", "Quarantine", "Release", "Rewind", "SaveCut"]
+__all__ = ["PlannedPart", "Quarantine", "Release", "ReplaceInbox", "Rewind", "SaveCut"]
 
 
 @attrs.define(eq=False)
@@ -197,6 +197,47 @@ def _when_taken(draft: Draft, component: str, part: CutPart) -> CutPart:
         return part
     chain, _ = draft.chain_at(component, part.acknowledged)
     return attrs.evolve(part, journal=part.acknowledged, chain=chain)
+
+
+@attrs.define(eq=False)
+class ReplaceInbox(Operation):
+    """Somebody has changed the saved mailboxes of a component: a checkpoint with them, and with all the rest as it was saved last."""
+
+    component: str
+    before: bytes  # the digest of its mailboxes as they were
+    inbox: bytes
+    created_at: datetime
+    code_version: str
+    outcome: Any = None
+    uses_reserve = True
+
+    def plan(self, draft: Draft) -> None:
+        ledger, component = draft.ledger, self.component
+        names = {*ledger.cuts[max(ledger.cuts)].parts, component} if ledger.cuts else set()
+        found = {name: carry_over(draft, name, draft.head(name).last) for name in sorted(names)}
+        part = found.get(component)
+        if part is None:
+            raise StoreError(
+                f"the newest saved state of {component!r} is damaged, in quarantine, or not all that was acknowledged: let the service "
+                f"start once, which tells of it, and try again"
+            )
+        if part.inbox != self.before:
+            raise StoreError(f"the saved mailboxes of {component!r} were changed meanwhile; look at them again")
+        found[component] = attrs.evolve(
+            part, inbox=draft.add_part(self.inbox), inbox_size=len(self.inbox), is_carried=False
+        )
+        self.outcome = Cut(
+            number=draft.root.cut + 1,
+            commit=draft.root.commit + 1,
+            created_at=self.created_at,
+            reason="drop",
+            label=None,
+            mode=ledger.cuts[max(ledger.cuts)].mode,
+            code_version=self.code_version,
+            stall=0.0,
+            parts={name: each for name, each in found.items() if each is not None},
+        )
+        draft.add_cut(self.outcome)
 
 
 # ---------------------------------------------------------------- quarantine

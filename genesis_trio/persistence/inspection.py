@@ -15,10 +15,11 @@ from typing import Any
 
 import attrs
 
+from genesis_trio._runtime import utcnow
 from genesis_trio.errors import CorruptError, StoreError
-from genesis_trio.persistence._choice import check_component, find_cut
+from genesis_trio.persistence._choice import check_component, check_known, find_cut
 from genesis_trio.persistence._cut import Cut
-from genesis_trio.persistence._cut_operations import Release
+from genesis_trio.persistence._cut_operations import Release, ReplaceInbox
 from genesis_trio.persistence._envelope import Entry, unseal
 from genesis_trio.persistence._ledger import SCHEMA, Ledger
 from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -26,7 +27,7 @@ from genesis_trio.persistence.opening import open_store
 from genesis_trio.persistence.recovery import Tail
 from genesis_trio.persistence.store import Store
 
-__all__ = ["Difference", "Inspector", "SavedEvent", "SavedState", "open_inspector"]
+__all__ = ["Difference", "Inspector", "SavedEvent", "SavedInbox", "SavedState", "open_inspector"]
 
 NEWEST = "newest"
 MOST_DIGITS = 2000  # of a delta
@@ -62,6 +63,22 @@ class SavedEvent:
     key: str | None
     at: float
     event: Any
+
+
+@attrs.frozen(kw_only=True)
+class SavedInbox:
+    """The mailboxes that a restart of one component would find.
+
+    Attributes:
+        checkpoint: Where they are saved.
+        digest: What tells whether they are still the same.
+        body: As a supervisor wrote them.
+    """
+
+    component: str
+    checkpoint: str
+    digest: bytes
+    body: bytes
 
 
 @attrs.frozen(kw_only=True)
@@ -205,6 +222,39 @@ class Inspector:
         )
         return await self._writer.read(self._ledger.info, cut), released
 
+    async def inboxes(self, component: str | None = None) -> Sequence[SavedInbox]:
+        """The mailboxes of *component*, or of all components, that restarts would find; none of those that have none.
+
+        Raises:
+            StoreError: there is no such component; lists what there is.
+            CorruptError: they are damaged.
+
+        Trio checkpoint: always.
+        Cancellation: passes through.
+        """
+
+        def read() -> list[SavedInbox]:
+            if component is not None:
+                check_known(self._ledger, component)
+            names = sorted(self._ledger.heads) if component is None else [component]
+            return [found for name in names if (found := _inbox(self._ledger, name)) is not None]
+
+        return await self._writer.read(read)
+
+    async def replace_inbox(self, old: SavedInbox, body: bytes) -> CheckpointInfo:
+        """Save *body* in the place of *old*, in a new checkpoint that holds all the rest as it was saved last.
+
+        Raises:
+            StoreError: something else was saved meanwhile, or what is saved is not all there is.
+
+        Trio checkpoint: always.
+        Cancellation: seen before it is queued; then the true outcome is returned or raised.
+        """
+        cut: Cut = await self._writer.write(
+            ReplaceInbox(old.component, old.digest, body, utcnow(), self.store.code_version)
+        )
+        return cut.info()
+
     async def export(self, checkpoint: str) -> Mapping[str, Any]:
         """*checkpoint* as one JSON document: metadata, and for each component schema, state, mailboxes and journal position.
 
@@ -264,6 +314,14 @@ def _state(ledger: Ledger, cut: Cut, component: str) -> SavedState:
         state=_parsed(ledger.read_part(part.digest)),
         inbox=_parsed(inbox) if inbox is not None else None,
     )
+
+
+def _inbox(ledger: Ledger, component: str) -> SavedInbox | None:
+    cut = next(ledger.usable_cuts(component), None)
+    digest = cut.parts[component].inbox if cut is not None else None
+    if cut is None or digest is None:
+        return None
+    return SavedInbox(component=component, checkpoint=cut.id, digest=digest, body=ledger.read_part(digest))
 
 
 def _schema_text(ledger: Ledger, fingerprint: str) -> str:

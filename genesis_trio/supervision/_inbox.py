@@ -18,6 +18,7 @@ __all__ = [
     "encode_inbox",
     "merge_inboxes",
     "restore_mailbox",
+    "without_message",
 ]
 
 
@@ -149,9 +150,19 @@ def encode_inbox(
                 news = [each for each in bad if proved.leaves_out(mailbox, each[0])]
                 left_out(_why_left_out(mailbox, news or bad), bool(news))
             found[mailbox.key] = SavedMailbox(settled, mailbox.next_position, entries).as_json()
-    if not found:
-        return None
-    return json.dumps(found, separators=(",", ":"), sort_keys=True).encode()
+    return _pack(found) if found else None
+
+
+def _pack(boxes: Mapping[str, dict[str, Any]]) -> bytes:
+    return json.dumps(boxes, separators=(",", ":"), sort_keys=True).encode()
+
+
+def without_message(body: bytes, key: str, position: int) -> bytes:
+    """The mailboxes in *body* without one message of that with this *key*: it counts as one that was left out of the cut."""
+    boxes = decode_inbox(body)
+    entries = [entry for entry in boxes[key].entries if entry[0] != position]
+    boxes[key] = attrs.evolve(boxes[key], entries=entries)
+    return _pack({name: box.as_json() for name, box in boxes.items()})
 
 
 def _why_left_out(mailbox: Mailbox, bad: list[tuple[Entry, SchemaError]]) -> SchemaError:
@@ -214,7 +225,7 @@ def decode_entries(mailbox: Mailbox, saved: SavedMailbox) -> list[Entry]:
         except SchemaError as error:
             raise SchemaError(
                 f"a saved message on topic {name!r} in the mailbox of {mailbox.owner!r}, sent as {origin!r}: {error}; it stays "
-                f"saved: let its class read it again, or give the class a new version and a migration"
+                f"saved: let its class read it again, give the class a new version and a migration, or take it out with `genesis messages drop`"
             ) from error
         entries.append(Entry(position, topic, message, origin, 0))
     return entries
