@@ -11,6 +11,7 @@ from genesis_trio import (
     Mode,
     NoResponderError,
     Overflow,
+    Restart,
     Topic,
     observe,
     open_supervisor,
@@ -373,6 +374,48 @@ async def test_inner_host_that_is_down_when_the_outer_one_crashes_keeps_its_mail
         await trio.sleep(20)
         assert sending.times == [1, 15, 15]
         assert reader.got == [0, 1, 2]
+        await desk.stop()
+
+
+async def test_inner_host_that_is_down_when_the_outer_one_is_parked_holds_nobody_back(autojump_clock):
+    """What waits for it does as all that is below a parked child: the newest is kept."""
+    reader = Reader(NUMBERS, capacity=1)
+    inner = Host(reader)
+
+    async def outer(ctx):
+        async with open_supervisor("inner", **SLOW) as venue:
+            await venue.start(inner, name="host")
+            ctx.ready()
+            inner.crash()
+            await trio.sleep(5)
+            raise OSError
+
+    sending = Sending(range(3))
+    async with open_supervisor("desk", max_restarts=0) as desk:
+        await desk.start(outer, name="outer", unpark_after=None, criticality=Criticality.OPTIONAL)
+        await trio.sleep(1)
+        await desk.start(sending, name="sending")
+        await trio.sleep(9)
+        assert sending.times == [1, 5, 5]
+        await desk.stop()
+
+
+async def test_nested_child_that_had_ended_holds_nobody_back_while_its_host_is_down(autojump_clock):
+    """Nobody waited for it before, either."""
+
+    async def ends(ctx):
+        async with ctx.subscribe(NUMBERS, capacity=1):
+            ctx.ready()
+
+    host = Host(ends, restart=Restart.TRANSIENT)
+    sending = Sending(range(3))
+    async with open_supervisor("desk", **SLOW) as desk:
+        child = await desk.start(host, name="host")
+        await go_down(host, child)
+        assert receivers(desk) == 1
+        await desk.start(sending, name="sending")
+        await trio.sleep(1)
+        assert sending.times == [0, 0, 0]
         await desk.stop()
 
 

@@ -125,3 +125,51 @@ async def test_host_that_stops_its_nested_supervisor_closes_the_mailboxes_in_it(
         await trio.sleep(2)
         assert receivers(desk) == 0
         await desk.stop()
+
+
+async def test_host_that_goes_on_after_its_nested_supervisor_failed_waits_its_start_timeout(autojump_clock):
+    """An error ended the block, and the host may open it anew; then nobody waits any longer."""
+
+    async def goes_on(ctx):
+        ctx.ready()
+        try:
+            async with open_supervisor("inner") as inner:
+                await inner.start(Reader(NUMBERS, capacity=1), name="reader", stop_grace=0.0)
+                await trio.sleep(1)
+                raise OSError
+        except OSError:
+            await ctx.wait_stopping()
+
+    async with open_supervisor("desk") as desk:
+        await desk.start(goes_on, name="host", start_timeout=5.0)
+        await trio.sleep(5.9)
+        assert receivers(desk) == 1
+        await trio.sleep(0.2)
+        assert receivers(desk) == 0
+        await desk.stop()
+
+
+async def test_nested_child_that_goes_away_anew_has_its_own_time_to_come_back(autojump_clock):
+    """The wait that began with the host's own start is for the one that went away before."""
+
+    async def host(ctx):
+        ctx.ready()
+        if ctx.generation == 2:
+            await trio.sleep(3)
+        try:
+            async with open_supervisor("inner") as inner:
+                await inner.start(Reader(NUMBERS, capacity=1), name="reader", stop_grace=0.0)
+                await trio.sleep(1)
+                raise OSError
+        except OSError:
+            if ctx.generation == 1:
+                raise
+            await ctx.wait_stopping()
+
+    async with open_supervisor("desk", **SLOW) as desk:
+        await desk.start(host, name="host", start_timeout=5.0)
+        await trio.sleep(19.9)  # down from 1 to 11, without the child from 15 on
+        assert receivers(desk) == 1
+        await trio.sleep(0.2)
+        assert receivers(desk) == 0
+        await desk.stop()
