@@ -3,14 +3,15 @@
 The breaker over children hears of a failing venue twice: from the child's own call, and from the crash that follows.
 """
 
-from genesis_trio.policies._outcome import with_causes
+from genesis_trio.policies._outcome import with_causes, with_members
 
 _KEY = "_genesis_counted_by"
 
 
 def mark(error: BaseException, breaker: str) -> None:
     """Note on *error* that *breaker* has counted it."""
-    error.__dict__[_KEY] = breaker  # not setattr: a frozen exception class refuses that
+    for found in with_members(error):
+        found.__dict__[_KEY] = breaker  # not setattr: a frozen exception class refuses that
 
 
 def is_counted(error: BaseException, breaker: str) -> bool:

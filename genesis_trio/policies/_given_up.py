@@ -9,7 +9,7 @@ error of a broken connection raise one and the same instance to every caller, an
 the first call to give up would switch off the retries of all others, also of those that wait just then.
 """
 
-from genesis_trio.policies._outcome import with_causes
+from genesis_trio.policies._outcome import with_causes, with_members
 
 _KEY = "_genesis_given_up"
 
@@ -29,7 +29,8 @@ MARKS = Marks()
 def mark(error: BaseException, policy: str) -> None:
     """Note on *error* that *policy* has given up on it."""
     MARKS.made += 1
-    error.__dict__[_KEY] = (MARKS.made, policy)  # not setattr: a frozen exception class refuses that
+    for found in with_members(error):
+        found.__dict__[_KEY] = (MARKS.made, policy)  # not setattr: a frozen exception class refuses that
 
 
 def given_up_by(error: BaseException, since: float) -> str | None:

@@ -67,6 +67,18 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def with_members(error: BaseException) -> Iterator[BaseException]:
+    """The error, and if it is a group all that is in it, the groups among that too.
+
+    What is marked on an error is marked on all of these: a nursery puts the group into another one, and each ``except*`` and
+    each cancel scope that takes something out of a group makes a new one of the rest.
+    """
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from with_members(member)
+
+
 def with_causes(error: BaseException) -> Iterator[BaseException]:
     """The error, the members of groups and what is behind each along ``__cause__``, once each.
 
@@ -80,7 +92,7 @@ def with_causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(found))
         yield found
         if isinstance(found, BaseExceptionGroup):
-            waiting.extend(leaves(found))
+            waiting.extend(found.exceptions)
         if found.__cause__ is not None and not is_own_limit(found):
             waiting.append(found.__cause__)
 

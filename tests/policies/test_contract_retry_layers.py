@@ -229,6 +229,52 @@ async def test_retry_mark_travels_along_the_cause(autojump_clock):
     assert notes(caught.value)
 
 
+async def in_a_nursery(call, venue):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, venue)
+
+
+async def beside_another_task(call, venue):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        await call(venue)
+
+
+async def sorted_out(call, venue):
+    try:
+        await call(venue)
+    except* KeyError:
+        pass
+
+
+@pytest.mark.parametrize("way", [in_a_nursery, beside_another_task, sorted_out])
+async def test_retry_mark_travels_with_a_group_wherever_it_goes(way, autojump_clock):
+    """A nursery wraps the group, and it or `except*` makes a new one of what is left: three calls all the same, not nine."""
+    venue, layer = Venue(ExceptionGroup("down", [OSError("a"), OSError("b")])), exact(max_retries=2)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await layer.execute(way, layer.execute, venue)
+
+    assert venue.calls == 3
+    assert "had already given up" in notes(caught.value)
+
+
+async def test_retry_mark_travels_along_the_cause_of_a_group_in_a_group(autojump_clock):
+    """The group in the middle is made `from` what was given up on."""
+    venue, layer = Venue(OSError("down")), exact(max_retries=2)
+
+    async def wrapped():
+        try:
+            await layer.execute(venue)
+        except OSError as error:
+            raise ExceptionGroup("all of", [OSError("one")]) from error
+
+    with pytest.raises(ExceptionGroup):
+        await layer.execute(in_a_nursery, lambda _: wrapped(), venue)
+
+    assert venue.calls == 3
+
+
 async def test_retry_mark_does_not_travel_along_the_context(autojump_clock):
     """An error that merely happened while another was handled is its own."""
     venue, inner, outer = Venue(OSError("down")), exact(max_retries=1), exact(VenueError, max_retries=1)

@@ -418,6 +418,29 @@ async def test_breaker_counts_a_failed_call_and_the_crash_by_it_once(autojump_cl
         await desk.stop()
 
 
+async def test_breaker_counts_a_failed_group_and_the_crash_by_what_is_left_of_it_once(autojump_clock):
+    """The nursery of the component wraps the group of its call, beside a task that is cancelled: it is the same failure."""
+    breaker = CircuitBreaker("venue", failure_threshold=100)
+
+    async def refuse():
+        raise ExceptionGroup("venue down", [OSError("orders"), OSError("prices")])
+
+    async def component(ctx):
+        ctx.ready()
+        if ctx.generation == 1:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                await breaker.execute(refuse)
+        await ctx.wait_stopping()
+
+    async with open_supervisor("desk", backoff=EXACT) as desk:
+        child = await desk.start(component, name="x", breaker=breaker)
+        await trio.sleep(60)
+        assert child.generation == 2
+        assert breaker.statistics().failures == 1
+        await desk.stop()
+
+
 async def test_breaker_rejection_that_crashes_a_child_is_no_failure_and_costs_no_budget(autojump_clock):
     """A refusal of the breaker over it tells the breaker nothing new, also while it is half open."""
     breaker = CircuitBreaker("venue", failure_threshold=1, recovery_timeout=10, probe_lease=1000)
