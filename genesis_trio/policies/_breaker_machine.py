@@ -335,19 +335,21 @@ class BreakerMachine(RunBound):
     def _entered(self, permit: Permit) -> None:
         """The call of *permit* has opened a stream: its duration and its lease end here, its result comes later."""
         if not permit.is_shared:
-            permit.ended = trio.current_time()
-            self._advance(permit.ended)
-            self._let_go(permit)
+            permit.ended = self._let_go(permit)
 
-    def _let_go(self, permit: Permit) -> None:
-        """Stop watching the age of *permit*; the slot of a probe is free again."""
-        if permit.generation != self._generation:
-            return
-        self._probes.pop(permit, None)
-        self._young.pop(permit, None)
-        if permit.is_old:
-            permit.is_old = False
-            self._old -= 1
+    def _let_go(self, permit: Permit) -> float:
+        """Stop watching the age of *permit*; the slot of a probe is free again.  The time at which that is."""
+        now = trio.current_time()
+        if permit.lease_ends - now >= -MOMENT:
+            self._probes.pop(permit, None)  # first: one that ends with its lease has not overrun it
+        self._advance(now)
+        if permit.generation == self._generation:
+            self._probes.pop(permit, None)
+            self._young.pop(permit, None)
+            if permit.is_old:
+                permit.is_old = False
+                self._old -= 1
+        return now
 
     def _outcome_of_result(self, result: object) -> Outcome:
         if self._failure_result is not None and self._failure_result.says_yes(result, self.name):
@@ -399,9 +401,7 @@ class BreakerMachine(RunBound):
 
     def _end_of_one(self, permit: Permit) -> bool:
         """The call of a permit of its own is over; whether it was slow."""
-        now = trio.current_time()
-        self._advance(now)
-        self._let_go(permit)
+        now = self._let_go(permit)
         ended = now if permit.ended is None else permit.ended
         return permit.began + self._slow_after <= ended  # as in `_advance`: a difference would be rounded otherwise
 

@@ -71,7 +71,7 @@ class CircuitBreaker(BreakerMachine):
         failure_on: Which exceptions are failures: a type, several, or a function of the exception.  With any other one the
             dependency has answered, which is a success.
         failure_result: A function of the result; true means that it counts as a failure.  It is returned all the same.
-        probe_lease: Seconds that a probe may take; one that takes longer has failed.  None is *recovery_timeout*.
+        probe_lease: Seconds that a probe may take; one that is still running then has failed.  None is *recovery_timeout*.
         max_recovery_timeout: The longest break in seconds, before its jitter; None is ten times *recovery_timeout*.
         ramp: Seconds after closing in which a growing share of the calls passes, from a tenth to all of them;
             the others are rejected.  None lets all pass at once.

@@ -1,15 +1,15 @@
 """What the design promises of CircuitBreaker and Window, sentence by sentence, through public names: half open, leases, slow calls and windows."""
 
+import contextlib
 import random
 
 import pytest
 import trio
 import trio.testing
 
-from genesis_trio.errors import (
-    BreakerOpenError,
-)
+from genesis_trio.errors import AttemptTimeoutError, BreakerOpenError
 from genesis_trio.policies.breaker import Window
+from genesis_trio.policies.guard import Guard
 from policies.contract import CLOSED, HALF_OPEN, OPEN, Held, fail, hold, make, succeed
 from policies.venue import Venue
 
@@ -148,6 +148,54 @@ async def test_breaker_probe_that_overruns_its_lease_is_a_failure(autojump_clock
     assert breaker.statistics().retry_after == pytest.approx(10.0)
     await probe.end()
     assert breaker.state is OPEN  # the late success of an older generation
+
+
+async def test_breaker_probe_that_succeeds_as_its_lease_ends_has_not_overrun_it(autojump_clock):
+    """A lease of 3 seconds is for a probe of 3 seconds."""
+    breaker = make(failure_threshold=1, recovery_timeout=5.0, probe_lease=3.0, success_threshold=1)
+    await fail(breaker)
+    await trio.sleep(5.0)
+
+    await breaker.execute(trio.sleep, 3.0)
+
+    assert breaker.state is CLOSED
+    assert breaker.statistics().successes == 1
+
+
+async def test_breaker_probe_that_times_out_as_its_lease_ends_is_the_failure_that_opened_it(autojump_clock):
+    """With attempt_timeout equal to recovery_timeout both end at once, and the timeout is what callers want to know of."""
+    breaker = make(failure_threshold=1, recovery_timeout=5.0)
+    guard = Guard("orders", breaker=breaker, attempt_timeout=5.0)
+    await fail(breaker)
+    await trio.sleep(5.0)
+
+    with pytest.raises(AttemptTimeoutError) as timeout:
+        await guard.execute(trio.sleep_forever)
+    with pytest.raises(BreakerOpenError) as refusal:
+        await guard.execute(trio.sleep_forever)
+
+    assert refusal.value.__cause__ is timeout.value
+    assert refusal.value.retry_after == 10.0
+    assert (breaker.statistics().failures, breaker.statistics().opened) == (2, 2)
+
+
+async def test_breaker_stream_that_is_entered_as_the_lease_ends_has_not_overrun_it(autojump_clock):
+    """The lease is for entering."""
+
+    @contextlib.asynccontextmanager
+    async def connection():
+        await trio.sleep(5.0)
+        yield
+
+    breaker = make(failure_threshold=1, recovery_timeout=5.0, success_threshold=1)
+    await fail(breaker)
+    await trio.sleep(5.0)
+
+    async with Guard("feed", breaker=breaker).connect(connection):
+        await trio.sleep(60.0)
+        assert breaker.state is HALF_OPEN
+
+    assert breaker.state is CLOSED
 
 
 async def test_breaker_probe_lease_is_recovery_timeout_by_default(autojump_clock, nursery):
