@@ -24,7 +24,9 @@ StateT = TypeVar("StateT")
 
 
 class Strategy(enum.Enum):
-    """Who restarts when a child crashes.  Whoever ``requires`` a restarted child restarts as well, always.
+    """Who restarts when a child crashes, or is restarted by hand.  Whoever ``requires`` it restarts as well, always.
+
+    The trial of a parked child concerns it alone: it may fail, again and again, and those that are well go on meanwhile.
 
     - ``ONE_FOR_ONE``: it alone.
     - ``ONE_FOR_ALL``: all children.
@@ -149,7 +151,8 @@ class ChildSpec:
         name: Unique in its supervisor, without ``/``.
         restart: Which end of a run is followed by another run.
         criticality: Up to which mode it runs; None is the component's own.
-        requires: Names of siblings that start before it, unless they are SUSPENDED or PARKED; when they restart, so does it.
+        requires: Names of siblings that start before it, unless they are SUSPENDED or PARKED; when they restart, so does it, but not
+            for the trial of a parked one.
         start_timeout: Seconds it has to call ``ctx.ready()``.
         stop_grace: Seconds it has to end by itself when it is to stop; then it is cancelled.  While it is not ready, and has no
             message in hand, it is cancelled at once.

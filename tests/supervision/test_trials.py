@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from genesis_trio import Criticality, Lifecycle, Mode, ModePolicy, open_supervisor
+from genesis_trio import ChildSpec, Criticality, Lifecycle, Mode, ModePolicy, Strategy, open_supervisor
 from supervision.desk import EXACT
 
 
@@ -28,6 +28,11 @@ class Venue:
             with ctx.unhealthy("the venue is down"):
                 await self.is_up.wait()
         await ctx.wait_stopping()
+
+
+async def until_stopped(ctx):
+    ctx.ready()
+    await ctx.wait_stopping()
 
 
 async def until_normal(desk, seconds):
@@ -137,4 +142,23 @@ async def test_suspended_child_that_is_well_gets_no_trial(autojump_clock):
         assert len(venue.runs) == runs
         await trio.sleep(1)
         assert {child.status for child in desk.children.values()} == {Lifecycle.READY}
+        await desk.stop()
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+async def test_trial_concerns_the_parked_child_alone_and_a_restart_by_hand_its_group(strategy, autojump_clock):
+    """It may fail again and again, so it is no reason to restart those that are well."""
+    venue = Venue()
+    settings = {"strategy": strategy, "max_restarts": 0, "backoff": EXACT}
+    async with open_supervisor("desk", **settings) as desk:
+        feed, book = await desk.start_all(
+            [ChildSpec(venue.feed, name="feed"), ChildSpec(until_stopped, name="book", requires=["feed"])]
+        )
+        await trio.sleep(200)
+        assert (feed.generation, book.generation) == (3, 1)
+
+        venue.is_up.set()
+        await feed.restart()
+        await book.wait(Lifecycle.READY)
+        assert (feed.generation, book.generation) == (4, 2)
         await desk.stop()
