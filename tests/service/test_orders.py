@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import trio
-from prometheus_client.parser import text_string_to_metric_families
 
 from genesis_trio import Backoff, ChildSpec, CircuitBreaker, ConfigError, Mode, ModePolicy, Service, run_service
 from genesis_trio.instrumentation.prometheus import render
@@ -14,6 +13,7 @@ from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.policies.breaker import BreakerState
 from genesis_trio.service.admin import ask
 from genesis_trio.service.stall import measure_stall, stall_meter
+from service.numbers import values_of
 from service.parts import Keeper, worker
 
 TABLES = """
@@ -38,14 +38,6 @@ async def running(service):
     async with trio.open_nursery() as nursery:
         yield await nursery.start(run_service, service)
         nursery.cancel_scope.cancel()
-
-
-def values_of(text):
-    return {
-        (sample.name, *sorted(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 async def test_orders_trip_and_reset_a_breaker(tmp_path):

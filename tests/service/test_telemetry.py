@@ -28,8 +28,8 @@ from genesis_trio.instrumentation.opentelemetry import Metrics, count_event, tra
 from genesis_trio.instrumentation.prometheus import render
 from genesis_trio.instrumentation.structlog import log_event
 from genesis_trio.service.plugins import load_instrument
+from service.numbers import values_of
 from service.parts import broken, worker
-from service.test_orders import values_of
 
 
 @attrs.define
