@@ -30,7 +30,7 @@ and keeps its attributes and notes when it is.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genesis_trio.modes import Capability, Mode
+    from genesis_trio.modes._values import Capability, Mode
 
 
 def _rebuild(cls: type["GenesisError"], args: tuple[Any, ...]) -> "GenesisError":

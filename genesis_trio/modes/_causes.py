@@ -4,17 +4,14 @@ import inspect
 import math
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import attrs
 
 from genesis_trio._members import check_member
 from genesis_trio.modes._values import Capability, Mode, number, text
 
-if TYPE_CHECKING:
-    from genesis_trio.modes._scope import ModeScope
-
-__all__ = ["LatchLog", "ModeCause", "check_cause", "check_operator"]
+__all__ = ["LatchLog", "Latching", "ModeCause", "check_cause", "check_operator"]
 
 
 @attrs.frozen(kw_only=True)
@@ -74,10 +71,20 @@ def check_operator(by: object) -> None:
         raise ValueError(f"by is the name of the operator who clears it, got {by!r}")
 
 
+class Latching(Protocol):
+    """A scope, as far as what writes its latched causes knows it."""
+
+    @property
+    def path(self) -> str: ...
+
+    def restore(self, cause: ModeCause) -> None:
+        """Put a latched cause into effect that comes back from disk."""
+
+
 class LatchLog(Protocol):
     """Where latched causes are written: the supervisor's, over its store."""
 
-    def restore(self, scope: "ModeScope") -> None:
+    def restore(self, scope: Latching) -> None:
         """Hold on the new *scope* what is latched on its path."""
 
     def held(self, cause: ModeCause, then: Callable[[bool], None] | None = None) -> None:

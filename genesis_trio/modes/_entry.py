@@ -15,25 +15,44 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import trio
 
 from genesis_trio import events
 from genesis_trio._members import check_member
-from genesis_trio._runtime import _TREE
+from genesis_trio._runtime import _TREE, Tree
 from genesis_trio.errors import StoreError
 from genesis_trio.events import Event, emit
+from genesis_trio.modes._causes import LatchLog
 from genesis_trio.modes._values import Mode, number
+from genesis_trio.modes._waiting import Watchable
 
-if TYPE_CHECKING:
-    from genesis_trio.modes._scope import ModeScope
-
-__all__ = ["BEGUN", "DONE", "EntryAction", "check_entry_action", "name_of"]
+__all__ = ["BEGUN", "DONE", "Enterable", "EntryAction", "check_entry_action", "name_of"]
 
 logger = logging.getLogger("genesis_trio")
 
 BEGUN, DONE = "begun", "done"
+
+
+class Enterable(Watchable, Protocol):
+    """A scope, as far as its entry actions know it."""
+
+    @property
+    def tree(self) -> Tree: ...
+
+    @property
+    def latch_log(self) -> LatchLog | None: ...
+
+    def is_latched(self, mode: Mode) -> bool:
+        """True if a cause that survives the process demands *mode* or worse here."""
+        ...
+
+    def spawn_entry(self, fn: Callable[[], Awaitable[None]], name: str) -> None:
+        """Start the task of an entry action, in the context of this scope."""
+
+    def _forget_entry(self, action: "EntryAction") -> None:
+        """*action* was removed."""
 
 
 class EntryAction:
@@ -47,7 +66,7 @@ class EntryAction:
         runs: How often it has begun.
     """
 
-    def __init__(self, scope: "ModeScope", mode: Mode, *, owner: str, name: str) -> None:
+    def __init__(self, scope: Enterable, mode: Mode, *, owner: str, name: str) -> None:
         self._scope = scope
         self.scope: str = scope.path
         self.owner = owner
@@ -79,7 +98,7 @@ class EntryAction:
             self._unwatch()
             self._unwatch = None
             self._wanted = False
-            self._scope._entry_actions.pop((self.mode, self.owner, self.name), None)
+            self._scope._forget_entry(self)
 
     # ------------------------------------------------------------ by the scope
 
@@ -204,9 +223,7 @@ def name_of(fn: object) -> str:
     return name
 
 
-def spawn_system_task(
-    scope: "ModeScope", context: contextvars.Context, fn: Callable[[], Awaitable[None]], name: str
-) -> None:
+def spawn_system_task(tree: Tree, context: contextvars.Context, fn: Callable[[], Awaitable[None]], name: str) -> None:
     """Where no supervisor is around the scope: a task that belongs to the run."""
-    context.run(_TREE.set, scope.tree)
+    context.run(_TREE.set, tree)
     trio.lowlevel.spawn_system_task(fn, name=name, context=context)

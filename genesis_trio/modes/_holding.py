@@ -6,21 +6,53 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import attrs
 import trio
 
 from genesis_trio import events
+from genesis_trio._runtime import Run, Tree
 from genesis_trio.events import emit
-from genesis_trio.modes._causes import ModeCause
+from genesis_trio.modes._causes import LatchLog, ModeCause
 from genesis_trio.modes._clearing import clearing_clock
 from genesis_trio.modes._values import Capability, Mode, mask_of
 
-if TYPE_CHECKING:
-    from genesis_trio.modes._scope import ModeScope
+__all__ = ["Hold", "Holding", "in_words", "loosen_latched", "take"]
 
-__all__ = ["Hold", "in_words", "loosen_latched", "take"]
+
+class Holding(Protocol):
+    """A scope, as far as what is held on it knows it."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def tree(self) -> Tree: ...
+
+    @property
+    def latch_log(self) -> LatchLog | None: ...
+
+    def own_run(self) -> Run:
+        """The ``trio.run`` that the scope belongs to; RuntimeError outside of it."""
+        ...
+
+    def _is_within(self, scope: object) -> bool:
+        """True if *scope* is this one, or above it."""
+        ...
+
+    def _hold_of(self, owner: str, reason: str) -> "Hold | None":
+        """What *owner* holds here for *reason*."""
+        ...
+
+    def _add(self, hold: "Hold") -> None:
+        """*hold* is held here from now on; `_cascade` puts that into effect."""
+
+    def _remove(self, hold: "Hold") -> None:
+        """*hold* is held here no more; `_cascade` puts that into effect."""
+
+    def _cascade(self) -> None:
+        """Let what is held now be the effective mode here and below, in this step."""
 
 
 class Hold(AbstractContextManager["Hold"]):
@@ -29,7 +61,7 @@ class Hold(AbstractContextManager["Hold"]):
     As a context manager it is released at the end of the block, whatever ends it.
     """
 
-    def __init__(self, scope: "ModeScope", cause: ModeCause, mask: int) -> None:
+    def __init__(self, scope: Holding, cause: ModeCause, mask: int) -> None:
         self._scope = scope
         self._cause = cause
         self._mask = mask
@@ -123,16 +155,14 @@ def in_words(hold: "Hold") -> str:
 
 
 @trio.lowlevel.enable_ki_protection  # one step, also for Ctrl-C
-def take(scope: "ModeScope", cause: ModeCause, due: float, clears_when: Callable[[], bool] | None) -> Hold:
+def take(scope: Holding, cause: ModeCause, due: float, clears_when: Callable[[], bool] | None) -> Hold:
     """Put *cause* into effect."""
     mask = mask_of(cause.mode, cause.capabilities)
-    key = (cause.owner, cause.reason)
-    hold = scope._holds.get(key)
+    hold = scope._hold_of(cause.owner, cause.reason)
     changed = hold is None or hold.mode != cause.mode
     if hold is None:
-        scope._holds = scope._holds or {}
-        hold = scope._holds[key] = Hold(scope, cause, mask)
-        scope._news.owned.add(hold)
+        hold = Hold(scope, cause, mask)
+        scope._add(hold)
     else:
         hold._cause = cause
         hold._mask = mask
@@ -158,7 +188,7 @@ def take(scope: "ModeScope", cause: ModeCause, due: float, clears_when: Callable
 
 
 def loosen_latched(
-    scope: "ModeScope", held: Hold, cause: ModeCause, due: float, clears_when: Callable[[], bool] | None
+    scope: Holding, held: Hold, cause: ModeCause, due: float, clears_when: Callable[[], bool] | None
 ) -> Hold:
     """What *cause* tightens takes effect now; what it loosens, once that is on disk."""
     assert scope.latch_log is not None
@@ -189,10 +219,8 @@ def _let_go(hold: Hold, by: str) -> None:
         if not is_written:
             hold._held = True  # it is held still, and can be released again once the disk works
             return
-        key = (hold.owner, hold.reason)
-        if scope._holds.get(key) is hold:
-            del scope._holds[key]
-            scope._news.owned.remove(hold)
+        if scope._hold_of(hold.owner, hold.reason) is hold:
+            scope._remove(hold)
             if scope.tree.hooks:
                 emit(scope.tree, events.CauseCleared, scope=scope.path, owner=hold.owner, reason=hold.reason, by=by)
             scope._cascade()

@@ -202,7 +202,7 @@ class ModeScope:
         run = self.own_run()
         owner = self._caller() if owner is None else owner
         now = run.utcnow()
-        held = self._holds.get((owner, reason))
+        held = self._hold_of(owner, reason)
         cause = ModeCause(
             scope=self.path,
             owner=owner,
@@ -258,7 +258,7 @@ class ModeScope:
         Trio checkpoint: never.
         """
         check_operator(by)
-        hold = self._holds.get((owner, reason))
+        hold = self._hold_of(owner, reason)
         if hold is None:
             held = "; ".join(f"{cause.owner!r}: {cause.reason!r}" for cause in self.causes) or "none"
             raise LookupError(
@@ -273,7 +273,7 @@ class ModeScope:
         It ended well or was stopped by hand.
         """
         for hold in self._news.owned.within(owner):
-            is_here = self in hold._scope._upwards() or hold._scope in self._upwards()
+            is_here = hold._scope._is_within(self) or self._is_within(hold._scope)
             if is_here and not hold.latched:
                 hold.cleared(by)
 
@@ -292,6 +292,27 @@ class ModeScope:
         await trio.lowlevel.checkpoint()
         if self.latch_log is not None:
             await self.latch_log.settled()
+
+    # ------------------------------------------------------------ what is held, by `Hold`
+
+    def _is_within(self, scope: object) -> bool:
+        """True if *scope* is this one, or above it."""
+        return any(each is scope for each in self._upwards())
+
+    def _hold_of(self, owner: str, reason: str) -> Hold | None:
+        """What *owner* holds here for *reason*."""
+        return self._holds.get((owner, reason))
+
+    def _add(self, hold: Hold) -> None:
+        """*hold* is held here from now on; `_cascade` puts that into effect."""
+        self._holds = self._holds or {}
+        self._holds[hold.owner, hold.reason] = hold
+        self._news.owned.add(hold)
+
+    def _remove(self, hold: Hold) -> None:
+        """*hold* is held here no more; `_cascade` puts that into effect."""
+        del self._holds[hold.owner, hold.reason]
+        self._news.owned.remove(hold)
 
     def _cascade(self) -> None:
         """Push the effective mode and mask down.  First everything changes, then everybody is told: no reader sees half."""
@@ -397,7 +418,11 @@ class ModeScope:
         else:
             context = contextvars.copy_context()
             context.run(_SCOPE.set, self)
-            spawn_system_task(self, context, fn, name)
+            spawn_system_task(self.tree, context, fn, name)
+
+    def _forget_entry(self, action: EntryAction) -> None:
+        """*action* was removed."""
+        self._entry_actions.pop((action.mode, action.owner, action.name), None)
 
     def watch(self, watcher: Callable[[Mode], None]) -> Callable[[], None]:
         """Call *watcher* in the step of every change of the mode; what is returned ends that."""

@@ -5,20 +5,31 @@ import inspect
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
 from genesis_trio._members import check_member
 from genesis_trio.modes._values import Mode
 
-if TYPE_CHECKING:
-    from genesis_trio.modes._scope import ModeScope
-
-__all__ = ["Changes", "cancelled_when", "wait_for"]
+__all__ = ["Changes", "Watchable", "cancelled_when", "wait_for"]
 
 
-async def wait_for(scope: "ModeScope", predicate: Callable[[Mode], bool]) -> Mode:
+class Watchable(Protocol):
+    """A scope, as far as those who wait for its mode know it."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def mode(self) -> Mode: ...
+
+    def watch(self, watcher: Callable[[Mode], None]) -> Callable[[], None]:
+        """Call *watcher* in the step of every change of the mode; what is returned ends that."""
+        ...
+
+
+async def wait_for(scope: Watchable, predicate: Callable[[Mode], bool]) -> Mode:
     """See `ModeScope.wait_for`."""
     if not callable(predicate):
         raise TypeError(
@@ -57,7 +68,7 @@ async def wait_for(scope: "ModeScope", predicate: Callable[[Mode], bool]) -> Mod
 
 
 @contextlib.contextmanager
-def cancelled_when(scope: "ModeScope", mode: Mode) -> Iterator[trio.CancelScope]:
+def cancelled_when(scope: Watchable, mode: Mode) -> Iterator[trio.CancelScope]:
     """See `ModeScope.cancel_when`."""
     check_member("mode", mode, Mode)
     with trio.CancelScope() as cancelled:
@@ -77,7 +88,7 @@ def cancelled_when(scope: "ModeScope", mode: Mode) -> Iterator[trio.CancelScope]
 class Changes(AsyncIterator[Mode]):
     """The iterator of `ModeScope.changes`.  The scope knows it weakly, so an abandoned one goes away by itself."""
 
-    def __init__(self, scope: "ModeScope") -> None:
+    def __init__(self, scope: Watchable) -> None:
         self._seen: deque[Mode] = deque()
         self._arrived = trio.Event()
         itself = weakref.ref(self)

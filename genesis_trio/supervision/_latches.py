@@ -11,7 +11,8 @@ import trio
 from genesis_trio import events
 from genesis_trio.errors import GenesisError, StoreError
 from genesis_trio.events import describe_error, emit
-from genesis_trio.modes import Capability, Mode, ModeCause, ModeScope
+from genesis_trio.modes import Capability, Mode, ModeCause
+from genesis_trio.modes._causes import Latching
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.store import Receipt, Store
@@ -64,7 +65,7 @@ class Latches:
 
     # ------------------------------------------------------------ LatchLog
 
-    def restore(self, scope: ModeScope) -> None:
+    def restore(self, scope: Latching) -> None:
         for cause in list(self._latched.get(scope.path, {}).values()):
             scope.restore(cause)
 
