@@ -21,9 +21,10 @@ from genesis_trio.policies.breaker import CircuitBreaker
 from genesis_trio.supervision._away import follow, release
 from genesis_trio.supervision._breaker_watch import is_open
 from genesis_trio.supervision._budget import RestartBudget
+from genesis_trio.supervision._captured import CapturedPart
 from genesis_trio.supervision._control import ChildRecord
 from genesis_trio.supervision._inbox import SavedMailbox, decode_entries, merge_inboxes
-from genesis_trio.supervision._incarnation import CapturedPart, Incarnation
+from genesis_trio.supervision._incarnation import Incarnation
 from genesis_trio.supervision._poison import Poison
 from genesis_trio.supervision._start_gate import StartGate
 from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart

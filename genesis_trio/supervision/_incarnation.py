@@ -1,4 +1,7 @@
-"""One run of a component: what it reads, whether its state is whole, how it is asked to end."""
+"""One run of a component: how it begins, whether it is ready and well, how it is asked to end.
+
+It is one object, in layers: `Reading` in ``_reading``, `Capturing` in ``_captured``, and `Incarnation` here.
+"""
 
 import contextlib
 import contextvars
@@ -6,20 +9,18 @@ import math
 from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from genesis_trio import events
-from genesis_trio._empty import EMPTY
 from genesis_trio._interrupts import run_interruptibly
 from genesis_trio.errors import StartTimeoutError
 from genesis_trio.events import emit
-from genesis_trio.messaging.mailbox import Mailbox
-from genesis_trio.messaging.requests import RequestQueue, RequestReader
+from genesis_trio.messaging.requests import RequestReader
 from genesis_trio.messaging.subscription import Subscription
+from genesis_trio.supervision._captured import Capturing
 from genesis_trio.supervision._exits import cuts_in, first_cut
 from genesis_trio.supervision._first_state import make_first_state
-from genesis_trio.supervision._hand import Hand, take_in_hand
+from genesis_trio.supervision._hand import take_in_hand
 from genesis_trio.supervision._recording import Recording
 from genesis_trio.supervision._waiting import waits_for_the_outside, where_it_was_cut
 from genesis_trio.supervision.component import Component
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from genesis_trio.supervision._stopping import Stopping
     from genesis_trio.supervision.child import Child
 
-__all__ = ["CapturedPart", "Incarnation", "current_host"]
+__all__ = ["Incarnation", "current_host"]
 
 #: The incarnation that the current task belongs to: a supervisor opened there is part of its tree.
 _HOST: contextvars.ContextVar["Incarnation | None"] = contextvars.ContextVar("genesis_trio.host", default=None)
@@ -41,74 +42,40 @@ def current_host() -> "Incarnation | None":
     return _HOST.get()
 
 
-@attrs.frozen
-class CapturedPart:
-    """A component's state at a moment when it was whole.
-
-    Attributes:
-        body: The encoded state.
-        journal: The last journal sequence that it includes.
-        positions: For each mailbox, the position up to which its messages are in it.
-        repeats_after: The record behind which default keys count: those up to it are of messages that never come again.
-    """
-
-    body: bytes
-    journal: int
-    positions: dict[str, int]
-    repeats_after: int
-
-
-class Incarnation:
+class Incarnation(Capturing):
     """One run of a component, from its construction to its end.  A `Reader` of mailboxes."""
 
     __slots__ = (
         "__weakref__",
         "_beats",
-        "_busy",
-        "_changed",
         "_cut_at",
-        "_delivered_before",
         "_last_beat",
         "_late",
         "_notes_hands",
-        "_open",
         "_recording",
-        "_resting",
-        "_serves",
         "_silent",
         "_stop",
-        "_untouched",
-        "apply_error",
-        "child",
-        "component",
         "context",
         "hang",
         "is_ready",
-        "journal",
         "nested",
         "number",
         "origin",
         "ready_at",
         "ready_value",
-        "repeats_after",
-        "returned",
         "scope",
         "started_at",
         "stop_deadline",
         "stopping",
-        "task",
-        "trial_part",
     )
 
     def __init__(self, child: "Child", number: int) -> None:
-        self.child = child
+        super().__init__(child)
         self.number = number
         self.scope = trio.CancelScope(deadline=trio.current_time() + child.spec.start_timeout, shield=True)
         self.context = Context(self)
-        self.component: Component[Any] | None = None
         self.ready_value: object = None
         self.is_ready = False
-        self.returned = False
         self.ready_at = math.inf
         #: When the supervisor stops waiting for it; what it supervises itself must be gone by then.
         self.stop_deadline = math.inf
@@ -116,31 +83,15 @@ class Incarnation:
         self.stopping = False
         self._stop: trio.Event | None = None  # made for whoever waits for it
         self._silent = False
-        self.apply_error: BaseException | None = None  # since then its state is half changed, and is not captured
-        self._cut_at = (
-            ""  # where it waited when its start took too long, and how long after that it was ready, in seconds
-        )
+        # Where it waited when its start took too long, and how long after that it was ready, in seconds.
+        self._cut_at = ""
         self._late = math.inf
         self.hang = ""  # the same, where it was not the outside that let it wait: as `name_crash` names a crash
-        # Its subscriptions; which of them wait for their next message, and which work on one.
-        self._open: dict[Subscription[Any] | RequestReader[Any], None] = EMPTY
-        self._resting: dict[object, None] = EMPTY
-        self._busy: dict[object, Hand | None] = EMPTY
         #: Whether it may record: then it matters who has a message in hand.
         self._notes_hands = child.is_saved and hasattr(child.spec.state_type, "apply")
-        # State
-        self.journal = 0
-        self.repeats_after = 0
-        #: What its state was restored from and when, and what its mailboxes had delivered until then; only with a store.
+        #: What its state was restored from, and when; only with a store.
         self.origin: Origin
         self.started_at: float
-        self._delivered_before: int
-        self._untouched = False  # since the last capture its task did nothing but wait
-        self._changed = True
-        self.task: trio.lowlevel.Task | None = None
-        self._serves = False  # it has taken a request
-        #: Its state, while it has an older one on trial: what is saved is still the newer one.
-        self.trial_part: CapturedPart | None = None
         self._recording: Recording | None = None
         # Heartbeats
         self._beats = child.spec.heartbeat_timeout is not None
@@ -328,37 +279,6 @@ class Incarnation:
 
     # ------------------------------------------------------------ reading
 
-    def open(self, subscription: Subscription[Any] | RequestReader[Any]) -> None:
-        if not self._open:
-            self._open, self._resting, self._busy = {}, {}, {}
-        self._open[subscription] = None
-
-    def close(self, subscription: Subscription[Any] | RequestReader[Any]) -> None:
-        if subscription in self._open:
-            del self._open[subscription]
-            self._busy.pop(subscription, None)
-            self._resting.pop(subscription, None)
-
-    def leave(self, reader: RequestReader[Any], error: BaseException) -> None:
-        """Its block ended by *error*: what it took stays with it until `finish` knows what that was, or it is opened again."""
-        reader.left_by = error
-        self._busy.pop(reader, None)
-        self._resting.pop(reader, None)
-
-    def check_no_reader_of(self, queue: RequestQueue) -> None:
-        """Refuse a second reader of *queue*; one that was left by an error which the component handled gives back what it took."""
-        for reader in [each for each in self._open if isinstance(each, RequestReader) and each.queue is queue]:
-            if reader.left_by is None:
-                raise ValueError(
-                    f"{self.child.path!r} is in ctx.requests() of topic {queue.topic.name!r} already; open it once, and hand "
-                    f"its requests to several tasks"
-                )
-            reader.close(reader.left_by if isinstance(reader.left_by, Exception) else None)
-            self.close(reader)
-
-    def subscriptions(self) -> list[Subscription[Any]]:
-        return [subscription for subscription in self._open if isinstance(subscription, Subscription)]
-
     def rest(self, subscription: object) -> None:
         self._busy.pop(subscription, None)
         self._resting[subscription] = None
@@ -376,34 +296,7 @@ class Incarnation:
         if self._beats:
             self._last_beat = trio.current_time()
 
-    def took_request(self) -> None:
-        self._serves = True
-
-    @property
-    def took_message(self) -> bool:
-        """True once it was given a message or a request."""
-        return self._serves or self.child.delivered() > self._delivered_before
-
-    def forget_mailbox(self, mailbox: Mailbox) -> None:
-        """*mailbox*, which it has not opened, is closed: `took_message` compares what is left."""
-        self._delivered_before -= mailbox.delivered
-
-    def in_hand(self) -> list[Mailbox]:
-        """The mailboxes of which it works on a message."""
-        return [mailbox for mailbox in self.child.mailboxes.values() if mailbox.in_hand]
-
-    def hand_of(self, mailbox: Mailbox) -> Hand | None:
-        """Who has the message of *mailbox* in hand; None where nobody knows."""
-        return next(
-            (hand for each, hand in self._busy.items() if isinstance(each, Subscription) and each._mailbox is mailbox),
-            None,
-        )
-
     # ------------------------------------------------------------ state
-
-    def is_whole(self) -> bool:
-        """True where its state may be captured: it returned, or everything in it waits for a message."""
-        return self.returned or (bool(self._resting) and not self._busy)
 
     def apply(self, sequence: int, event: object) -> None:
         """Apply record number *sequence* to the state.  An error ends the run, also where the component catches it."""
@@ -418,49 +311,6 @@ class Incarnation:
             raise
         self.journal = sequence
         self.touch()
-
-    def touch(self) -> None:
-        """Its state changed."""
-        self._untouched = False
-        self._changed = True
-
-    def _is_clean(self) -> bool:
-        """True only if the state provably is what was captured last."""
-        component = self.component
-        if component is not None and component.tracks_changes:
-            return not self._changed
-        return self._untouched and self.task is not None and not self.task.child_nurseries
-
-    def capture(self) -> None:
-        """Encode the state as it is now.
-
-        Raises:
-            SchemaError: it holds something that could not be read back, and where; the part captured before stays.
-        """
-        if self.apply_error is not None:
-            return  # so does it here
-        from genesis_trio.persistence import codec
-        from genesis_trio.persistence._cut import naming
-
-        component, child = self.component, self.child
-        assert component is not None
-        assert child.spec.state_type is not None
-        part = child.part if self.trial_part is None else self.trial_part
-        if part is None or not self._is_clean():
-            with naming(child.path):
-                body = codec.encode(component.state, child.spec.state_type)
-        else:
-            body = part.body
-        if not child.has_repeats():
-            self.repeats_after = self.journal
-        part = CapturedPart(body, self.journal, child.positions(), self.repeats_after)
-        if self.trial_part is None:
-            child.part = part
-        else:
-            self.trial_part = part
-        child.capture_wanted = False
-        self._changed = False
-        self._untouched = bool(self._resting) and not self._busy
 
     @property
     def recording(self) -> Recording:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from genesis_trio.errors import GenesisError
 from genesis_trio.modes import Mode
 from genesis_trio.persistence import codec
+from genesis_trio.supervision._captured import CapturedPart
 from genesis_trio.supervision._first_state import make_first_state
 from genesis_trio.supervision._inbox import decode_inbox, merge_inboxes
-from genesis_trio.supervision._incarnation import CapturedPart
 from genesis_trio.supervision._ladder import Origin
 from genesis_trio.supervision._recovery import digest_state
 

@@ -20,8 +20,8 @@ from genesis_trio.supervision._left_nested import LeftNested
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
     from genesis_trio.persistence.store import Part, Store
+    from genesis_trio.supervision._captured import CapturedPart
     from genesis_trio.supervision._child_state import ChildState
-    from genesis_trio.supervision._incarnation import CapturedPart
     from genesis_trio.supervision._tree import ServiceTree
     from genesis_trio.supervision.child import Child
 

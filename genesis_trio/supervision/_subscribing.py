@@ -1,20 +1,22 @@
-"""What a subscription needs of the child that it is for: its mailbox, and somebody who looks at the age of its data."""
+"""What a subscription needs: settings that can work, the mailbox of its child, and somebody who looks at the age of its data."""
 
 import contextlib
 import math
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from genesis_trio._members import check_member
 from genesis_trio.messaging.mailbox import Mailbox, mailbox_key
-from genesis_trio.messaging.topic import Overflow, Topic
+from genesis_trio.messaging.topic import Overflow, Topic, check_topic
 from genesis_trio.supervision._inbox import restore_mailbox
 
 if TYPE_CHECKING:
     from genesis_trio.supervision.child import Child
 
-__all__ = ["check_capacity", "check_seconds", "open_mailbox", "watch_age"]
+__all__ = ["check_capacity", "check_seconds", "check_subscription", "open_mailbox", "watch_age"]
 
 
 def check_capacity(capacity: object, what: str) -> None:
@@ -32,6 +34,30 @@ def check_seconds(what: str, seconds: object, limit: float) -> None:
     if not 0 < seconds <= limit:
         kind = "positive" if limit == math.inf else "positive and finite"
         raise ValueError(f"{what} is in seconds, {kind}, or None, got {seconds!r}")
+
+
+def check_subscription(
+    topics: tuple[object, ...],
+    capacity: int,
+    overflow: Overflow,
+    every: float | None,
+    max_age: float | None,
+    max_depth: int | None,
+) -> None:
+    """Refuse what no inbox can be opened with, see `Context.subscribe`."""
+    if not topics:
+        raise ValueError("subscribe() wants at least one topic")
+    for topic in topics:
+        check_topic(topic)
+    check_capacity(capacity, "messages")
+    check_member("overflow", overflow, Overflow)
+    for what, seconds in (("every", every), ("max_age", max_age)):
+        if seconds is not None:
+            check_seconds(what, seconds, sys.float_info.max)
+    if max_depth is not None and (isinstance(max_depth, bool) or not isinstance(max_depth, int)):
+        raise TypeError(f"max_depth is a number of messages, or None, got {max_depth!r}")
+    if max_depth is not None and not 1 <= max_depth < capacity:
+        raise ValueError(f"max_depth is at least 1 and below capacity={capacity}, got {max_depth!r}")
 
 
 def open_mailbox(child: "Child", topics: tuple[Topic[Any], ...], *, capacity: int, overflow: Overflow) -> Mailbox:

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import random
-import sys
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from genesis_trio._interrupts import uninterrupted
-from genesis_trio._members import check_member
 from genesis_trio._runtime import utcnow
 from genesis_trio.errors import MailboxFullError, StoreError
 from genesis_trio.messaging.pump import ItemSink, ItemSource, pump_items, sender_of
@@ -25,7 +23,13 @@ from genesis_trio.modes import ModeScope
 from genesis_trio.policies._outcome import RetryRule
 from genesis_trio.supervision._depth import watch_depth
 from genesis_trio.supervision._first_mistakes import check_count, check_gauge
-from genesis_trio.supervision._subscribing import check_capacity, check_seconds, open_mailbox, watch_age
+from genesis_trio.supervision._subscribing import (
+    check_capacity,
+    check_seconds,
+    check_subscription,
+    open_mailbox,
+    watch_age,
+)
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.checkpoints import CheckpointInfo
@@ -295,19 +299,7 @@ class Context:
 
         Trio checkpoint: always, on entering.
         """
-        if not topics:
-            raise ValueError("subscribe() wants at least one topic")
-        for topic in topics:
-            check_topic(topic)
-        check_capacity(capacity, "messages")
-        check_member("overflow", overflow, Overflow)
-        for what, seconds in (("every", every), ("max_age", max_age)):
-            if seconds is not None:
-                check_seconds(what, seconds, sys.float_info.max)
-        if max_depth is not None and (isinstance(max_depth, bool) or not isinstance(max_depth, int)):
-            raise TypeError(f"max_depth is a number of messages, or None, got {max_depth!r}")
-        if max_depth is not None and not 1 <= max_depth < capacity:
-            raise ValueError(f"max_depth is at least 1 and below capacity={capacity}, got {max_depth!r}")
+        check_subscription(topics, capacity, overflow, every, max_age, max_depth)
         await trio.lowlevel.checkpoint()
         incarnation = self._incarnation
         mailbox = open_mailbox(self._child, topics, capacity=capacity, overflow=overflow)
