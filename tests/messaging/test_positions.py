@@ -9,7 +9,7 @@ from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Sender
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision.component import Lifecycle
-from supervision.desk import EXACT, QUIET
+from supervision.desk import EXACT, QUIET, saved_desk
 
 
 @schema("positions.fill", version=1)
@@ -104,13 +104,13 @@ async def test_positions_go_on_after_a_restart_of_the_process(autojump_clock, tm
                 ctx.ready()
                 await ctx.wait_stopping()
 
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk(url) as desk:
         await desk.start(Late, seen, name="ledger")
         ctx = await context_of(desk)
         for number in (1, 2):
             ctx.publish(FILLS, Fill(number))
         await desk.stop()
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk(url) as desk:
         ledger = await desk.start(Ledger, seen, name="ledger")
         ctx = await context_of(desk)
         ctx.publish(FILLS, Fill(3))

@@ -20,7 +20,7 @@ from genesis_trio import (
 from genesis_trio.persistence import codec
 from genesis_trio.supervision._inbox import SavedMailbox
 from messaging.parts import LETTERS, NUMBERS, context_of
-from supervision.desk import Log
+from supervision.desk import Log, saved_desk
 
 #: A component that crashes is down for ten seconds.
 SLOW = {"backoff": Backoff(base_delay=10.0, multiplier=1.0, jitter="none"), "within": 600.0}
@@ -278,7 +278,7 @@ async def test_saved_mailbox_that_is_closed_is_found_by_a_later_process(url, aut
 
 async def test_saved_mailbox_that_is_closed_goes_on_from_the_state_that_is_restored(url, autojump_clock):
     """Of what was set aside for an older state, only what comes after the newer one waits for it."""
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk(url) as desk:
         child = await desk.start(Keeping, (), name="reader")
         schema = attrs.astuple(codec.describe(int))
         one, two, three = (

@@ -13,7 +13,7 @@ from genesis_trio.persistence.store import Store
 from genesis_trio.supervision.component import Criticality
 from genesis_trio.testing import FaultyEngine, open_store_on
 from modes.entry_actions import NAMES, Flatten
-from supervision.desk import QUIET, Log
+from supervision.desk import QUIET, Log, saved_desk
 
 
 async def sender(ctx):
@@ -311,7 +311,7 @@ async def test_on_enter_call_instead_of_function_is_refused(autojump_clock):
 async def test_on_enter_latched_cause_waits_for_the_write(autojump_clock, slow_disk):
     """The mode takes effect in the step; what is irreversible begins when the disk has the cause."""
     flatten = Flatten()
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk() as desk:
         desk.scope.on_enter(Mode.EMERGENCY, flatten)
         desk.scope.hold(Mode.EMERGENCY, reason="kill switch", latched=True)
         assert desk.scope.mode is Mode.EMERGENCY
@@ -323,7 +323,7 @@ async def test_on_enter_latched_cause_waits_for_the_write(autojump_clock, slow_d
 async def test_on_enter_cause_that_is_not_latched_waits_for_nothing(autojump_clock, slow_disk):
     """What does not survive needs no disk, whatever else is latched."""
     flatten = Flatten()
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk() as desk:
         desk.scope.on_enter(Mode.EMERGENCY, flatten)
         desk.scope.hold(Mode.SAFE, reason="latched, and only SAFE", latched=True)
         desk.scope.hold(Mode.EMERGENCY, reason="limit")
@@ -338,7 +338,7 @@ async def test_on_enter_slow_disk_is_waited_for_until_latch_timeout(limit, autoj
     slow_disk["seconds"] = 5.0
     flatten, log = Flatten(), Log()
     with observe(log):
-        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with saved_desk() as desk:
             desk.scope.on_enter(Mode.EMERGENCY, flatten, latch_timeout=limit)
             desk.scope.hold(Mode.EMERGENCY, reason="kill switch", latched=True)
             await trio.sleep(3)

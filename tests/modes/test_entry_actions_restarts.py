@@ -12,12 +12,12 @@ import trio
 
 from genesis_trio import Mode, observe, open_store, open_supervisor
 from modes.entry_actions import NAMES, Flatten
-from supervision.desk import QUIET, Log
+from supervision.desk import QUIET, Log, saved_desk
 
 
 async def restart_with(url, flatten, log, *, hold=False, clear=False):
     with observe(log):
-        async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with saved_desk(url) as desk:
             desk.scope.on_enter(Mode.EMERGENCY, flatten)
             if hold:
                 desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="kill switch", latched=True)
@@ -79,7 +79,7 @@ async def test_on_enter_old_note_does_not_hide_an_entry_before_the_registration(
     async with open_store(url) as store:
         await store.put_control('entry/["desk", "EMERGENCY", "desk", "flatten"]', b"done").wait()
 
-    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk(url) as desk:
         desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="kill switch", latched=True)
         desk.scope.on_enter(Mode.EMERGENCY, flatten)
         await trio.sleep(1)

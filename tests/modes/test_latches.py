@@ -9,7 +9,7 @@ from genesis_trio import Capability, Mode, observe, open_store, open_supervisor
 from genesis_trio.errors import StoreError
 from genesis_trio.persistence.store import Store
 from genesis_trio.testing import FaultyEngine, open_store_on
-from supervision.desk import QUIET, Log
+from supervision.desk import QUIET, Log, saved_desk
 
 
 class Receipt:
@@ -32,7 +32,7 @@ def slow_disk(monkeypatch):
 
 async def test_latch_lower_level_waits_for_the_disk(autojump_clock, slow_disk):
     """Holding a latched cause at a lower level loosens, so it takes effect once it is durable; raising it, at once."""
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk() as desk:
         hold = desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="r", latched=True)
         await desk.scope.settled()
         assert trio.current_time() == 1
@@ -49,7 +49,7 @@ async def test_latch_lower_level_waits_for_the_disk(autojump_clock, slow_disk):
 
 async def test_latch_loosened_and_tightened_before_the_write_stays_tight(autojump_clock, slow_disk):
     """The write that comes back late belongs to an older turn."""
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk() as desk:
         desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="r", latched=True)
         desk.scope.hold(Mode.SAFE, owner="risk", reason="r", latched=True)
         desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="r", latched=True)
@@ -67,7 +67,7 @@ async def test_latch_loosened_and_tightened_before_the_write_stays_tight(autojum
 
 async def test_latch_held_anew_while_its_release_is_on_the_way_stands(autojump_clock, slow_disk):
     """The release that comes back from the disk was overtaken: nothing is loosened, not even for a moment."""
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk() as desk:
         hold = desk.scope.hold(Mode.EMERGENCY, owner="risk", reason="r", latched=True)
         await desk.scope.settled()
         epoch = desk.scope.epoch
@@ -81,7 +81,7 @@ async def test_latch_held_anew_while_its_release_is_on_the_way_stands(autojump_c
 async def test_latch_wider_capabilities_wait_for_the_disk(autojump_clock, slow_disk):
     """What is left may grow only with the write; what shrinks, shrinks now."""
     read, reduce = Capability.READ, Capability.REDUCE
-    async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+    async with saved_desk() as desk:
         desk.scope.hold(Mode.SAFE, owner="venue", reason="r", latched=True, capabilities=read)
         desk.scope.hold(Mode.SAFE, owner="venue", reason="r", latched=True, capabilities=reduce)
         assert desk.scope.capabilities == Capability(0)
@@ -94,7 +94,7 @@ async def test_latch_unlatched_by_its_owner_is_gone_from_the_disk(autojump_clock
     """A cause that is held anew without the latch survives no restart."""
     url = f"sqlite:{tmp_path / 'desk.db'}"
     for expected in (Mode.NORMAL, Mode.NORMAL):
-        async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with saved_desk(url) as desk:
             assert desk.scope.mode is expected
             desk.scope.hold(Mode.SAFE, owner="risk", reason="r", latched=True)
             hold = desk.scope.hold(Mode.SAFE, owner="risk", reason="r")
@@ -117,7 +117,7 @@ async def test_latch_release_that_cannot_be_written_stays_held_and_can_be_repeat
 
     monkeypatch.setattr(Store, "put_control", lambda store, *args: Refused() if refuse else put_control(store, *args))
     with observe(log):
-        async with open_store("memory:") as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with saved_desk() as desk:
             hold = desk.scope.hold(Mode.SAFE, owner="risk", reason="r", latched=True)
             await desk.scope.settled()
             refuse = True
@@ -153,7 +153,7 @@ async def test_latch_expiry_survives_the_restart(autojump_clock, tmp_path):
     url = f"sqlite:{tmp_path / 'desk.db'}"
     modes = []
     for pause in (2, 2, 2):
-        async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with saved_desk(url) as desk:
             if trio.current_time() == 0:
                 desk.scope.hold(Mode.SAFE, owner="risk", reason="r", latched=True, expires=5)
             modes.append(desk.scope.mode)
@@ -182,7 +182,7 @@ async def test_latch_on_a_nested_scope_comes_back_with_the_scope(autojump_clock,
             await ctx.wait_stopping()
 
     for _ in range(2):
-        async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        async with saved_desk(url) as desk:
             await desk.start(host, name="host")
             await trio.sleep(5)
             await desk.stop()

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from genesis_trio.events import Event
+from genesis_trio.persistence.opening import open_store
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.supervisor import open_supervisor
@@ -50,6 +51,13 @@ async def open_desk(store, *, checkpoint=QUIET, **settings):
     async with open_supervisor("desk", store=store, checkpoint=checkpoint, **settings) as desk:
         yield desk
         await desk.stop()
+
+
+@asynccontextmanager
+async def saved_desk(url="memory:"):
+    """A desk over the store at *url* that saves only when asked; at the end of the block it waits for its children."""
+    async with open_store(url) as store, open_supervisor("desk", store=store, checkpoint=QUIET) as desk:
+        yield desk
 
 
 def state_of(child):
