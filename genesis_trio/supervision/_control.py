@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from genesis_trio import events
-from genesis_trio._runtime import current_run, utcnow
+from genesis_trio._runtime import Tree, current_run, utcnow
 from genesis_trio.errors import GenesisError
 from genesis_trio.events import emit
 from genesis_trio.policies.breaker import BREAKERS, CircuitBreaker
@@ -24,7 +24,6 @@ from genesis_trio.supervision._breaker_watch import breakers_of_this_run
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.store import Store
-    from genesis_trio.supervision._tree import ServiceTree
 
 __all__ = ["ChildRecord", "Control"]
 
@@ -57,7 +56,7 @@ class ChildRecord:
 class Control:
     """The control state of one tree's children and breakers."""
 
-    def __init__(self, tree: "ServiceTree", store: "Store") -> None:
+    def __init__(self, tree: Tree, store: "Store") -> None:
         self._tree = tree
         self._store = store
         self._written: dict[str, str] = {}

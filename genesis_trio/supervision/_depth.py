@@ -1,20 +1,19 @@
 """How many messages wait, as health: a reader that does not keep up works badly, before anything is refused."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from genesis_trio.messaging.mailbox import Mailbox
-
-if TYPE_CHECKING:
-    from genesis_trio.supervision._incarnation import Incarnation
 
 __all__ = ["watch_depth"]
 
 
 @contextlib.contextmanager
-def watch_depth(incarnation: "Incarnation", mailbox: Mailbox, max_depth: int | None) -> Iterator[None]:
-    """Count as failing from the moment when more than *max_depth* messages wait until no more than half of that do."""
+def watch_depth(
+    unhealthy: Callable[[str], AbstractContextManager[None]], mailbox: Mailbox, max_depth: int | None
+) -> Iterator[None]:
+    """Be *unhealthy* from the moment when more than *max_depth* messages wait until no more than half of that do."""
     if max_depth is None:
         yield
         return
@@ -25,7 +24,7 @@ def watch_depth(incarnation: "Incarnation", mailbox: Mailbox, max_depth: int | N
             nonlocal is_deep
             if not is_deep and depth > max_depth:
                 is_deep = True
-                complaint.enter_context(incarnation.unhealthy(f"more than {max_depth} messages wait in {mailbox.key}"))
+                complaint.enter_context(unhealthy(f"more than {max_depth} messages wait in {mailbox.key}"))
             elif is_deep and depth <= max_depth // 2:  # not at the limit itself, where it would flap
                 is_deep = False
                 complaint.close()

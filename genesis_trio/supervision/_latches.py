@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from genesis_trio import events
+from genesis_trio._runtime import Tree
 from genesis_trio.errors import GenesisError, StoreError
 from genesis_trio.events import describe_error, emit
 from genesis_trio.modes import Capability, Mode, ModeCause
@@ -16,7 +17,6 @@ from genesis_trio.modes._causes import Latching
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.store import Receipt, Store
-    from genesis_trio.supervision._tree import ServiceTree
 
 __all__ = ["Latches"]
 
@@ -29,7 +29,7 @@ Note = tuple[str, str, str, str]  # of an entry action: scope, mode, owner, name
 class Latches:
     """A `LatchLog` over a store's control state: one entry for each latched cause, one for each entry action."""
 
-    def __init__(self, tree: "ServiceTree", store: "Store") -> None:
+    def __init__(self, tree: Tree, store: "Store") -> None:
         self._tree = tree
         self._store = store
         # What is latched, by scope: also a scope that is made anew in the same process gets it back.

@@ -3,15 +3,11 @@
 import contextvars
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import trio
 
 from genesis_trio._runtime import _TREE
 from genesis_trio.modes import _SCOPE, ModeScope
-
-if TYPE_CHECKING:
-    from genesis_trio.supervision.supervisor import Supervisor
 
 __all__ = ["Services"]
 
@@ -19,8 +15,8 @@ __all__ = ["Services"]
 class Services:
     """Every task of one supervisor is started here, and those that are no children end here."""
 
-    def __init__(self, supervisor: "Supervisor", nursery: trio.Nursery) -> None:
-        self._supervisor = supervisor
+    def __init__(self, scope: ModeScope, nursery: trio.Nursery) -> None:
+        self._scope = scope
         self._nursery = nursery
         self._running: dict[trio.CancelScope, None] = {}
         self._ended = trio.Event()
@@ -29,16 +25,15 @@ class Services:
         """Start a task in the context of *scope*: Trio gives a task its spawner's, which may be another tree's."""
         context = contextvars.copy_context()
         context.run(_SCOPE.set, scope)
-        context.run(_TREE.set, self._supervisor.tree)
+        context.run(_TREE.set, scope.tree)
         context.run(lambda: self._nursery.start_soon(fn, name=name))
 
     def start(self, fn: Callable[[], Awaitable[None]]) -> trio.CancelScope:
         """Run *fn* until it ends, its scope is cancelled, or the supervisor is closed."""
         scope = trio.CancelScope(shield=True)
         self._running[scope] = None
-        supervisor = self._supervisor
         serve = partial(self._serve, scope, fn)
-        self.spawn(serve, supervisor.scope, f"{supervisor.path} {getattr(fn, '__qualname__', fn)}")
+        self.spawn(serve, self._scope, f"{self._scope.path} {getattr(fn, '__qualname__', fn)}")
         return scope
 
     @trio.lowlevel.enable_ki_protection
@@ -57,7 +52,7 @@ class Services:
     async def close(self) -> None:
         """Cancel what runs, and wait until it has ended."""
         for scope in list(self._running):
-            scope.cancel(reason=f"supervisor {self._supervisor.path!r} is closed")
+            scope.cancel(reason=f"supervisor {self._scope.path!r} is closed")
         # Here and not in the nursery, which would hand out a Ctrl-C in a group.
         while self._running:
             self._ended = trio.Event()

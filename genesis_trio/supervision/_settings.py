@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from genesis_trio._members import check_member
 from genesis_trio.errors import ConfigError
@@ -12,10 +12,14 @@ from genesis_trio.supervision._order import check_requirements
 from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.component import ChildSpec, Strategy, is_name
 
-if TYPE_CHECKING:
-    from genesis_trio.supervision.child import Child
-
 __all__ = ["check_kind", "check_kinds", "check_place", "check_settings", "check_specs"]
+
+
+class Specified(Protocol):
+    """A child, as far as those that are started beside it look at it."""
+
+    @property
+    def spec(self) -> ChildSpec: ...
 
 
 def check_settings(
@@ -96,7 +100,7 @@ def check_place(
         raise ConfigError(f"supervisor {name!r} has no store=, so there is nothing to save to or restore from")
 
 
-def check_specs(specs: Sequence[ChildSpec], children: "Mapping[str, Child]", *, supervisor: str) -> None:
+def check_specs(specs: Sequence[ChildSpec], children: Mapping[str, Specified], *, supervisor: str) -> None:
     """Refuse children that cannot be started beside *children*, which may be thousands: only whom somebody requires is looked at."""
     names: set[str] = set()
     for spec in specs:

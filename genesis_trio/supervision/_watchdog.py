@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -23,10 +22,7 @@ import trio
 from genesis_trio import events
 from genesis_trio._runtime import is_virtual_clock, run_blocking
 from genesis_trio.events import emit
-from genesis_trio.modes import Hold, Mode
-
-if TYPE_CHECKING:
-    from genesis_trio.supervision.supervisor import Supervisor
+from genesis_trio.modes import Hold, Mode, ModeScope
 
 __all__ = ["Watchdog"]
 
@@ -50,19 +46,19 @@ class Watchdog(trio.abc.Instrument):
     """Watches the loop of the current run for a supervisor.
 
     Args:
-        supervisor: Told of each stall.
+        scope: Whose tree is told of each stall.
         limit: Seconds that one round may take.
-        holds: Hold SAFE from a stall on, until the loop has run for the supervisor's ``recover_after`` without another.
+        holds_for: Hold SAFE on the scope from a stall on, until the loop has run for so many seconds without another.
 
     Attributes:
         longest: Seconds that the longest round took.
     """
 
-    def __init__(self, supervisor: "Supervisor", limit: float, *, holds: bool) -> None:
+    def __init__(self, scope: ModeScope, limit: float, *, holds_for: float | None) -> None:
         self.longest = 0.0
-        self._supervisor = supervisor
+        self._scope = scope
         self._limit = limit
-        self._holds = holds
+        self._holds_for = holds_for
         self._hold: Hold | None = None
         self._began: float | None = None  # of the round that runs; written by the loop, read by the thread
         self._took = 0.0
@@ -94,7 +90,7 @@ class Watchdog(trio.abc.Instrument):
             await self._stalled.wait()
             while self._stalled.is_set():
                 self._stalled = trio.Event()
-                with trio.move_on_after(self._supervisor.recover_after):
+                with trio.move_on_after(self._holds_for or 0.0):
                     await self._stalled.wait()
             if self._hold is not None:
                 self._hold.release()
@@ -113,10 +109,10 @@ class Watchdog(trio.abc.Instrument):
 
     def _runs_again(self, seen: Sighting) -> None:
         """The loop's first act after a stall that was seen."""
-        tree = self._supervisor.tree
+        tree = self._scope.tree
         try:
-            if self._holds:
-                self._hold = self._supervisor.scope.hold(Mode.SAFE, owner=self._supervisor.path, reason=REASON)
+            if self._holds_for is not None:
+                self._hold = self._scope.hold(Mode.SAFE, owner=self._scope.path, reason=REASON)
             self._stalled.set()
             if tree.hooks:
                 emit(tree, events.LoopBlocked, task=seen.task, where=seen.where, seconds=max(seen.seconds, self._took))

@@ -306,7 +306,7 @@ class Context:
         subscription: Subscription[Any] = Subscription(mailbox, incarnation, every=every)
         incarnation.open(subscription)
         try:
-            with watch_age(self._child, mailbox, max_age), watch_depth(incarnation, mailbox, max_depth):
+            with watch_age(self._child, mailbox, max_age), watch_depth(self.unhealthy, mailbox, max_depth):
                 yield subscription
             mailbox.settle()  # it left by itself: what it had in hand is done
         except BaseException as error:

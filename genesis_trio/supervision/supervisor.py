@@ -117,9 +117,9 @@ class Supervisor:
         self._stopping = Stopping(self)
         self._fatal: BaseException | None = None
         self.groups = Groups(self, strategy)
-        self.services = Services(self, nursery)
+        self.services = Services(scope, nursery)
         self.cut_watch = CutWatch(self)
-        self.entries = Entries(self)
+        self.entries = Entries(self.services, self.fatal)
         scope.spawner = self.entries.spawn
         self.mode_watch = ModeWatch(self, mode_policy) if mode_policy is not None else None
         self.children: Mapping[str, Child] = MappingProxyType(self._children)
@@ -437,7 +437,9 @@ async def open_supervisor(
             else:
                 supervisor._stopping.join(host)
             if stall_limit is not None:
-                supervisor.watchdog = Watchdog(supervisor, stall_limit, holds=hold_on_stall)
+                supervisor.watchdog = Watchdog(
+                    scope, stall_limit, holds_for=supervisor.recover_after if hold_on_stall else None
+                )
                 supervisor.start_service(supervisor.watchdog.serve)
             if supervisor.mode_watch is not None:
                 tree.watch_breakers()

@@ -54,11 +54,6 @@ async def hand_over(url, first, second):
     return read, status, error
 
 
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:{tmp_path / 'desk.db'}"
-
-
 async def test_messages_that_wait_are_migrated(url, autojump_clock):
     """Step by step, as states and events are."""
     before = message_class("migration.price", 1, price=int)
