@@ -7,7 +7,7 @@ import trio
 
 from genesis_trio.messaging.topic import Topic
 from genesis_trio.supervision.supervisor import open_supervisor
-from supervision.desk import EXACT
+from supervision.desk import EXACT, until_stopped
 
 
 @attrs.frozen
@@ -42,14 +42,8 @@ class Reader:
                     await self.work(ctx, item)
 
 
-async def sender(ctx):
-    """A component whose context the test uses to send."""
-    ctx.ready()
-    await ctx.wait_stopping()
-
-
 async def context_of(desk, name="sender"):
-    child = await desk.start(sender, name=name)
+    child = await desk.start(until_stopped, name=name)
     return child.incarnation.context
 
 

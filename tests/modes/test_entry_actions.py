@@ -13,12 +13,7 @@ from genesis_trio.persistence.store import Store
 from genesis_trio.supervision.component import Criticality
 from genesis_trio.testing import FaultyEngine, open_store_on
 from modes.entry_actions import NAMES, Flatten
-from supervision.desk import QUIET, Log, saved_desk
-
-
-async def sender(ctx):
-    ctx.ready()
-    await ctx.wait_stopping()
+from supervision.desk import QUIET, Log, saved_desk, until_stopped
 
 
 class SlowReceipt:
@@ -220,7 +215,7 @@ async def test_on_enter_cancelled_tree_lets_the_action_end(autojump_clock):
     with trio.move_on_after(1) as limit:
         async with open_supervisor("desk") as desk:
             desk.scope.on_enter(Mode.EMERGENCY, flatten)
-            child = await desk.start(sender, name="x", criticality=Criticality.CRITICAL)
+            child = await desk.start(until_stopped, name="x", criticality=Criticality.CRITICAL)
             desk.scope.hold(Mode.EMERGENCY, reason="r")
             await trio.sleep_forever()
 
@@ -272,7 +267,7 @@ async def test_on_enter_ctrl_c_in_an_action_stops_the_tree(autojump_clock):
 
     with pytest.raises(KeyboardInterrupt):
         async with open_supervisor("desk") as desk:
-            child = await desk.start(sender, name="x", criticality=Criticality.CRITICAL)
+            child = await desk.start(until_stopped, name="x", criticality=Criticality.CRITICAL)
             desk.scope.on_enter(Mode.SAFE, interrupted, name="i")
             desk.scope.hold(Mode.SAFE, reason="r")
             await trio.sleep_forever()
@@ -282,14 +277,14 @@ async def test_on_enter_ctrl_c_in_an_action_stops_the_tree(autojump_clock):
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ((1, sender), TypeError, "mode is a Mode, got 1"),
-        ((Mode.NORMAL, sender), ValueError, "NORMAL is not entered"),
+        ((1, until_stopped), TypeError, "mode is a Mode, got 1"),
+        ((Mode.NORMAL, until_stopped), ValueError, "NORMAL is not entered"),
         ((Mode.SAFE, "flatten"), TypeError, "wants an async function, got 'flatten'"),
         ((Mode.SAFE, lambda: None), ValueError, r"on_enter\(..., name=...\)"),
-        ((Mode.SAFE, sender, {"timeout": 0}), ValueError, "timeout is in seconds"),
-        ((Mode.SAFE, sender, {"timeout": float("inf")}), ValueError, "a run must end"),
-        ((Mode.SAFE, sender, {"timeout": "1"}), TypeError, "timeout is a number"),
-        ((Mode.SAFE, sender, {"latch_timeout": -1}), ValueError, "latch_timeout"),
+        ((Mode.SAFE, until_stopped, {"timeout": 0}), ValueError, "timeout is in seconds"),
+        ((Mode.SAFE, until_stopped, {"timeout": float("inf")}), ValueError, "a run must end"),
+        ((Mode.SAFE, until_stopped, {"timeout": "1"}), TypeError, "timeout is a number"),
+        ((Mode.SAFE, until_stopped, {"latch_timeout": -1}), ValueError, "latch_timeout"),
     ],
 )
 async def test_on_enter_wrong_arguments_are_refused(arguments, error, text, autojump_clock):

@@ -36,6 +36,11 @@ async def forever(ctx):
     await trio.sleep_forever()
 
 
+async def until_stopped(ctx):
+    ctx.ready()
+    await ctx.wait_stopping()
+
+
 def crashing_after(seconds, error=OSError):
     async def component(ctx):
         ctx.ready()

@@ -10,8 +10,7 @@ from genesis_trio.policies.breaker import BreakerState, CircuitBreaker
 from genesis_trio.supervision._budget import RestartBudget
 from genesis_trio.supervision.backoff import Backoff
 from genesis_trio.supervision.component import Lifecycle
-from messaging.parts import sender
-from supervision.desk import EXACT, Log, killed, open_desk, state_of
+from supervision.desk import EXACT, Log, killed, open_desk, state_of, until_stopped
 
 
 @schema("control.tally")
@@ -316,7 +315,7 @@ async def test_latched_cause_survives_the_process_until_somebody_clears_it(url, 
     modes = []
     for round_ in range(3):
         async with open_store(url) as store, open_desk(store) as desk:
-            child = await desk.start(sender, name="x")
+            child = await desk.start(until_stopped, name="x")
             modes.append((desk.scope.mode.name, child.scope.mode.name))
             if round_ == 0:
                 desk.scope.hold(Mode.SAFE, owner="risk", reason="limit", latched=True)

@@ -6,7 +6,7 @@ import trio
 from genesis_trio import Criticality, Mode, OnCrash, observe, open_supervisor
 from genesis_trio.supervision._exits import what_follows
 from genesis_trio.supervision.component import ChildSpec, Lifecycle
-from supervision.desk import EXACT, Log
+from supervision.desk import EXACT, Log, until_stopped
 
 
 class Refused(ConnectionError):
@@ -20,11 +20,6 @@ def raising(error, after=1.0):
         raise error
 
     return component
-
-
-async def forever(ctx):
-    ctx.ready()
-    await ctx.wait_stopping()
 
 
 # ---------------------------------------------------------------- rules
@@ -69,7 +64,7 @@ async def test_rules_stop_ends_the_child_and_nothing_else(autojump_clock):
     with observe(log):
         async with open_supervisor("desk", backoff=EXACT) as desk:
             child = await desk.start(raising(Refused("no")), name="x", rules={Refused: OnCrash.STOP})
-            await desk.start(forever, name="y")
+            await desk.start(until_stopped, name="y")
             await trio.sleep(1.5)
             assert (child.status, desk.scope.mode) == (Lifecycle.STOPPED, Mode.NORMAL)
             assert isinstance(child.last_error, Refused)
@@ -85,9 +80,9 @@ async def test_rules_escalate_ends_the_supervisor_with_the_error_bare(autojump_c
     error = Refused("no")
     with observe(log), pytest.raises(Refused) as caught:
         async with open_supervisor("desk", backoff=EXACT) as desk:
-            await desk.start(forever, name="a")
+            await desk.start(until_stopped, name="a")
             await desk.start(raising(error), name="x", rules={Refused: OnCrash.ESCALATE})
-            await desk.start(forever, name="b")
+            await desk.start(until_stopped, name="b")
             await trio.sleep_forever()
 
     assert caught.value is error
@@ -110,7 +105,7 @@ async def test_rules_escalate_ends_the_supervisor_with_the_error_bare(autojump_c
 def test_rules_wrong_settings_are_refused(settings, error, message):
     """At construction, with the child's name."""
     with pytest.raises(error, match=f"child 'x'.*{message}|{message}"):
-        ChildSpec(forever, name="x", **settings)
+        ChildSpec(until_stopped, name="x", **settings)
 
 
 # ---------------------------------------------------------------- escalation

@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from genesis_trio import ChildSpec, Criticality, Lifecycle, Mode, ModePolicy, Strategy, open_supervisor
-from supervision.desk import EXACT
+from supervision.desk import EXACT, until_stopped
 
 
 class Venue:
@@ -28,11 +28,6 @@ class Venue:
             with ctx.unhealthy("the venue is down"):
                 await self.is_up.wait()
         await ctx.wait_stopping()
-
-
-async def until_stopped(ctx):
-    ctx.ready()
-    await ctx.wait_stopping()
 
 
 async def until_normal(desk, seconds):
@@ -154,7 +149,7 @@ async def test_trial_concerns_the_parked_child_alone_and_a_restart_by_hand_its_g
         feed, book = await desk.start_all(
             [ChildSpec(venue.feed, name="feed"), ChildSpec(until_stopped, name="book", requires=["feed"])]
         )
-        await trio.sleep(200)
+        await trio.sleep(150)  # two trials, after 30 and 60 s, give or take a tenth
         assert (feed.generation, book.generation) == (3, 1)
 
         venue.is_up.set()

@@ -8,12 +8,7 @@ import trio
 
 from genesis_trio import Mode, ModePolicy, observe, open_supervisor
 from genesis_trio.errors import ConfigError
-from supervision.desk import Log
-
-
-async def idle(ctx):
-    ctx.ready()
-    await ctx.wait_stopping()
+from supervision.desk import Log, until_stopped
 
 
 def block(seconds):
@@ -33,7 +28,7 @@ async def test_watchdog_names_task_and_line_while_the_loop_is_blocked(caplog):
     line = block.__code__.co_firstlineno + 1
     with observe(log), caplog.at_level(logging.ERROR, "genesis_trio"):
         async with open_supervisor("desk", stall_limit=0.1) as desk:
-            await desk.start(idle, name="idle")
+            await desk.start(until_stopped, name="idle")
             await desk.start(hog, 0.5, name="hog")
             await trio.sleep(0.6)
             unblocked = time.time()
@@ -67,7 +62,7 @@ async def test_watchdog_holds_safe_until_the_loop_runs_well_again(caplog):
 async def test_watchdog_says_nothing_of_a_loop_that_runs(caplog):
     """Waiting is no stall, however long."""
     async with open_supervisor("desk", stall_limit=5.0) as desk:
-        await desk.start(idle, name="idle")
+        await desk.start(until_stopped, name="idle")
         await trio.sleep(0.5)
         assert 0 < desk.statistics().longest_stall < 5.0
         await desk.stop()
@@ -78,7 +73,7 @@ async def test_watchdog_says_nothing_of_a_loop_that_runs(caplog):
 async def test_watchdog_under_a_virtual_clock_is_absent(autojump_clock):
     """Hours pass within a round there; a thread would make runs differ."""
     async with open_supervisor("desk", stall_limit=0.001) as desk:
-        await desk.start(idle, name="idle")
+        await desk.start(until_stopped, name="idle")
         await trio.sleep(3600)
         assert desk.statistics().longest_stall == 0.0
         await desk.stop()
