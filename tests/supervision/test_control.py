@@ -220,6 +220,31 @@ async def test_control_poison_is_counted_across_processes(url, seconds, crashes_
     assert len(log.named("message_dead")) == 1
 
 
+async def test_control_poison_of_a_nested_child_is_counted_across_its_host_and_processes(url, autojump_clock):
+    """Two crashes, each of which ended its host as well: one is left, in the next process too."""
+    log = Log()
+    settings = {"max_restarts": 10, "within": 100.0, "backoff": Backoff(base_delay=0, jitter="none")}
+
+    async def host(ctx):
+        async with open_supervisor("inner", max_restarts=0) as inner:
+            await inner.start(Reader, name="reader", escalate=True)
+            ctx.ready()
+
+    async with open_store(url) as store, open_desk(store, **settings) as desk:
+        await desk.start(host, name="host")
+        (await desk.start(sender, name="sender")).incarnation.context.publish(NUMBERS, 2)
+        await desk.create_checkpoint()
+        await trio.sleep(2.5)
+        copy = killed(url)
+    with observe(log):
+        async with open_store(copy) as store, open_desk(store, **settings) as desk:
+            await desk.start(host, name="host")
+            await trio.sleep(10)
+
+    assert [event.child for event in log.named("child_crashed")] == ["desk/host/inner/reader", "desk/host"]
+    assert len(log.named("message_dead")) == 1
+
+
 class BatchReader(Component[Tally]):
     async def run(self, ctx):
         async with ctx.subscribe(NUMBERS) as numbers:
