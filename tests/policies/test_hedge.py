@@ -199,6 +199,22 @@ async def test_hedge_tells_observers_of_each_copy(autojump_clock):
     assert all(isinstance(event, HedgeStarted) for event in seen)
 
 
+async def test_hedge_copy_that_the_ramp_keeps_back_has_not_started(autojump_clock):
+    """Looking does not tell: a breaker that was closed a moment ago decides when the copy is there."""
+    breaker = CircuitBreaker("venue", recovery_timeout=1.0, success_threshold=1, ramp=60.0)
+    breaker.trip()
+    await trio.sleep(1.5)
+    await breaker.execute(trio.sleep, 0.0)  # the probe that closed it
+    guard = Guard("quotes", hedge=Hedge(delay=0.5), breaker=breaker)
+    seen = []
+
+    with observe(seen.append):
+        await guard.execute(trio.sleep, 0.9)
+
+    assert [event for event in seen if isinstance(event, HedgeStarted)] == []
+    assert (guard.statistics().hedges, guard.statistics().attempts) == (0, 1)
+
+
 @pytest.mark.parametrize("policy", ["bulkhead", "rate_limit", "breaker"])
 async def test_hedge_copy_that_is_refused_has_not_started(policy, autojump_clock):
     """A copy is decided like an attempt: one that is not made is neither told nor counted as one that was."""
