@@ -232,7 +232,7 @@ async def test_control_poison_of_a_nested_child_is_counted_across_its_host_and_p
 
     async with open_store(url) as store, open_desk(store, **settings) as desk:
         await desk.start(host, name="host")
-        (await desk.start(sender, name="sender")).incarnation.context.publish(NUMBERS, 2)
+        (await desk.start(until_stopped, name="sender")).incarnation.context.publish(NUMBERS, 2)
         await desk.create_checkpoint()
         await trio.sleep(2.5)
         copy = killed(url)
