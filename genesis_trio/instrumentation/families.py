@@ -157,6 +157,14 @@ def _mailboxes(tree: ServiceTree) -> Iterator[Family]:
     ):
         samples = [(labels, getattr(box, field)) for labels, box in boxes]
         yield Family(f"genesis_mailbox_{field}", "counter", text, samples)
+    aside = [
+        ({"component": path, "mailbox": key}, len(saved.entries))
+        for path, child in tree.children.items()
+        for key, saved in child.unopened.items()
+    ]
+    yield Family(
+        "genesis_mailbox_set_aside", "gauge", "Saved messages of a mailbox that no run has opened again.", aside
+    )
 
 
 def _checkpoints(tree: ServiceTree) -> Iterator[Family]:
@@ -168,6 +176,10 @@ def _checkpoints(tree: ServiceTree) -> Iterator[Family]:
     yield Family("genesis_checkpoints", "gauge", "Saved checkpoints of a component.", numbers)
     ages = [({"component": path}, (now - at).total_seconds()) for path, at in known.newest.items()]
     yield Family("genesis_checkpoint_age_seconds", "gauge", "Age of the newest saved checkpoint of a component.", ages)
+    records = [({"component": path}, number) for path, number in known.journal.items()]
+    yield Family("genesis_journal_records", "gauge", "Records that are kept of a component.", records)
+    keys = [({"component": path}, number) for path, number in known.keys.items()]
+    yield Family("genesis_journal_keys", "gauge", "Keys given to record(), which stay.", keys)
     yield _single("genesis_checkpoints_saved", "counter", "Saved checkpoints in this run.", tree.saver.saved)
     if tree.saver.last is not None:
         text = "How long the loop stood still for the newest."

@@ -1,9 +1,10 @@
 """Who gets what is sent: one bus for a tree."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from threading import get_ident
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import trio
 
@@ -36,6 +37,7 @@ class Bus:
         self._seen: dict[tuple[str, str], int] = {}
         self._requests: dict[Topic[Any], RequestQueue] = {}
         self._cut_off: dict[str, AbstractSet[str]] = {}
+        self._refusals = WeakSet[MailboxFullError]()  # whoever holds one may send its message again
 
     def _route(self, topic: Topic[Any]) -> list[Lane]:
         route = self._routes.get(check_topic(topic))
@@ -96,6 +98,13 @@ class Bus:
             self._seen[mailbox.owner, mailbox.key] = self._updates
         mailbox.set_intake(Intake.KEEP_NEWEST)
 
+    def origins(self) -> Iterator[str]:
+        """Where the messages came from that a mailbox may get yet: the newest, and those that a sender may give it again."""
+        for newest in self._latest.values():
+            for _, sender, count, _ in newest.values():
+                yield sender.origin(count)
+        yield from (error.origin for error in self._refusals if error.origin is not None)
+
     def topic(self, name: str) -> Topic[Any] | None:
         """The topic of that name, if somebody has used it."""
         return self._topics.get(name)
@@ -128,7 +137,7 @@ class Bus:
             if not lane.put(topic, message, sender, count):
                 refused = [*(refused or ()), lane]
         if refused:
-            raise _refusal(topic, refused, sender.origin(count))
+            raise self._refusal(topic, refused, sender.origin(count))
 
     def publish_again(self, topic: Topic[T], message: T, sender: Sender, error: MailboxFullError) -> None:
         """Put *message* into the mailboxes that *error* names, as the message that it was.
@@ -144,7 +153,7 @@ class Bus:
         who, count = (sender, number) if sender.origin(number) == error.origin else (error.origin, 0)
         refused = [lane for lane in route if not lane.put(topic, message, who, count)]
         if refused:
-            raise _refusal(topic, refused, error.origin)
+            raise self._refusal(topic, refused, error.origin)
 
     def _refusing(self, topic: Topic[Any], error: MailboxFullError) -> list[Lane]:
         """The mailboxes that *error* names, as far as there still are any."""
@@ -154,6 +163,11 @@ class Bus:
         if error.topic != topic.name or error.origin is None:
             raise ValueError(f"retry_of is about no message to topic {topic.name!r}: {error!r}")
         return [lane for lane in route if lane.mailbox.owner in error.mailboxes]
+
+    def _refusal(self, topic: Topic[Any], refused: list[Lane], origin: str) -> MailboxFullError:
+        error = _refusal(topic, refused, origin)
+        self._refusals.add(error)
+        return error
 
     async def send(self, topic: Topic[T], message: T, sender: Sender, retry_of: MailboxFullError | None = None) -> None:
         """Wait until every BLOCK mailbox of *topic* has room, or of those that *retry_of* names; then publish."""

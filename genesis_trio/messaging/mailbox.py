@@ -375,11 +375,6 @@ class Mailbox:
         """How many handled messages wait for a save to cover them."""
         return self._kept
 
-    @property
-    def has_repeats(self) -> bool:
-        """True while it has messages that were handed out before, or may have been by an earlier process, and are not handled."""
-        return bool(self._again or self._in_hand)
-
     def entries_after(self, position: int) -> Iterable[Entry]:
         """Everything after *position*, handled or not, in order: what a saved checkpoint holds."""
         for runs in (self._handled, self._in_hand):

@@ -26,7 +26,6 @@ class Part:
         state_type: The class that *body* is structured back to before the cut is acknowledged.
         journal: The last journal sequence that the state includes.
         inbox: Its mailboxes; opaque here.
-        repeats_after: The record behind which keys that pass may be asked for again, by a message of *inbox*.
         acknowledged: The last journal sequence whose callers were told when the cut was taken: who goes back to it gets
             the records up to this one as well.  They are not in a state that was captured before them.
     """
@@ -36,7 +35,6 @@ class Part:
     state_type: type
     journal: int = 0
     inbox: bytes | None = None
-    repeats_after: int = 0
     acknowledged: int = 0
 
 
@@ -55,7 +53,6 @@ class CutPart:
     chain: bytes
     start: int
     lineage: tuple[Lineage, ...]
-    repeats_after: int = 0
     acknowledged: int = 0  # or *journal*, if that is more
     #: Its component had not started yet: it is that of a checkpoint before, and no reason to keep this one.
     is_carried: bool = False
@@ -134,8 +131,6 @@ class Cut:
                 "start": part.start,
                 "lineage": pack_lineage(part.lineage).hex(),
             }
-            if part.repeats_after:
-                fields["repeats_after"] = part.repeats_after
             if part.acknowledged > part.journal:
                 fields["acknowledged"] = part.acknowledged
             if part.is_carried:
@@ -175,7 +170,6 @@ class Cut:
                 chain=bytes.fromhex(fields["chain"]),
                 start=fields["start"],
                 lineage=tuple(unpack_lineage(bytes.fromhex(fields["lineage"]))),
-                repeats_after=fields.get("repeats_after", 0),
                 acknowledged=fields.get("acknowledged", 0),
                 is_carried=fields.get("is_carried", False),
             )

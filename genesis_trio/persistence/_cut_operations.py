@@ -93,7 +93,6 @@ class SaveCut(Operation):
                 chain=chain,
                 start=start,
                 lineage=head.lineage,
-                repeats_after=part.repeats_after,
                 acknowledged=part.acknowledged,
             )
             if (SCHEMA, "", each.fingerprint) not in draft.ledger.row_digests:

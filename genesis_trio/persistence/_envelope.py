@@ -107,7 +107,7 @@ class Entry:
         tag: Which class it is, as the codec says.
         key: What makes it unique; None means that it may come again.
         at: Seconds since 1970 when it was recorded.
-        key_passes: Nobody asks for its key once its message is handled for good, so the key goes together with the record.
+        key_passes: Its key has no row: it is known from here, until a saved checkpoint holds it beside its message.
     """
 
     sequence: int

@@ -9,7 +9,7 @@ import attrs
 from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._draft import Draft
 from genesis_trio.persistence._envelope import Lineage, name_second_copy
-from genesis_trio.persistence._keys import keys_upto, passing_keys, readable_keys
+from genesis_trio.persistence._keys import keys_upto, readable_keys
 from genesis_trio.persistence._ledger import KEY
 from genesis_trio.persistence._operations import Operation
 
@@ -20,8 +20,8 @@ __all__ = ["Accept", "GiveUp", "Remove"]
 class Remove(Operation):
     """Saved checkpoints that nobody needs any more, parts of some, or records in front of all that are kept.
 
-    The keys of the records stay, but for those that pass, unless all are to be forgotten.  It is committed alone: an
-    engine removes and adds in different calls.
+    The keys of the records stay, unless they are to be forgotten.  It is committed alone: an engine removes and adds in
+    different calls.
     """
 
     cuts: Sequence[int] = ()
@@ -35,8 +35,8 @@ class Remove(Operation):
         ledger = draft.ledger
         doomed = [number for number in self.cuts if number in ledger.cuts or number in ledger.damaged_cuts]
         chains = {component: draft.chain_at(component, upto)[0] for component, upto in self.records.items()}
-        find_keys = keys_upto if self.forgets_keys else passing_keys
-        keys = {component: find_keys(draft, component, upto) for component, upto in self.records.items()}
+        forgotten = self.records if self.forgets_keys else {}
+        keys = {component: keys_upto(draft, component, upto) for component, upto in forgotten.items()}
         trimmed = {
             number: ledger.cuts[number].without(self.parts[number]) for number in self.parts if number in ledger.cuts
         }
@@ -53,9 +53,10 @@ class Remove(Operation):
         for cut in trimmed.values():
             draft.replace_cut(cut)
         draft.remove_parts(gone | ({name_second_copy(digest) for digest in gone} & ledger.stored_parts()))
-        for component, upto in self.records.items():
-            for key in keys[component]:
+        for component, found in keys.items():
+            for key in found:
                 draft.set_row(KEY, component, key, None)
+        for component, upto in self.records.items():
             draft.remove_records(component, upto, chains[component])
         self.outcome = len(doomed)
 

@@ -2,20 +2,20 @@
 
 A key that somebody gave outlives its record when the journal is shortened behind a saved checkpoint: what was recorded
 once is still known then.  So keys are made anew from two sources, the records that are there and the keys of those that
-are not.  A key that was made from the message in hand passes with its record (decision 0011).
+are not.  A key that was made from the message in hand passes: whoever reads the journal finds it there, and it is none of
+these (decision 0028).
 """
 
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from genesis_trio.errors import CorruptError
 from genesis_trio.persistence._cut import CutPart
 from genesis_trio.persistence._draft import Draft
-from genesis_trio.persistence._envelope import unseal
+from genesis_trio.persistence._envelope import Entry, unseal
 from genesis_trio.persistence._ledger import KEY
 from genesis_trio.persistence.recovery import Tail
 
-__all__ = ["keys_in_past", "keys_upto", "passing_keys", "readable_keys", "repair_keys"]
+__all__ = ["keys_in_past", "keys_upto", "readable_keys", "repair_keys"]
 
 
 def keys_upto(draft: Draft, component: str, upto: int) -> dict[str, int]:
@@ -26,20 +26,6 @@ def keys_upto(draft: Draft, component: str, upto: int) -> dict[str, int]:
         sequence = int.from_bytes(unseal(KEY, component, row.key, row.body), "little")
         if sequence <= upto:
             found[row.key] = sequence
-    return found
-
-
-def passing_keys(draft: Draft, component: str, upto: int) -> dict[str, int]:
-    """The keys that go with the records up to *upto*; what cannot be read stays."""
-    found: dict[str, int] = {}
-    tail = Tail.whole(draft.ledger, component)
-    while tail.reached < upto and (page := tail.next_page()):
-        for entry in page:
-            if entry.key is not None and entry.key_passes and entry.sequence <= upto:
-                with contextlib.suppress(CorruptError):
-                    known = draft.read_row(KEY, component, entry.key)
-                    if known is not None and int.from_bytes(known, "little") == entry.sequence:
-                        found[entry.key] = entry.sequence
     return found
 
 
@@ -77,7 +63,7 @@ def readable_keys(draft: Draft, component: str) -> Mapping[str, int]:
     tail = Tail.whole(draft.ledger, component)
     found = _kept_keys(draft, component)
     while page := tail.next_page():
-        found.update((entry.key, entry.sequence) for entry in page if entry.key is not None)
+        found.update(_given_keys(page))
     return found
 
 
@@ -86,7 +72,7 @@ def _keys_from_journal(draft: Draft, component: str, part: CutPart | None = None
     tail = Tail.past_of(draft.ledger, component, part) if part is not None else Tail.whole(draft.ledger, component)
     found = _kept_keys(draft, component)
     while page := tail.next_page():
-        found.update((entry.key, entry.sequence) for entry in page if entry.key is not None)
+        found.update(_given_keys(page))
     if tail.damage is not None:
         raise CorruptError(f"the keys of {component!r} cannot be made anew: {tail.damage}")
     return found
@@ -105,3 +91,8 @@ def _kept_keys(draft: Draft, component: str) -> dict[str, int]:
         if sequence <= base:
             found[row.key] = sequence
     return found
+
+
+def _given_keys(page: Iterable[Entry]) -> Iterator[tuple[str, int]]:
+    """The keys in *page* that have a row, and the sequences of their records."""
+    return ((entry.key, entry.sequence) for entry in page if entry.key is not None and not entry.key_passes)

@@ -1,11 +1,12 @@
 """Handing back what was saved: the newest good state, the records behind it, and word of whatever was passed over."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from genesis_trio.persistence._choice import check_component, find_cut
 from genesis_trio.persistence._cut import Cut
+from genesis_trio.persistence._envelope import Entry
 from genesis_trio.persistence._housekeeping import GiveUp
 from genesis_trio.persistence._ledger import Ledger
 from genesis_trio.persistence._replay import decode_page
@@ -14,7 +15,7 @@ from genesis_trio.persistence._writer import Writer
 from genesis_trio.persistence.checkpoints import Loaded, Restored
 from genesis_trio.persistence.recovery import Decode, Tail, find_newer_inbox, find_newest, read_cut
 
-__all__ = ["apply_tail", "load", "restore", "restore_latest"]
+__all__ = ["apply_tail", "load", "passing_keys", "restore", "restore_latest"]
 
 StateT = TypeVar("StateT")
 
@@ -66,7 +67,7 @@ async def load(
     tell_spoilt_parts(writer)
     state: StateT = found.state if found is not None else make()
     tail = Tail(ledger, component, found.part if found is not None else None)
-    replayed = await apply_tail(writer, tail, state, state_type)
+    replayed, keys = await apply_tail(writer, tail, state, state_type)
     if tail.damage is not None:
         await writer.write(GiveUp(component, tail.reached))
     failures = found.failures if found is not None else ()
@@ -83,15 +84,16 @@ async def load(
         replayed=replayed,
         fell_back_from=fell_back_from,
         lost=lost,
-        repeats_after=found.part.repeats_after if found is not None else 0,
+        keys=keys,
         newer_inbox=newer,
     )
 
 
-async def apply_tail(writer: Writer, tail: Tail, state: Any, state_type: type) -> int:
-    """Apply the records of *tail* to *state*, page by page; how many they were."""
+async def apply_tail(writer: Writer, tail: Tail, state: Any, state_type: type) -> tuple[int, Mapping[str, int]]:
+    """Apply the records of *tail* to *state*, page by page; how many they were, and their keys that pass."""
     candidates: tuple[type, ...] | None = None
     replayed = 0
+    keys: dict[str, int] = {}
     while page := await writer.read(tail.next_page):
         if candidates is None:
             from genesis_trio.persistence import codec
@@ -103,7 +105,13 @@ async def apply_tail(writer: Writer, tail: Tail, state: Any, state_type: type) -
         if error is not None:
             raise error
         replayed += len(events)
-    return replayed
+        keys.update(passing_keys(page))
+    return replayed, keys
+
+
+def passing_keys(page: Iterable[Entry]) -> Iterator[tuple[str, int]]:
+    """The keys in *page* that are known from their records alone, and the sequences of these."""
+    return ((entry.key, entry.sequence) for entry in page if entry.key is not None and entry.key_passes)
 
 
 def _decoder(ledger: Ledger, state_type: type) -> Decode:

@@ -49,6 +49,11 @@ class NewEvent:
     prove: Callable[[], object]
     key_passes: bool = False
 
+    @property
+    def row(self) -> str | None:
+        """The key that is looked for, and written beside it."""
+        return None if self.key_passes else self.key
+
 
 @attrs.define(eq=False)
 class Append(Operation):
@@ -72,19 +77,20 @@ class Append(Operation):
         component = self.component
         self.new = []
         self.outcome = draft.head(component).last
-        if any(event.key is not None for event in self.events):
+        if any(event.row is not None for event in self.events):
             repair_keys(draft, component)
         for event in self.events:
-            if event.key is not None:
-                known = draft.read_row(KEY, component, event.key)
+            row = event.row
+            if row is not None:
+                known = draft.read_row(KEY, component, row)
                 if known is not None:
                     self.outcome = int.from_bytes(known, "little")
                     continue
             sequence = draft.add_entry(
                 component, event.tag, event.key, self.at, event.body, key_passes=event.key_passes
             )
-            if event.key is not None:
-                draft.set_row(KEY, component, event.key, sequence.to_bytes(8, "little"), is_new=True)
+            if row is not None:
+                draft.set_row(KEY, component, row, sequence.to_bytes(8, "little"), is_new=True)
             self.new.append(sequence)
             self.outcome = sequence
 

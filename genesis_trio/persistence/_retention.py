@@ -93,8 +93,8 @@ def find_covered_records(ledger: Ledger, limit: int, checked: dict[str, int]) ->
 
     *checked* remembers, from one call to the next, up to where that is: its checkpoint is read once for all batches.
 
-    A record is needed by every saved checkpoint that is kept and does not include it, or holds a message that may ask
-    for its key again; also by one that a rewind left: who goes back there wants the keys of the records that it had.
+    A record is needed by every saved checkpoint that is kept and does not include it; also by one that a rewind left: who
+    goes back there wants the keys of the records that it had.
     Damaged keys are made anew from the journal, so as long as they are damaged all of it is needed.
     """
     found: dict[str, int] = {}
@@ -124,7 +124,7 @@ def _covered(ledger: Ledger, component: str) -> int:
     if newest is None or not _is_good(ledger, newest, component):
         return 0
     left = [void.after for part in parts for void in lineage if void not in part.lineage and void.after < part.journal]
-    return min([*(part.repeats_after for part in parts), *left])
+    return min([*(part.journal for part in parts), *left])
 
 
 def _last_of_page(ledger: Ledger, component: str, limit: int, upto: int) -> int:

@@ -17,6 +17,7 @@ def count(writer: Writer) -> StoreStatistics:
         for component in cut.parts:
             checkpoints[component] = checkpoints.get(component, 0) + 1
             newest[component] = cut.created_at
+    heads = sorted(writer.ledger.heads.copy().items())
     return StoreStatistics(
         commits=writer.commits,
         records=writer.records,
@@ -26,6 +27,8 @@ def count(writer: Writer) -> StoreStatistics:
         commit_time=writer.commit_time,
         checkpoints=dict(sorted(checkpoints.items())),
         newest=dict(sorted(newest.items())),
+        journal={component: head.last - head.base for component, head in heads},
+        keys={component: head.keys for component, head in heads},
         room=not writer.is_full,
         poisoned=writer.trouble is not None,
     )

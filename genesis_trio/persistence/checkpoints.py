@@ -86,7 +86,8 @@ class Loaded(Generic[StateT]):
         replayed: How many records were applied.
         fell_back_from: Ids of newer saved checkpoints that were damaged, violate an invariant or are in quarantine, newest first.
         lost: Acknowledged records that could not be recovered; None when that cannot be known.
-        repeats_after: The record behind which messages of the mailboxes may have recorded something already.
+        keys: The keys that pass of the records that were applied, and their sequences: what was recorded for messages of the
+            mailboxes since they were saved.
         newer_inbox: The mailboxes of the newest checkpoint that was fallen back from, as far as they can be read: what
             had arrived since is there.
     """
@@ -98,7 +99,7 @@ class Loaded(Generic[StateT]):
     replayed: int
     fell_back_from: tuple[str, ...] = ()
     lost: int | None = 0
-    repeats_after: int = 0
+    keys: Mapping[str, int] = attrs.Factory(dict)
     newer_inbox: bytes | None = None
 
 
@@ -126,6 +127,8 @@ class StoreStatistics:
         commit_time: Seconds of the longest commit, as the event loop saw it.
         checkpoints: Component to the number of its saved checkpoints.
         newest: Component to the wall time of its newest one.
+        journal: Component to the number of its records that are there; those that a kept checkpoint does not include stay.
+        keys: Component to the number of keys that were given to `Context.record`; they stay for ever.
         room: False while the disk is full.
         poisoned: True once nothing more is acknowledged.
     """
@@ -138,5 +141,7 @@ class StoreStatistics:
     commit_time: float
     checkpoints: Mapping[str, int]
     newest: Mapping[str, datetime]
+    journal: Mapping[str, int]
+    keys: Mapping[str, int]
     room: bool
     poisoned: bool

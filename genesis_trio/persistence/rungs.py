@@ -15,14 +15,14 @@ from genesis_trio.persistence._coding import decode_part
 from genesis_trio.persistence._cut_operations import Quarantine
 from genesis_trio.persistence._envelope import Head
 from genesis_trio.persistence._ledger import Ledger
-from genesis_trio.persistence._loading import apply_tail
+from genesis_trio.persistence._loading import apply_tail, passing_keys
 from genesis_trio.persistence._quarantine import Verdict
 from genesis_trio.persistence._telling import tell_spoilt_parts
 from genesis_trio.persistence.checkpoints import Loaded
 from genesis_trio.persistence.recovery import Tail, read_cut
 
 if TYPE_CHECKING:
-    from genesis_trio.persistence._cut import Cut
+    from genesis_trio.persistence._cut import Cut, CutPart
     from genesis_trio.persistence.store import Receipt, Store
 
 __all__ = ["Newest", "Verdict", "list_states", "load_first", "load_from", "put_verdicts", "read_newest"]
@@ -64,7 +64,7 @@ async def load_from(
     tell_spoilt_parts(store._writer)
     state = found if found is not None else make()
     tail = Tail(ledger, component, cut.parts[component] if cut is not None else None)
-    replayed = await apply_tail(store._writer, tail, state, state_type)
+    replayed, keys = await apply_tail(store._writer, tail, state, state_type)
     if tail.damage is not None:
         raise CorruptError(tail.damage)
     newer = [each.id for each in ledger.usable_cuts(component, unfit=True) if cut is None or each.number > cut.number]
@@ -77,7 +77,7 @@ async def load_from(
         journal=tail.reached,
         replayed=replayed,
         lost=lost,
-        repeats_after=cut.parts[component].repeats_after if cut is not None else 0,
+        keys=keys,
     )
 
 
@@ -93,9 +93,12 @@ async def load_first(store: "Store", component: str, *, make: Callable[[], State
 
     def find() -> Loaded[StateT]:
         last = ledger.heads.get(component, Head()).last
-        inbox = _newest(ledger, component).inbox
+        part, inbox = _newest(ledger, component)
         lost = Tail(ledger, component).lost(None) or None
-        return Loaded(state=make(), info=None, inbox=inbox, journal=last, replayed=0, lost=lost)
+        tail, keys = Tail(ledger, component, part), dict[str, int]()
+        while page := tail.next_page():
+            keys.update(passing_keys(page))
+        return Loaded(state=make(), info=None, inbox=inbox, journal=last, replayed=0, lost=lost, keys=keys)
 
     return await store._writer.read(find)
 
@@ -119,15 +122,21 @@ async def read_newest(store: "Store", component: str) -> Newest:
     Trio checkpoint: always.
     Cancellation: passes through.
     """
-    return await store._writer.read(_newest, store._ledger, component)
+
+    def find() -> Newest:
+        part, inbox = _newest(store._ledger, component)
+        return Newest(part.journal if part is not None else 0, inbox)
+
+    return await store._writer.read(find)
 
 
-def _newest(ledger: Ledger, component: str) -> Newest:
+def _newest(ledger: Ledger, component: str) -> "tuple[CutPart | None, bytes | None]":
+    """The newest part whose mailboxes can be read, and these."""
     for cut in ledger.usable_cuts(component):
         part = cut.parts[component]
         with contextlib.suppress(CorruptError):
-            return Newest(part.journal, ledger.read_part(part.inbox) if part.inbox is not None else None)
-    return Newest()
+            return part, ledger.read_part(part.inbox) if part.inbox is not None else None
+    return None, None
 
 
 def put_verdicts(store: "Store", component: str, verdicts: Sequence[Verdict]) -> "Receipt":

@@ -19,6 +19,7 @@ from genesis_trio.persistence._choice import check_known, find_cut, find_left_ou
 from genesis_trio.persistence._cut import Cut, Part, naming
 from genesis_trio.persistence._cut_operations import Rewind, SaveCut
 from genesis_trio.persistence._housekeeping import Accept
+from genesis_trio.persistence._ledger import is_void
 from genesis_trio.persistence._operations import Append, BeginEffect, EndEffect, ForgetEffect, PutControl
 from genesis_trio.persistence._replay import Replay
 from genesis_trio.persistence._statistics import count
@@ -146,7 +147,7 @@ class Store:
                     codec.check_state_type(type(state))
                     body = codec.encode(state, type(state))
                 last = self.acknowledged(component)
-                parts.append(Part(component, body, type(state), last, repeats_after=last))  # no message comes with it
+                parts.append(Part(component, body, type(state), last))
             stall = trio.current_time() - began
             info = await self.commit_cut(parts, reason=reason, label=label, mode=current_mode(), stall=stall)
         except GenesisError as error:
@@ -307,16 +308,17 @@ class Store:
     ) -> int:
         """Add *event* once, and have it applied in journal order: in one step, before anybody learns of it.
 
-        With a *key* that is recorded already its sequence is returned, and *apply* is not called.  A key that passes is
-        forgotten together with its record.  When *apply* raises, the event stays, and the error is raised here.  For
-        supervisors; else as `append`.
+        With a *key* that is recorded already its sequence is returned, and *apply* is not called.  One that passes is written
+        with the record and not looked for: whoever gave it remembers it, and finds it again in what `load` returns.  When
+        *apply* raises, the event stays, and the error is raised here.  For supervisors; else as `append`.
         """
         from genesis_trio.persistence._coding import pack_event
 
         _check_name("component", component)
         if key is not None:
             _check_name("key", key)
-            await self._check_rows(component)
+            if not key_passes:
+                await self._check_rows(component)
         packed = pack_event(event, key, key_passes=key_passes)
         operation = Append(component, [packed], timestamp(), apply)
         sequence: int = await self._writer.write(operation)
@@ -366,6 +368,11 @@ class Store:
             SchemaError: state or event does not fit its class; an older state is not tried.
         """
         return await _loading.load(self._writer, component, state_type, make=make)
+
+    def has_record(self, component: str, sequence: int) -> bool:
+        """True if that record was written and counts: it may be gone, or void, after a restore or a damage."""
+        head = self._ledger.heads.get(component)
+        return head is not None and sequence <= head.last and not (head.lineage and is_void(head.lineage, sequence))
 
     # ------------------------------------------------------------ effects and control state
 
@@ -461,7 +468,7 @@ class Store:
 
         A saved checkpoint is restored from what it holds and the records after it, so no restore misses them; only
         `replay` from the beginning does.  The keys that `Context.record` was given stay: one that was recorded still
-        returns its sequence.  Its default keys go with their records; those of a message that may come again stay, both.
+        returns its sequence.  Its default keys go with their records: a saved checkpoint has them beside its messages.
         Where no saved checkpoint of a component is good, or its keys are damaged, its journal stays as it is.
 
         Raises:

@@ -25,13 +25,11 @@ class CapturedPart:
         body: The encoded state.
         journal: The last journal sequence that it includes.
         positions: For each mailbox, the position up to which its messages are in it.
-        repeats_after: The record behind which default keys count: those up to it are of messages that never come again.
     """
 
     body: bytes
     journal: int
     positions: dict[str, int]
-    repeats_after: int
 
 
 class Capturing(Reading):
@@ -43,7 +41,6 @@ class Capturing(Reading):
         "apply_error",
         "component",
         "journal",
-        "repeats_after",
         "returned",
         "task",
         "trial_part",
@@ -55,7 +52,6 @@ class Capturing(Reading):
         self.task: trio.lowlevel.Task | None = None
         self.returned = False
         self.journal = 0
-        self.repeats_after = 0
         self.apply_error: BaseException | None = None  # since then its state is half changed, and is not captured
         #: Its state, while it has an older one on trial: what is saved is still the newer one.
         self.trial_part: CapturedPart | None = None
@@ -98,9 +94,7 @@ class Capturing(Reading):
                 body = codec.encode(component.state, child.spec.state_type)
         else:
             body = part.body
-        if not child.has_repeats():
-            self.repeats_after = self.journal
-        part = CapturedPart(body, self.journal, child.positions(), self.repeats_after)
+        part = CapturedPart(body, self.journal, child.positions())
         if self.trial_part is None:
             child.part = part
         else:

@@ -6,7 +6,7 @@ A child is one object, since there may be thousands, and its behaviour stands in
 
 import enum
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -378,13 +378,13 @@ class ChildState:
             found.setdefault(key, saved.settled)
         return found
 
-    def has_repeats(self) -> bool:
-        """True while a message may come again for which something was recorded already."""
-        mailboxes = self.mailboxes.values()
-        if any(mailbox.has_repeats for mailbox in mailboxes) or any(box.entries for box in self.unopened.values()):
-            return True
-        # In two mailboxes a message has one origin: what was recorded for it in one of them is a repeat in the other.
-        return sum(len(mailbox.topics) for mailbox in mailboxes) > len({t for box in mailboxes for t in box.topics})
+    def origins(self) -> Iterator[str]:
+        """Where the messages came from that it may get in this process, again or for the first time; in two mailboxes one has one."""
+        for mailbox in self.mailboxes.values():
+            yield from (entry.origin for entry in mailbox.entries_after(-1))
+        for box in self.unopened.values():
+            yield from (entry[2] for entry in box.entries)
+        yield from self.tree.bus.origins()
 
     def covered(self, part: CapturedPart) -> None:
         """*part* is durable: messages before its positions are not needed again."""

@@ -1,7 +1,8 @@
 """A child's mailboxes as bytes: the part of a saved checkpoint that holds what was under way."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import attrs
@@ -9,6 +10,7 @@ import attrs
 from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.messaging.mailbox import Entry, Mailbox
 from genesis_trio.messaging.topic import Topic
+from genesis_trio.supervision._recorded import Recorded
 
 __all__ = [
     "ProvedMessages",
@@ -30,6 +32,8 @@ class SavedMailbox:
     next_position: int
     #: Of each message: position, topic, origin, the message as JSON text, and as what it was saved: the fields of a `SchemaInfo`.
     entries: list[list[Any]]
+    #: By the origins of messages, what was recorded for them already, see `Recorded`.
+    recorded: Mapping[str, Sequence[int]] = attrs.Factory(dict)
 
     def as_json(self) -> dict[str, Any]:
         """What it was saved as stands beside the messages, and in each of them only its place there."""
@@ -40,17 +44,27 @@ class SavedMailbox:
             if schema is not last:
                 last, place = schema, places.setdefault(schema, len(places))
             entries.append((position, topic, origin, text, place))
-        return {"settled": self.settled, "next": self.next_position, "entries": entries, "schemas": list(places)}
+        box = {"settled": self.settled, "next": self.next_position, "entries": entries, "schemas": list(places)}
+        if self.recorded:
+            box["recorded"] = self.recorded
+        return box
 
     @classmethod
     def from_json(cls, box: Mapping[str, Any]) -> "SavedMailbox":
         schemas = [tuple(schema) for schema in box["schemas"]]
         entries = [[*entry[:-1], schemas[entry[-1]]] for entry in box["entries"]]
-        return cls(box["settled"], box["next"], entries)
+        return cls(box["settled"], box["next"], entries, box.get("recorded", {}))
 
     def up_to(self, settled: int) -> "SavedMailbox":
         """The same for a state that includes the messages up to *settled*."""
-        return SavedMailbox(settled, self.next_position, [entry for entry in self.entries if entry[0] > settled])
+        entries = [entry for entry in self.entries if entry[0] > settled]
+        recorded = {entry[2]: self.recorded[entry[2]] for entry in entries if entry[2] in self.recorded}
+        return SavedMailbox(settled, self.next_position, entries, recorded)
+
+    def knowing(self, recorded: Recorded) -> "SavedMailbox":
+        """The same with what was *recorded* by now."""
+        found = {entry[2]: recorded.of(entry[2]) for entry in self.entries}
+        return attrs.evolve(self, recorded={origin: sequences for origin, sequences in found.items() if sequences})
 
     def merged(self, newer: "SavedMailbox") -> "SavedMailbox":
         """For the state of this one: its own messages, and those that came after it, as far as *newer* has them."""
@@ -59,6 +73,10 @@ class SavedMailbox:
             self.settled,
             max(self.next_position, newer.next_position),
             [entries[position] for position in sorted(entries)],
+            {
+                origin: [max(pair) for pair in zip_longest(self.recorded.get(origin, ()), sequences, fillvalue=0)]
+                for origin, sequences in {**self.recorded, **newer.recorded}.items()
+            },
         )
 
 
@@ -117,6 +135,7 @@ def encode_inbox(
     mailboxes: Iterable[Mailbox],
     positions: Mapping[str, int],
     unopened: Mapping[str, SavedMailbox],
+    recorded: Recorded | None,
     proved: ProvedMessages,
     left_out: Callable[[SchemaError, bool], None],
 ) -> bytes | None:
@@ -128,7 +147,7 @@ def encode_inbox(
     from genesis_trio.persistence.codec import describe, encode
 
     schemas: dict[type, tuple[Any, ...]] = {}
-    found = {key: saved.up_to(positions.get(key, saved.settled)).as_json() for key, saved in unopened.items()}
+    found = {key: saved.up_to(positions.get(key, saved.settled)) for key, saved in unopened.items()}
     for mailbox in mailboxes:
         if mailbox.keeps_handled:
             settled = positions.get(mailbox.key, 0)
@@ -149,12 +168,15 @@ def encode_inbox(
             if bad:
                 news = [each for each in bad if proved.leaves_out(mailbox, each[0])]
                 left_out(_why_left_out(mailbox, news or bad), bool(news))
-            found[mailbox.key] = SavedMailbox(settled, mailbox.next_position, entries).as_json()
+            found[mailbox.key] = SavedMailbox(settled, mailbox.next_position, entries)
+    if recorded:
+        found = {key: box.knowing(recorded) for key, box in found.items()}
     return _pack(found) if found else None
 
 
-def _pack(boxes: Mapping[str, dict[str, Any]]) -> bytes:
-    return json.dumps(boxes, separators=(",", ":"), sort_keys=True).encode()
+def _pack(boxes: Mapping[str, SavedMailbox]) -> bytes:
+    found = {key: box.as_json() for key, box in boxes.items()}
+    return json.dumps(found, separators=(",", ":"), sort_keys=True).encode()
 
 
 def without_message(body: bytes, key: str, position: int) -> bytes:
@@ -162,7 +184,7 @@ def without_message(body: bytes, key: str, position: int) -> bytes:
     boxes = decode_inbox(body)
     entries = [entry for entry in boxes[key].entries if entry[0] != position]
     boxes[key] = attrs.evolve(boxes[key], entries=entries)
-    return _pack({name: box.as_json() for name, box in boxes.items()})
+    return _pack(boxes)
 
 
 def _why_left_out(mailbox: Mailbox, bad: list[tuple[Entry, SchemaError]]) -> SchemaError:

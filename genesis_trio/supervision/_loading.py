@@ -13,10 +13,14 @@ from genesis_trio.supervision._ladder import Origin
 from genesis_trio.supervision._recovery import digest_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from genesis_trio.persistence.checkpoints import Loaded
     from genesis_trio.persistence.store import Store
+    from genesis_trio.supervision._inbox import SavedMailbox
     from genesis_trio.supervision._incarnation import Incarnation
     from genesis_trio.supervision._recovery import Start
+    from genesis_trio.supervision.child import Child
     from genesis_trio.supervision.component import Component
 
 __all__ = ["bring_state"]
@@ -40,6 +44,7 @@ async def bring_state(incarnation: "Incarnation", component: "Component[Any]", s
         failure = error
     start = await recovery.choose(loaded)
     if start is not None:
+        _learn(child, store, start.inbox, start.loaded)
         _begin_trial(incarnation, component, start, loaded)
         if child.part is None:
             recovery.lived(incarnation)  # there is no going back to what cannot be replayed
@@ -55,11 +60,18 @@ async def bring_state(incarnation: "Incarnation", component: "Component[Any]", s
             owner="store",
             reason=f"{child.path} came back older than it was, without {lost}; compare it with the outside, then clear this",
         )
-    incarnation.journal, incarnation.repeats_after = loaded.journal, loaded.repeats_after
+    incarnation.journal = loaded.journal
     inbox, _ = merge_inboxes(decode_inbox(loaded.inbox), decode_inbox(loaded.newer_inbox))
+    _learn(child, store, inbox, loaded)
     child.line_up(inbox, is_older=bool(loaded.fell_back_from))
     incarnation.capture()
     _note_origin(incarnation, loaded)
+
+
+def _learn(child: "Child", store: "Store", inbox: "Mapping[str, SavedMailbox]", loaded: "Loaded[Any]") -> None:
+    """Know what was recorded for the messages that come with a state."""
+    saved = [box.recorded for box in inbox.values()]
+    child.tree.recorded_by(child.path).learn(saved, loaded.keys, partial(store.has_record, child.path))
 
 
 def _begin_trial(
@@ -71,12 +83,12 @@ def _begin_trial(
     if child.part is None and newest is not None:
         positions = {key: box.settled for key, box in decode_inbox(newest.inbox).items()}
         body = codec.encode(newest.state, state_type)
-        child.part = CapturedPart(body, newest.journal, positions, newest.repeats_after)
+        child.part = CapturedPart(body, newest.journal, positions)
     component.state = start.loaded.state
-    incarnation.journal, incarnation.repeats_after = start.loaded.journal, start.loaded.repeats_after
+    incarnation.journal = start.loaded.journal
     child.line_up(start.inbox, is_older=True)
     body = codec.encode(component.state, state_type)
-    incarnation.trial_part = CapturedPart(body, incarnation.journal, child.positions(), incarnation.repeats_after)
+    incarnation.trial_part = CapturedPart(body, incarnation.journal, child.positions())
     _note_origin(incarnation, start.loaded)
 
 

@@ -16,13 +16,14 @@ __all__ = ["Recording"]
 class Recording:
     """What is known of the records of one incarnation; made at its first one."""
 
-    __slots__ = ("_classes", "_hand", "_last", "_number", "_of")
+    __slots__ = ("_classes", "_hand", "_last", "_number", "_of", "_recorded")
 
     def __init__(self, of: "Incarnation") -> None:
         self._of = of
         self._hand: tuple[Mailbox, int] | None = None  # one delivery of a message
         self._number = 0
-        self._last: str | None = None
+        self._last: tuple[str, int] | None = None
+        self._recorded = of.child.tree.recorded_by(of.child.path)
         state_type = of.child.spec.state_type
         if state_type is None or not callable(getattr(state_type, "apply", None)):
             raise TypeError(f"{of.child.path!r} cannot record: {no_apply(of.component)}")
@@ -35,17 +36,31 @@ class Recording:
         """What `Context.record` promises."""
         self._check(event)
         incarnation = self._of
+        path = incarnation.child.path
 
         def apply(sequence: int) -> None:
             incarnation.apply(sequence, event)
 
-        if key is not None:
-            return await store.record(incarnation.child.path, event, key=key, apply=apply)
-        key, passes = self._next_key()
+        message = None if key is not None else self._next()
+        if message is None:
+            return await store.record(path, event, key=key, apply=apply)
+        recorded, origin, number = self._recorded, *message
+
+        def note_and_apply(sequence: int) -> None:
+            recorded.note(origin, number, sequence)  # first: it is written, also if it cannot be applied
+            apply(sequence)
+
         try:
-            return await store.record(incarnation.child.path, event, key=key, key_passes=passes, apply=apply)
+            known = await recorded.begin(origin, number)
+            if known:
+                return known
+            try:
+                return await store.record(path, event, key=f"{origin}/{number}", key_passes=True, apply=note_and_apply)
+            finally:
+                recorded.end(origin, number)
+                recorded.tidy(incarnation.child.origins)
         except BaseException:
-            self._take_back(key)
+            self._take_back(message)
             raise
 
     def _check(self, event: object) -> None:
@@ -65,18 +80,15 @@ class Recording:
             f"{names}, and nothing was written; add {type(event).__qualname__} to the annotation once apply() handles it"
         )
 
-    def _next_key(self) -> tuple[str | None, bool]:
-        """The key of the next record, or None without a message in hand, and whether it passes.
-
-        It passes once the message is handled for good.  Of a message that a topic tells again to whoever comes new, and
-        whose position is not saved, nobody knows when that is.
+    def _next(self) -> tuple[str, int] | None:
+        """The origin of the message in hand, and the number of the next record for it; None without one.
 
         Raises:
             RuntimeError: several messages are in hand, or another task has the one that is.
         """
         found = [(mailbox, entry) for mailbox in self._of.in_hand() for entry in mailbox.in_hand]
         if not found:
-            return None, False
+            return None
         if len(found) > 1:
             raise RuntimeError(
                 f"{self._of.child.path!r} has {len(found)} messages in hand, so record() cannot know which one an event "
@@ -94,11 +106,11 @@ class Recording:
         if hand != self._hand:
             self._hand, self._number = hand, 0
         self._number += 1
-        self._last = f"{entry.origin}/{self._number}"
-        return self._last, mailbox.keeps_handled or not entry.topic.latest
+        self._last = entry.origin, self._number
+        return self._last
 
-    def _take_back(self, key: str | None) -> None:
-        """Nothing was recorded with *key*: the next record is to get it, as when its message comes again and all goes well."""
-        if key is not None and key == self._last:
+    def _take_back(self, message: tuple[str, int]) -> None:
+        """Nothing was recorded as this: the next record is to be it, as when its message comes again and all goes well."""
+        if message == self._last:
             self._number -= 1
             self._last = None

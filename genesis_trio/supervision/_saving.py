@@ -294,8 +294,14 @@ class Saver:
             part.body,
             child.spec.state_type,
             part.journal,
-            encode_inbox(child.mailboxes.values(), part.positions, child.unopened, self._proved, left_out),
-            part.repeats_after,
+            encode_inbox(
+                child.mailboxes.values(),
+                part.positions,
+                child.unopened,
+                self._tree.recorded.get(child.path),
+                self._proved,
+                left_out,
+            ),
             self._store.acknowledged(child.path),
         )
 

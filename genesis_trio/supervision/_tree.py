@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from genesis_trio.supervision._breaker_watch import BreakerWatch
     from genesis_trio.supervision._control import Control
     from genesis_trio.supervision._latches import Latches
+    from genesis_trio.supervision._recorded import Recorded
     from genesis_trio.supervision._saving import Saver
     from genesis_trio.supervision.child import Child
 
@@ -21,7 +22,7 @@ __all__ = ["ServiceTree"]
 class ServiceTree(Tree):
     """A tree with supervisors in it; the topmost one makes it, the nested ones join it."""
 
-    __slots__ = ("_breaker_watch", "bus", "children", "control", "latches", "saver", "scope", "store")
+    __slots__ = ("_breaker_watch", "bus", "children", "control", "latches", "recorded", "saver", "scope", "store")
 
     def __init__(self, name: str, *, parent: Tree, rng: random.Random | None, store: "Store | None") -> None:
         super().__init__(name, parent=parent, rng=rng)
@@ -33,7 +34,15 @@ class ServiceTree(Tree):
         self.saver: Saver | None = None
         self.latches: Latches | None = None
         self.control: Control | None = None
+        #: By the path of a component, what it recorded: one that takes the name of another has its state, and its newest messages.
+        self.recorded: dict[str, Recorded] = {}
         self._breaker_watch: BreakerWatch | None = None
+
+    def recorded_by(self, path: str) -> "Recorded":
+        """What the component at *path* has recorded by default keys; for trees with a store."""
+        from genesis_trio.supervision._recorded import Recorded
+
+        return self.recorded.setdefault(path, Recorded())
 
     def watch_breakers(self) -> None:
         """Learn which breakers the children depend on, until `close`; asked for where that has a consequence."""

@@ -52,7 +52,9 @@ def _set_aside(child: "ChildState", mailbox: Mailbox) -> int:
         if child.tree.hooks:
             emit(child.tree, events.CheckpointFailed, reason="unread", error=error)
 
-    saved = decode_inbox(encode_inbox([mailbox], {mailbox.key: mailbox.settled}, {}, ProvedMessages(), left_out))
+    recorded = child.tree.recorded.get(child.path)
+    positions = {mailbox.key: mailbox.settled}
+    saved = decode_inbox(encode_inbox([mailbox], positions, {}, recorded, ProvedMessages(), left_out))
     child.unopened = {**child.unopened, **saved}
     return len(saved[mailbox.key].entries)
 

@@ -15,6 +15,7 @@ HOW_TO = Path(__file__).parent.parent.parent / "docs" / "how-to"
 PAGE = (HOW_TO / "watch-a-service.md").read_text(encoding="utf-8")
 RULES = (HOW_TO / "alerts.yml").read_text(encoding="utf-8")
 PRICES = Topic("prices", float)
+FORMER_PRICES = Topic("former prices", float)
 
 
 @attrs.define
@@ -25,8 +26,11 @@ class Position:
 class Desk(Component[Position]):
     """Has one of everything that is counted."""
 
+    def __init__(self, topic):
+        self.topic = topic
+
     async def run(self, ctx):
-        async with ctx.subscribe(PRICES):
+        async with ctx.subscribe(self.topic):
             ctx.ready()
             await ctx.wait_stopping()
 
@@ -35,12 +39,16 @@ async def counted():
     """Every family of a service that uses all there is."""
     guard = Guard("watch.orders", breaker=CircuitBreaker("watch.venue"))
     with measure_stall():
-        async with open_store("memory:") as store, open_supervisor("desk", store=store) as desk:
-            await desk.start(Desk, name="desk")
-            await desk.create_checkpoint()
-            with desk.scope.hold(Mode.SAFE, reason="drill"):
-                found = {family.name: family for family in families(desk.tree)}
-            await desk.stop()
+        async with open_store("memory:") as store:
+            async with open_supervisor("desk", store=store) as desk:
+                await desk.start(Desk, FORMER_PRICES, name="desk")
+                await desk.stop()
+            async with open_supervisor("desk", store=store) as desk:
+                await desk.start(Desk, PRICES, name="desk")
+                await desk.create_checkpoint()
+                with desk.scope.hold(Mode.SAFE, reason="drill"):
+                    found = {family.name: family for family in families(desk.tree)}
+                await desk.stop()
     assert guard.name == "watch.orders"
     return found
 

@@ -5,7 +5,7 @@ import pytest
 import trio
 
 from genesis_trio import Component, Criticality, Mode, Overflow, Topic, open_store, open_supervisor, schema
-from genesis_trio.messaging.mailbox import Entry, Mailbox
+from genesis_trio.messaging.mailbox import Mailbox
 from genesis_trio.messaging.topic import Sender
 from genesis_trio.persistence.policy import CheckpointPolicy
 from genesis_trio.supervision.component import Lifecycle
@@ -281,19 +281,15 @@ def test_mailbox_restored_goes_on_after_the_highest_position_that_is_stored():
     assert [entry.position for entry in box.entries_after(0)] == [7]
 
 
-def handled_box(*, restored=()):
-    """A mailbox that keeps what was handled, with four numbers in hand, or with *restored* ones that wait."""
+def handled_box():
+    """A mailbox that keeps what was handled, with four numbers in hand."""
     box = Mailbox(
         "desk/reader", (NUMBERS,), capacity=8, overflow=Overflow.BLOCK, keeps_handled=True, on_dead=lambda entry: None
     )
-    if restored:
-        entries = [Entry(position, NUMBERS, position, "desk/sender@0.1#1", 0) for position in restored]
-        box.restore(entries, settled=0, next_position=restored[-1] + 1)
-    else:
-        sender = Sender("desk/sender", "0.1")
-        for number in range(4):
-            box.lane(NUMBERS).put(NUMBERS, number, sender, number + 1)
-        box.take(None)
+    sender = Sender("desk/sender", "0.1")
+    for number in range(4):
+        box.lane(NUMBERS).put(NUMBERS, number, sender, number + 1)
+    box.take(None)
     return box
 
 
@@ -303,13 +299,3 @@ def test_save_in_the_middle_of_a_handled_batch_covers_what_is_before_it():
     box.settle()
     box.covered(2)
     assert (box.kept, [entry.position for entry in box.entries_after(0)]) == (2, [3, 4])
-
-
-def test_mailbox_has_repeats_until_what_was_restored_is_handled():
-    """While they wait, and while they are in hand."""
-    box = handled_box(restored=(1, 2))
-    assert box.has_repeats
-    box.take(None)
-    assert box.has_repeats
-    box.settle()
-    assert not box.has_repeats

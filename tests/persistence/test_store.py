@@ -323,6 +323,8 @@ async def test_store_statistics_count_what_was_done(url):
     assert found.commit_time >= 0.0
     assert found.checkpoints == {"a": 2, "b": 1}
     assert found.newest == {"a": second.created_at, "b": second.created_at}
+    assert found.journal == {"desk/ledger": 2, "a": 0, "b": 0}
+    assert found.keys == {"desk/ledger": 0, "a": 0, "b": 0}
     assert first.created_at <= second.created_at
     assert found.room and not found.poisoned
 

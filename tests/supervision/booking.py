@@ -4,6 +4,7 @@ import attrs
 import trio
 
 from genesis_trio import Component, Topic, schema
+from genesis_trio.persistence.recovery import Tail
 
 LEDGER = "desk/ledger"
 NUMBERS = Topic("keys.numbers", int)
@@ -57,6 +58,11 @@ class Ledger(Component[Book]):
 
 def keys(store, component=LEDGER):
     return [row.key for row in store._ledger.rows("key", component)]
+
+
+def keys_in_records(store, component=LEDGER):
+    """The keys that are written with the records, given ones and default ones."""
+    return [entry.key for entry in Tail.whole(store._ledger, component).next_page()]
 
 
 def records(store, component=LEDGER):
