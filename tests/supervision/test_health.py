@@ -32,6 +32,23 @@ async def test_emergency_suspends_what_is_not_critical_and_resumes_it(autojump_c
             await desk.stop()
 
 
+async def test_well_child_that_takes_its_time_to_be_suspended_is_not_failing(autojump_clock):
+    """A mode that somebody holds is no trouble of those that it stops."""
+
+    async def slow(ctx):
+        ctx.ready()
+        await ctx.wait_stopping()
+        await trio.sleep(5)
+
+    async with open_supervisor("desk", mode_policy=ModePolicy(trigger_after=1.0)) as desk:
+        child = await desk.start(slow, name="slow", criticality=Criticality.ESSENTIAL, stop_grace=10.0)
+        hold = desk.scope.hold(Mode.EMERGENCY, reason="test")
+        await trio.sleep(4)
+        assert child.status is Lifecycle.STOPPING
+        assert [cause.reason for cause in desk.scope.causes] == [hold.reason]
+        await desk.stop()
+
+
 async def test_policy_one_essential_child_failing_leads_to_safe_and_back(autojump_clock):
     """trigger_after 1 s of failing: SAFE; recover_after 5 s of being well: NORMAL."""
     sick = trio.Event()
