@@ -83,7 +83,7 @@ class Aftermath(Parking):
             self._suspend_refused()
         elif charged and self.supervisor.is_over_limit(now):
             return self._escalate(error, self.supervisor.crash_limit.in_words())
-        elif self._is_trial or (charged and not self._budget.charge(now)):
+        elif self._is_trial or (charged and not self._budget.charge(now, was_ready=self.was_ready)):
             if self.spec.escalate:
                 return self._escalate(error, "it used up its restarts")
             self._park(error)

@@ -45,10 +45,14 @@ class RestartBudget:
         self._crashes: list[float] = []  # few; an empty deque takes ten times the room
         self._delay = 0.0
 
-    def charge(self, now: float) -> bool:
-        """Count a crash; False if the budget is used up."""
+    def charge(self, now: float, *, was_ready: bool = True) -> bool:
+        """Count a crash; False if the budget is used up.
+
+        Until the child *was ready* nothing is forgiven with time: whoever waits for its first start would wait without end
+        for one that crashes more slowly than the window forgets.
+        """
         crashes = self._crashes
-        if crashes and crashes[0] <= now - self._within:
+        if was_ready and crashes and crashes[0] <= now - self._within:
             crashes[:] = [at for at in crashes if at > now - self._within]
         if len(crashes) >= self._max_restarts:
             return False

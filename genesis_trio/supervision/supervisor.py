@@ -168,7 +168,8 @@ class Supervisor:
         """Start children in levels of ``requires``: each once those that it requires have begun.
 
         A level has begun when each of its children is READY, SUSPENDED, PARKED or done: a first start that fails backs off and
-        parks like any crash.  For one that an open breaker keeps from starting it waits as long as its ``start_timeout``; and so it
+        parks like any crash; until it was READY no crash is forgiven with time, so it parks after ``max_restarts`` restarts however
+        slowly it fails.  For one that an open breaker keeps from starting it waits as long as its ``start_timeout``; and so it
         does for a child of an earlier call that is required, and then goes on.
 
         Raises:

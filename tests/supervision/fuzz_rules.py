@@ -163,6 +163,7 @@ class Rules:
         """Parked at the crash that was one too many, and at no other."""
         crashes: dict[str, deque[float]] = {}
         trials: set[str] = set()
+        ready: set[str] = set()
         due: dict[str, str] = {}
         for number, event in enumerate(self.events):
             child = getattr(event, "child", "")
@@ -172,11 +173,13 @@ class Rules:
                 trials.add(child)
             elif event.name == "child_unparked":
                 trials.discard(child)
+            elif event.name == "child_ready":
+                ready.add(child)  # before, no crash is forgiven with time
             elif event.name == "child_crashed" and number in self.refused:
                 due[child] = "child_suspended"
             elif event.name == "child_crashed":
                 counted = crashes.setdefault(child, deque())
-                while counted and counted[0] <= event.time - WITHIN:
+                while child in ready and counted and counted[0] <= event.time - WITHIN:
                     counted.popleft()
                 if child in trials or len(counted) >= self.max_restarts:
                     due[child] = "child_parked"

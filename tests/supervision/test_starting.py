@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 
 import attrs
 import pytest
@@ -298,6 +299,54 @@ async def test_start_all_goes_on_when_a_first_start_parks(autojump_clock):
         )
         assert (bad_child.status, good.status) == (Lifecycle.PARKED, Lifecycle.READY)
         assert desk.scope.mode is Mode.SAFE
+        await desk.stop()
+
+
+@pytest.mark.parametrize(
+    ("takes", "error", "parked_at"),
+    # Four starts, and 0.1 + 0.2 + 0.4 s between them.
+    [(3, OSError, 12.7), (math.inf, StartTimeoutError, 40.7)],
+)
+async def test_start_all_goes_on_when_a_first_start_fails_slowly(takes, error, parked_at, autojump_clock):
+    """Three crashes within 5 s are never reached, and yet nobody waits for it without end: it parks."""
+
+    async def bad(ctx):
+        await trio.sleep(takes)
+        raise OSError("down")
+
+    async with open_supervisor("desk", max_restarts=3, within=5.0, backoff=EXACT) as desk:
+        bad_child, good = await desk.start_all(
+            [
+                ChildSpec(bad, name="bad", start_timeout=10, unpark_after=None),
+                ChildSpec(forever, name="good", requires=["bad"]),
+            ]
+        )
+
+        assert trio.current_time() == pytest.approx(parked_at, abs=1e-9)
+        assert (bad_child.status, good.status) == (Lifecycle.PARKED, Lifecycle.READY)
+        assert isinstance(bad_child.last_error, error)
+        assert desk.scope.mode is Mode.SAFE
+        await desk.stop()
+
+
+async def test_crashes_of_a_first_start_are_forgiven_once_it_was_ready(autojump_clock):
+    """Three slow failures before it was ready do not park one that crashes slowly afterwards."""
+    starts = []
+
+    async def bad(ctx):
+        starts.append(trio.current_time())
+        if len(starts) > 3:
+            ctx.ready()
+        await trio.sleep(6)
+        raise OSError("down")
+
+    async with open_supervisor(
+        "desk", max_restarts=3, within=5.0, backoff=Backoff(base_delay=0, jitter="none")
+    ) as desk:
+        (child,) = await desk.start_all([ChildSpec(bad, name="bad")])
+        assert (trio.current_time(), child.status) == (18, Lifecycle.READY)
+        await trio.sleep(59)
+        assert starts == [6.0 * n for n in range(13)]
         await desk.stop()
 
 
