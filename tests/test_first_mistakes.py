@@ -11,6 +11,7 @@ import trio
 from genesis_trio import (
     Capability,
     ChildSpec,
+    CircuitBreaker,
     Component,
     ConfigError,
     Context,
@@ -103,6 +104,25 @@ def test_asyncio_instead_of_trio_is_named_with_the_way_out(main):
     """The words of Trio speak of a run context, which says nothing to somebody who comes from asyncio."""
     with pytest.raises(RuntimeError, match=r"no trio\.run here.*trio\.run\(main\).*blocking portal"):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"retry": Retry(OSError)}, {"breaker": CircuitBreaker("venue")}, {"attempt_timeout": 1.0}]
+)
+def test_guard_that_worked_under_trio_names_what_is_missing_elsewhere(settings):
+    """It looked for its run when it was used first; it is asked again in each other one, and where there is none."""
+    guard = Guard("venue", **settings)
+
+    @guard
+    async def price():
+        return 1
+
+    assert trio.run(price) == 1
+    with pytest.raises(RuntimeError, match=r"no trio\.run here.*blocking portal"):
+        asyncio.run(price())
+    with pytest.raises(RuntimeError, match=r"no trio\.run here"):
+        price().send(None)
+    assert trio.run(price) == 1
 
 
 def test_asking_outside_of_any_loop_is_named():

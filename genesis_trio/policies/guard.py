@@ -4,6 +4,7 @@ import inspect
 import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from threading import get_ident
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -366,7 +367,8 @@ class Guard(RunBound):
         A refusal comes in a list; see `BreakerMachine._refuse`.  None: the retry waits for refusals, which is for the
         general path to do.
         """
-        if self._run is None or _RUN.get(None) is not self._run:  # type: ignore[arg-type]
+        run = self._run
+        if run is None or run.ended or run.thread != get_ident():
             self._enter_run()
         if self._retries_refusals:
             # Whoever decides must go on with it: deciding twice would count a refusal twice.
