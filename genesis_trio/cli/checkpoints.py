@@ -122,7 +122,7 @@ async def _list(inspector: "Inspector", arguments: argparse.Namespace) -> Answer
     for info in infos:
         label = f"  {info.label}" if info.label else ""
         when = info.created_at.isoformat(sep=" ", timespec="seconds")
-        what = f"{len(info.components)} components, {info.size} bytes"
+        what = f"{_many(len(info.components), 'component')}, {_many(info.size, 'byte')}"
         lines.append(f"{info.id}  {when}  {info.reason:<8}  {info.mode.name:<9}  {what}{label}")
         lines += [f"  {component} violates an invariant: {why}" for component, why in sorted(info.violations.items())]
         lines += [f"  {component} is in quarantine: {why}" for component, why in sorted(info.quarantined.items())]
@@ -142,7 +142,9 @@ async def _show(inspector: "Inspector", arguments: argparse.Namespace) -> Answer
         lines.append(f"{path}: {name} version {version}, with the journal up to {part['journal']}")
         lines += [f"  {line}" for line in json.dumps(part["state"], indent=2, ensure_ascii=False).splitlines()]
         if part["inbox"]:
-            lines += [f"  {len(box['entries'])} messages wait in {name}" for name, box in part["inbox"].items()]
+            lines += [
+                f"  {name}: {_many(len(box['entries']), 'message')}, waiting" for name, box in part["inbox"].items()
+            ]
     return 0, document, lines
 
 
@@ -160,6 +162,10 @@ def _difference_line(found: "Difference") -> str:
         delta = f"  ({found.delta:+})" if found.delta is not None else ""
         return f"{place}: {_short(found.old)} -> {_short(found.new)}{delta}"
     return f"{place}: {found.kind} {_short(found.new if found.kind == 'added' else found.old)}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _short(value: Any) -> str:
@@ -195,7 +201,7 @@ async def _release(inspector: "Inspector", arguments: argparse.Namespace) -> Ans
 async def _prune(inspector: "Inspector", arguments: argparse.Namespace) -> Answer:
     removed = await inspector.store.prune(keep=arguments.keep)
     records = await inspector.store.shorten_journal() if arguments.journal else 0
-    lines = [f"{removed} saved checkpoints and {records} records were removed"]
+    lines = [f"{_many(removed, 'saved checkpoint')} and {_many(records, 'record')} were removed"]
     return 0, {"checkpoints": removed, "records": records}, lines
 
 

@@ -120,7 +120,7 @@ def test_checkpoints_restore_makes_an_older_one_the_newest(url, capsys):
 def test_checkpoints_prune_removes_old_ones_and_their_records(url, capsys):
     """As many as told are kept, and labelled ones; records go only when asked."""
     assert main(["checkpoints", "prune", url, "--keep", "1"]) == 0
-    assert capsys.readouterr().out == "1 saved checkpoints and 0 records were removed\n"
+    assert capsys.readouterr().out == "1 saved checkpoint and 0 records were removed\n"
     assert main(["checkpoints", "prune", url, "--keep", "1", "--journal", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"checkpoints": 0, "records": 1}
 

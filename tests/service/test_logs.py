@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from genesis_trio._runtime import Tree
-from genesis_trio.events import ChildCrashed, ChildReady, emit
+from genesis_trio.events import ChildCrashed, ChildReady, RestartScheduled, emit
 from genesis_trio.instrumentation.logs import log_event
 
 
@@ -30,6 +30,28 @@ async def test_log_event_is_one_line_whatever_the_text(caplog, error, written):
     (record,) = caplog.records
     assert record.getMessage() == f"child_crashed tree=desk child=desk/a generation=1 error={written}"
     assert record.levelname == "WARNING"
+    await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(
+    ("delay", "written"),
+    [
+        (0.04167100348748442, "0.04167"),
+        (30.129788171866323, "30.13"),
+        (1.9417988369241357e-05, "1.942e-05"),
+        (12345.678912345, "12345.679"),
+        (2.0, "2"),
+        (float("inf"), "inf"),
+    ],
+)
+async def test_log_event_rounds_what_a_person_reads(caplog, delay, written):
+    """Sixteen digits of a second hide how many seconds there are."""
+    tree = Tree("desk")
+    tree.add_hook(log_event)
+    with caplog.at_level("INFO"):
+        emit(tree, RestartScheduled, child="desk/a", delay=delay, reason="x")
+
+    assert caplog.records[0].getMessage() == f"restart_scheduled tree=desk child=desk/a delay={written} reason=x"
     await trio.lowlevel.checkpoint()
 
 
