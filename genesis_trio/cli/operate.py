@@ -35,17 +35,15 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
     lines = [f"{status['name']}: {status['mode']} ({status['phase']}, process {status['pid']}{probes})"]
     for cause in status["causes"]:
         latched = ", latched" if cause["latched"] else ""
-        lines.append(f"  {cause['mode']} held by {cause['owner']}: {cause['reason']}{latched}")
+        scope = cause.get("scope", status["name"])  # a service of an older version names those of the root alone
+        place = f" on {scope}" if scope != status["name"] else ""
+        lines.append(f"  {cause['mode']} held{place} by {cause['owner']}: {cause['reason']}{latched}")
     width = max((len(path) for path in status["children"]), default=0)
     for path, child in status["children"].items():
         error = f"  {' '.join(child['last_error'].split())}" if child["last_error"] else ""
         lines.append(f"  {path:<{width}}  {child['status']:<9}  restarts {child['restarts']}{error}")
     saved = status["checkpoint"]
-    lines.append(
-        f"  saved checkpoint: {saved['id']} at {saved['at']}"
-        if saved
-        else "  saved checkpoint: none yet by this process"
-    )
+    lines.append(f"  saved checkpoint: {saved['id']} at {saved['at']}" if saved else "  saved checkpoint: none yet")
     if status.get("store"):  # a service of an older version does not say
         lines.append(f"  store: {status['store']}")
     return lines

@@ -213,12 +213,12 @@ class Store:
         """
         return await _loading.restore(self._writer, checkpoint_id, component, state_type)
 
-    async def newest_components(self) -> Sequence[str]:
-        """Who is in the newest saved checkpoint, for supervisors."""
+    async def newest_checkpoint(self) -> CheckpointInfo | None:
+        """The newest saved checkpoint, for supervisors."""
 
-        def find() -> Sequence[str]:
+        def find() -> CheckpointInfo | None:
             cuts = self._ledger.cuts
-            return tuple(cuts[max(cuts)].parts) if cuts else ()
+            return self._ledger.info(cuts[max(cuts)]) if cuts else None
 
         return await self._writer.read(find)
 

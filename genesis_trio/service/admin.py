@@ -83,8 +83,15 @@ class Orders:
             "http": self._state.http,
             "mode": supervisor.scope.mode.name,
             "causes": [
-                {"owner": cause.owner, "reason": cause.reason, "mode": cause.mode.name, "latched": cause.latched}
-                for cause in supervisor.scope.causes
+                {
+                    "scope": scope.path,
+                    "owner": cause.owner,
+                    "reason": cause.reason,
+                    "mode": cause.mode.name,
+                    "latched": cause.latched,
+                }
+                for scope in supervisor.scope.walk()
+                for cause in scope.causes
             ],
             "children": {
                 path: {

@@ -34,13 +34,16 @@ async def use_store(
     await tree.latches.load()
     supervisor.scope.latch_log = tree.latches
     tree.latches.restore(supervisor.scope)
-    saved = set(await store.newest_components())
+    newest = await store.newest_checkpoint()
+    saved = set(newest.components) if newest is not None else set()
     if restore is not None:
-        saved.update((await store.rewind(restore, only=only)).components)
+        newest = await store.rewind(restore, only=only)
+        saved.update(newest.components)
     tree.watch_breakers()
     tree.control = Control(tree, store)
     await tree.control.load()
     tree.saver = Saver(tree, store, checkpoint if checkpoint is not None else CheckpointPolicy(), saved=saved)
+    tree.saver.last = newest
 
     def trouble(error: Exception) -> None:
         reason = f"the store failed: {describe_error(error)}"

@@ -62,6 +62,39 @@ async def test_orders_hold_of_normal_is_refused(tmp_path):
         assert desk.scope.causes == ()
 
 
+async def test_status_lists_the_causes_of_every_scope(tmp_path):
+    """What keeps one child from working is held on its own scope, and not on the root."""
+    socket = str(tmp_path / "desk.sock")
+    async with running(Service("desk", [ChildSpec(worker, name="worker")], store="memory:", admin=socket)) as desk:
+        desk.children["worker"].scope.hold(Mode.SAFE, owner="ana", reason="wide prices")
+        desk.scope.hold(Mode.SAFE, owner="bob", reason="maintenance", latched=True)
+
+        status = await ask(socket, "status")
+
+        assert status["causes"] == [
+            {"scope": "desk", "owner": "bob", "reason": "maintenance", "mode": "SAFE", "latched": True},
+            {"scope": "desk/worker", "owner": "ana", "reason": "wide prices", "mode": "SAFE", "latched": False},
+        ]
+
+
+async def test_status_names_the_checkpoint_of_an_earlier_process(tmp_path):
+    """The newest in the store is what a restart would take, whoever saved it."""
+    service = Service(
+        "desk",
+        [ChildSpec(Keeper, name="keeper")],
+        store=f"sqlite:{tmp_path}/desk.db",
+        admin=str(tmp_path / "desk.sock"),
+        checkpoint=CheckpointPolicy(every=None, messages=None),
+    )
+    seen = []
+    for _ in range(2):
+        async with running(service):
+            seen.append((await ask(service.admin, "status"))["checkpoint"])
+
+    assert seen[0] is None
+    assert seen[1]["id"] == "cp-000001"  # of the first stop
+
+
 async def test_orders_stop_ends_the_service(tmp_path):
     """The answer comes first, then the children stop and the service returns by itself."""
     socket = str(tmp_path / "desk.sock")
