@@ -25,7 +25,7 @@ Labels = Mapping[str, str]
 Sample = tuple[Labels, float]
 
 #: What a component may not call its own counters and gauges, because the framework does.
-TAKEN = {"restarts", "status"}
+TAKEN = frozenset({"restarts", "restarts_total", "status"})
 
 
 @attrs.frozen
@@ -105,26 +105,33 @@ def _children(tree: ServiceTree) -> Iterator[Family]:
         for status in Lifecycle
     ]
     yield Family("genesis_component_status", "gauge", "1 for the status that a component is in.", statuses)
-    yield from _own("counter", {path: child.counters for path, child in children.items()})
-    yield from _own("gauge", {path: child.gauges for path, child in children.items()})
+    counters = {path: child.counters for path, child in children.items()}
+    yield from _own("counter", counters, TAKEN)
+    # A gauge must not be called as a counter is called when it is written: its ending makes them one name, given twice.
+    written = {f"{_own_name(name, TAKEN)}_total" for names in counters.values() for name in names}
+    yield from _own("gauge", {path: child.gauges for path, child in children.items()}, TAKEN | written)
 
 
-def _own(kind: Literal["counter", "gauge"], given: Mapping[str, Mapping[str, float]]) -> Iterator[Family]:
+def _own(
+    kind: Literal["counter", "gauge"], given: Mapping[str, Mapping[str, float]], taken: frozenset[str]
+) -> Iterator[Family]:
     """What the components themselves count, one family a name."""
     own: dict[str, dict[str, float]] = {}
     for path, numbers in given.items():
         for name, number in numbers.items():
-            values = own.setdefault(_own_name(name), {})
+            values = own.setdefault(_own_name(name, taken), {})
             values[path] = values.get(path, 0) + number
     for name, values in sorted(own.items()):
         samples = [({"component": path}, value) for path, value in values.items()]
         yield Family(f"genesis_component_{name}", kind, "Counted by the component itself.", samples)
 
 
-def _own_name(name: str) -> str:
-    """What a component calls *name*, in the letters that Prometheus allows."""
+def _own_name(name: str, taken: frozenset[str]) -> str:
+    """What a component calls *name*, in the letters that Prometheus allows, and not as one of *taken*."""
     allowed = re.sub(r"[^a-zA-Z0-9_]", "_", name)
-    return f"own_{allowed}" if allowed in TAKEN else allowed
+    while allowed in taken:
+        allowed = f"own_{allowed}"
+    return allowed
 
 
 def _modes(tree: ServiceTree) -> Iterator[Family]:

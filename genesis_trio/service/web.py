@@ -23,7 +23,8 @@ __all__ = ["Probes", "address_of", "open_http", "serve_http"]
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 # A client that says nothing for so long is left alone; scrapers come more often.
 TIMEOUT = 60.0
-# Who opens connections and never asks must not use up the file descriptors that the store needs.
+# Who opens connections and never asks must not use up the file descriptors that the store needs, nor keep out the
+# probe that decides whether this process lives: the oldest connection makes room.
 MAX_CONNECTIONS = 64
 BACKLOG = 64
 
@@ -95,12 +96,20 @@ class Probes:
 async def serve_http(listener: trio.SocketListener, state: ServiceState) -> None:
     """Answer whoever connects to *listener*, until cancelled."""
     probes = Probes(state)
+    connections: dict[trio.CancelScope, None] = {}  # the oldest first
     async with trio.open_nursery() as nursery:
-        await trio.serve_listeners(partial(_serve, probes, nursery), [listener], handler_nursery=nursery)
+        await trio.serve_listeners(partial(_serve, probes, connections), [listener], handler_nursery=nursery)
 
 
-async def _serve(probes: Probes, nursery: trio.Nursery, stream: trio.SocketStream) -> None:
-    if len(nursery.child_tasks) > MAX_CONNECTIONS:
-        await stream.aclose()
-        return
-    await serve_connection(probes, stream, timeout=TIMEOUT)
+async def _serve(probes: Probes, connections: dict[trio.CancelScope, None], stream: trio.SocketStream) -> None:
+    if len(connections) >= MAX_CONNECTIONS:
+        oldest = next(iter(connections))
+        del connections[oldest]
+        oldest.cancel()
+    scope = trio.CancelScope()
+    connections[scope] = None
+    try:
+        with scope:
+            await serve_connection(probes, stream, timeout=TIMEOUT)
+    finally:
+        connections.pop(scope, None)

@@ -129,14 +129,21 @@ async def test_render_own_names_stay_valid_and_apart():
     async def busy(ctx):
         ctx.count("orders sent")
         ctx.count("restarts", 7)
+        ctx.gauge("orders_sent_total", 2.5)
+        ctx.gauge("restarts_total", 3.5)
         ctx.ready()
         await ctx.wait_stopping()
 
     async with running(Service("desk", [ChildSpec(busy, name="busy")], store="memory:")) as desk:
-        values = values_of(render(desk))
+        text = render(desk)
+        values = values_of(text)
 
+    types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(types) == len(set(types))  # a second one, and Prometheus takes nothing of the whole page
     assert values["genesis_component_orders_sent_total", "desk/busy"] == 1
+    assert values["genesis_component_own_orders_sent_total", "desk/busy"] == 2.5
     assert values["genesis_component_own_restarts_total", "desk/busy"] == 7
+    assert values["genesis_component_own_own_restarts_total", "desk/busy"] == 3.5
     assert values["genesis_component_restarts_total", "desk/busy"] == 0
 
 

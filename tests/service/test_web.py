@@ -177,18 +177,22 @@ async def test_service_answers_probes_while_it_starts():
             nursery.cancel_scope.cancel()
 
 
-async def test_serve_http_many_silent_clients_do_not_use_up_descriptors():
-    """Beyond a number of connections the next client is closed at once, and the others stay."""
+async def test_serve_http_many_silent_clients_use_up_no_descriptors_and_keep_no_probe_out():
+    """Beyond a number of connections the oldest is closed for the next one: a probe that gets no answer has the process killed."""
     listener = await open_http("127.0.0.1:0")
     where = listener.socket.getsockname()
     async with open_supervisor("desk") as desk, trio.open_nursery() as nursery:
         nursery.start_soon(serve_http, listener, ServiceState(desk))
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(MAX_CONNECTIONS):
-                await stack.enter_async_context(await trio.open_tcp_stream(*where))
+            silent = [
+                await stack.enter_async_context(await trio.open_tcp_stream(*where)) for _ in range(MAX_CONNECTIONS)
+            ]
             with trio.fail_after(5):
-                last = await stack.enter_async_context(await trio.open_tcp_stream(*where))
-                assert await last.receive_some() == b""
+                for _ in range(3):
+                    assert (await fetch(f"{where[0]}:{where[1]}", "/livez"))[0] == 200
+                assert await silent[0].receive_some() == b""
+                await silent[1].send_all(b"GET /livez HTTP/1.1\r\nHost: desk\r\n\r\n")
+                assert (await silent[1].receive_some()).startswith(b"HTTP/1.1 200")
         nursery.cancel_scope.cancel()
 
 
