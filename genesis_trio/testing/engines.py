@@ -15,7 +15,8 @@ The suite imports nothing but the standard library; in pytest its failures are s
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from genesis_trio.errors import FencedError, StoreError
 from genesis_trio.persistence.engine import Batch, Record, Row, StoreEngine
@@ -38,6 +39,25 @@ def _raises(expected: type[Exception]) -> Iterator[list[Exception]]:
 
 def _records(component: str, *sequences: int) -> list[Record]:
     return [Record(component, sequence, b"%d of " % sequence + component.encode()) for sequence in sequences]
+
+
+class _TornError(Exception):
+    """What interrupts a write in its middle."""
+
+
+class _Torn(Sequence[Any]):
+    """Gives its items one by one, and raises where the next would be: a write that fails half-way."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items) + 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, int) or not -len(self) < index < len(self._items):
+            raise _TornError
+        return self._items[index]
 
 
 class EngineConformance:
@@ -125,6 +145,33 @@ class EngineConformance:
             engine.renew(SCOPE, new)
             engine.append(SCOPE, new, late)
             assert engine.read_head(SCOPE) == b"late"
+
+    def test_engine_write_that_fails_halfway_leaves_nothing(self) -> None:
+        """A write is one transaction: whatever raises in its middle, nothing of it is there, and the next one is whole."""
+        row = Row("kind", "a", "key", b"row")
+        with self._opened() as (engine, token):
+            before = engine.append(SCOPE, token, Batch(b"head", _records("a", 1), [row]))
+            with _raises(_TornError):
+                engine.append(SCOPE, token, Batch(b"torn", _Torn(_records("a", 2, 3))))
+            with _raises(_TornError):
+                rows = _Torn([Row("kind", "a", "key", b"torn"), Row("kind", "a", "other", b"torn")])
+                engine.commit_cut(SCOPE, token, {b"digest": b"torn"}, Batch(b"torn", _records("a", 2), rows))
+            with _raises(_TornError):
+                engine.remove(
+                    SCOPE, token, Batch(b"torn", (), _Torn([Row("kind", "a", "key", None)])), records={"a": 1}
+                )
+            self._assert_only(engine, before, row)
+
+        with self._opened("second") as (engine, token):
+            self._assert_only(engine, before, row)
+            assert engine.append(SCOPE, token, Batch(b"head", _records("a", 2))) == before + 1
+
+    @staticmethod
+    def _assert_only(engine: StoreEngine, position: int, row: Row) -> None:
+        assert engine.read_head(SCOPE) == b"head"
+        assert list(engine.read_records(SCOPE, "a")) == [(position, *_records("a", 1))]
+        assert list(engine.read_rows(SCOPE, "kind")) == [row]
+        assert list(engine.list_parts(SCOPE)) == []
 
     def test_engine_scopes_do_not_see_each_other(self) -> None:
         """Two scopes of one place share nothing but the place."""
