@@ -73,7 +73,7 @@ async def _drop(inspector: "Inspector", arguments: argparse.Namespace) -> Answer
         raise StoreError(
             f"no message sent as {sent_as!r} waits for {component!r}; `genesis messages list {arguments.store}` shows which do"
         )
-    inbox, message = found[0]  # a component has each topic in one mailbox
+    inbox, message = found[0]  # in two mailboxes with one topic it waits twice: once more takes out the other
     document = {"format": 1, "store": arguments.store, "checkpoint": inbox.checkpoint, **message}
     write_new(arguments.output, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     info = await inspector.replace_inbox(inbox, without_message(inbox.body, message["mailbox"], message["position"]))

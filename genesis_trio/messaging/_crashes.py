@@ -33,13 +33,17 @@ class Crashes:
     def count(self, first: int, last: int) -> bool:
         """The reader crashed with what is from *first* to *last* in hand; True if that is one message, and this was its last crash."""
         if first < last:
-            self.one_by_one_to = max(self.one_by_one_to, last)
-            self._suspects = range(first, last + 1)
+            self.suspect(first, last)
             return False
         crashes = self.counts.get(first, 0) + self.weight(first)
         if first in self._suspects:
             self._suspects = range(0)
         return self.note(first, crashes)
+
+    def suspect(self, first: int, last: int) -> None:
+        """Its reader has crashed with what is from *first* to *last* in hand."""
+        self.one_by_one_to = max(self.one_by_one_to, last)
+        self._suspects = range(first, last + 1)
 
     def note(self, position: int, crashes: int) -> bool:
         """Its reader has crashed so often on that message; True if it is dead now."""

@@ -344,6 +344,13 @@ class Mailbox:
         self._again = again
         self._fit()
 
+    def suspect(self, first: int, last: int, origin: str) -> bool:
+        """An earlier process crashed with what is from *first* to *last* in hand; False if that is not here: *origin* was last."""
+        found = any(entry.position == last and entry.origin == origin for entry in self._again)
+        if found:
+            self._counted().suspect(first, last)
+        return found
+
     def _forget_handled_after(self, position: int) -> None:
         runs = [
             (first, list(messages)[: position + 1 - first]) for first, messages in self._handled if first <= position

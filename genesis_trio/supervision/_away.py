@@ -29,8 +29,9 @@ def stay_known(child: "ChildState") -> None:
     tree = child.tree
     if tree.saver is not None and child.spec.restart is not Restart.TEMPORARY:
         tree.saver.child_goes(child)
-        if tree.control is not None and child.poison is not None and child.poison.counts:
-            tree.control.child_goes(child.path, child.poison.counts)
+        poison = child.poison
+        if tree.control is not None and poison is not None and (poison.counts or poison.batches):
+            tree.control.child_goes(child.path, poison)
 
 
 def go_away(child: "ChildState") -> None:

@@ -433,6 +433,7 @@ class ChildState:
                 parked=self._parked_hold is not None,
                 unpark_after=self._budget.unpark_after,
                 poison=self.poison.counts if self.poison is not None else {},
+                batches=self.poison.batches if self.poison is not None else {},
             )
             control.put_child(self.path, record)
 

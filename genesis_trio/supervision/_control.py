@@ -24,6 +24,7 @@ from genesis_trio.supervision._breaker_watch import breakers_of_this_run
 
 if TYPE_CHECKING:
     from genesis_trio.persistence.store import Store
+    from genesis_trio.supervision._poison import Poison
 
 __all__ = ["ChildRecord", "Control"]
 
@@ -43,6 +44,7 @@ class ChildRecord:
         parked: It was parked, and had not proved itself since.
         unpark_after: Seconds that it would be parked for next time, or None for by hand.
         poison: By mailbox and origin of a message: its position, and how often it crashed the child.
+        batches: By mailbox: the batch that crashed it, see `Poison`.
     """
 
     generation: int
@@ -51,6 +53,7 @@ class ChildRecord:
     parked: bool = False
     unpark_after: float | None = None
     poison: dict[str, dict[str, tuple[int, int]]] = attrs.Factory(dict)
+    batches: dict[str, tuple[int, int, str]] = attrs.Factory(dict)
 
 
 class Control:
@@ -105,12 +108,12 @@ class Control:
         """What was saved of the child at *path*, once, and how many seconds ago."""
         return self._children.pop(path, None)
 
-    def child_goes(self, path: str, poison: dict[str, dict[str, tuple[int, int]]]) -> None:
+    def child_goes(self, path: str, poison: "Poison") -> None:
         """Its supervisor stops with its host: the next one of its name is given the same messages, whose crashes count on.
 
         Budget and parking begin anew, as in OTP; a message that kills its reader would go round for ever.
         """
-        self._children[path] = ChildRecord(generation=0, poison=poison), 0.0
+        self._children[path] = ChildRecord(generation=0, poison=poison.counts, batches=poison.batches), 0.0
 
     def take_ladder(self, path: str) -> dict[str, Any] | None:
         """What is known of crashes that may be due to the state of the child at *path*; also where its start was given up."""
@@ -188,6 +191,9 @@ def _child_from_json(saved: dict[str, Any]) -> ChildRecord:
         poison={
             key: {origin: (int(position), int(crashes)) for origin, (position, crashes) in counts.items()}
             for key, counts in saved["poison"].items()
+        },
+        batches={
+            key: (int(first), int(last), str(origin)) for key, (first, last, origin) in saved.get("batches", {}).items()
         },
     )
     if record.generation < 0 or not all(math.isfinite(left) for left in record.crashes):

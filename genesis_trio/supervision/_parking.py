@@ -181,7 +181,7 @@ class Parking(ChildState):
         in_a_row = record.in_a_row if away < self.supervisor.backoff.max_delay else 0
         self._budget.restore(record.crashes, in_a_row=in_a_row, now=trio.current_time(), away=away)
         if self.poison is not None:
-            self.poison.counts = record.poison
+            self.poison.counts, self.poison.batches = record.poison, record.batches
         if record.parked:
             self._hold_parking()
             if record.unpark_after is not None and self.spec.unpark_after is not None:

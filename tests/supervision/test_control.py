@@ -246,12 +246,14 @@ async def test_control_poison_of_a_nested_child_is_counted_across_its_host_and_p
 
 
 class BatchReader(Component[Tally]):
+    poison = frozenset({2})
+
     async def run(self, ctx):
         async with ctx.subscribe(NUMBERS) as numbers:
             ctx.ready()
             async for batch in numbers.batches():
                 await trio.sleep(1)
-                if 2 in batch:
+                if self.poison.intersection(batch):
                     raise OSError("poison")
                 self.state.handled += batch
 
@@ -277,6 +279,98 @@ async def test_control_poison_in_a_batch_is_counted_across_processes(url, autoju
 
     assert len(log.named("child_crashed")) == 1
     assert len(log.named("message_dead")) == 1
+
+
+class TwicePoisoned(BatchReader):
+    poison = frozenset({2, 3})
+
+
+class OncePoisoned(BatchReader):
+    """Handles in its second run what it crashed on."""
+
+    async def run(self, ctx):
+        self.poison = frozenset({2} if ctx.generation == 1 else ())
+        await super().run(ctx)
+
+
+async def in_a_later_process(copy, settings, component=BatchReader):
+    """What a reader of batches handles from *copy* on, and its crashes and dead messages."""
+    log = Log()
+    with observe(log):
+        async with open_store(copy) as store, open_desk(store, **settings) as desk:
+            reader = await desk.start(component, name="reader")
+            await trio.sleep(20)
+            return state_of(reader).handled, len(log.named("child_crashed")), len(log.named("message_dead"))
+
+
+@pytest.mark.parametrize("seconds", [1.5, 2.5])
+async def test_control_batch_that_crashed_is_known_in_a_later_process(url, seconds, autojump_clock):
+    """Its messages come one by one there, too, and its crash is counted against the first that crashes alone."""
+    settings = {"backoff": Backoff(base_delay=0.01, multiplier=1.0, jitter="none")}
+    async with open_store(url) as store, open_desk(store, **settings) as desk:
+        reader = await desk.start(BatchReader, name="reader")
+        for number in (1, 2, 3):
+            reader.incarnation.context.publish(NUMBERS, number)
+        await desk.create_checkpoint()
+        await trio.sleep(seconds)
+        await desk.create_checkpoint()
+        assert (reader.generation, state_of(reader).handled) == (2, [1] if seconds > 2 else [])
+        copy = killed(url)
+        await trio.sleep(10)
+        assert state_of(reader).handled == [1, 3]
+        await desk.create_checkpoint()
+        assert not reader.poison.batches
+    assert await in_a_later_process(copy, settings) == ([1, 3], 2, 1)
+
+
+async def test_control_batch_that_crashed_is_counted_against_one_of_it_in_all_processes(url, autojump_clock):
+    """The second one that crashes has the whole of its three, also where the first one died before a kill."""
+    settings = {"backoff": Backoff(base_delay=0.01, multiplier=1.0, jitter="none"), "max_restarts": 9}
+    async with open_store(url) as store, open_desk(store, **settings) as desk:
+        reader = await desk.start(TwicePoisoned, name="reader")
+        for number in (1, 2, 3):
+            reader.incarnation.context.publish(NUMBERS, number)
+        await desk.create_checkpoint()
+        await trio.sleep(5.5)
+        assert reader.generation == 4  # the batch, and twice the second one
+        copy = killed(url)
+    assert await in_a_later_process(copy, settings, TwicePoisoned) == ([1], 3, 2)
+
+
+async def test_control_batch_that_crashed_is_forgotten_once_a_save_covers_it(url, autojump_clock):
+    """What is handled in the end is blamed no longer."""
+    async with open_store(url) as store, open_desk(store, backoff=EXACT) as desk:
+        reader = await desk.start(OncePoisoned, name="reader")
+        for number in (1, 2):
+            reader.incarnation.context.publish(NUMBERS, number)
+        await trio.sleep(1.5)
+        assert reader.poison.batches
+        await trio.sleep(5)
+        assert state_of(reader).handled == [1, 2]
+        await desk.create_checkpoint()
+        assert not reader.poison.batches
+
+
+async def test_control_batch_that_crashed_says_nothing_of_other_messages(url, autojump_clock):
+    """Those that came after the save are gone with the process, and others get their positions."""
+    settings = {"backoff": Backoff(base_delay=0.01, multiplier=1.0, jitter="none")}
+    async with open_store(url) as store, open_desk(store, **settings) as desk:
+        reader = await desk.start(BatchReader, name="reader")
+        await desk.create_checkpoint()
+        for number in (1, 2, 3):
+            reader.incarnation.context.publish(NUMBERS, number)
+        await trio.sleep(1.5)
+        copy = killed(url)
+    async with open_store(copy) as store, open_desk(store, **settings) as desk:
+        reader = await desk.start(BatchReader, name="reader")
+        for number in (4, 5, 6):
+            reader.incarnation.context.publish(NUMBERS, number)
+        await desk.create_checkpoint()
+        copy = killed(copy)
+    async with open_store(copy) as store, open_desk(store, **settings) as desk:
+        reader = await desk.start(BatchReader, name="reader")
+        await trio.sleep(1.5)
+        assert state_of(reader).handled == [4, 5, 6]  # as one batch
 
 
 async def test_control_poison_is_forgotten_once_a_save_covers_it(url, autojump_clock):
