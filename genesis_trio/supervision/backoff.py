@@ -76,9 +76,21 @@ def check_reachable(backoff: Backoff, *, max_restarts: int, within: float) -> No
     The crash that is one too many comes at the earliest after the shortest waits of all the restarts before
     it; if these alone outlast *within*, a child that always crashes would never be parked.
     """
-    shortest = sum(backoff.shortest(n) for n in range(1, max_restarts + 1))
+    shortest = _shortest_together(backoff, max_restarts)
     if max_restarts and shortest >= within:
         raise ValueError(
             f"max_restarts={max_restarts} within={within} s can never be reached: {max_restarts} restarts wait at least "
             f"{shortest:.3g} s together. Raise `within`, or lower base_delay or max_restarts"
         )
+
+
+def _shortest_together(backoff: Backoff, restarts: int) -> float:
+    """Seconds that so many restarts wait at least, one after the other."""
+    together = before = 0.0
+    for n in range(1, restarts + 1):
+        wait = backoff.shortest(n)
+        if n > 1 and wait == before:
+            return together + wait * (restarts - n + 1)  # it grows no more, and a billion restarts are no limit to some
+        together += wait
+        before = wait
+    return together

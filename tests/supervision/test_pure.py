@@ -6,6 +6,7 @@ import pytest
 
 from genesis_trio import Backoff, ChildSpec, Mode, ModePolicy
 from genesis_trio.supervision._hysteresis import ModeMeter
+from genesis_trio.supervision.backoff import check_reachable
 
 SOURCE = ("desk/x", Mode.SAFE)
 
@@ -97,6 +98,20 @@ async def _component(ctx):
 
 async def _generator(ctx):
     yield ctx
+
+
+@pytest.mark.parametrize("jitter", ["none", "additive", "full", "equal", "decorrelated"])
+def test_limit_of_a_billion_restarts_is_judged_at_once(jitter):
+    backoff = Backoff(base_delay=0.125, multiplier=2.0, max_delay=4.0, jitter=jitter)
+    a_billion = 10**9
+    if jitter == "full":
+        check_reachable(backoff, max_restarts=a_billion, within=1.0)
+        return
+    least = {"decorrelated": 0.125 * a_billion, "equal": 2.0 * (a_billion - 5) + 1.9375}
+    together = least.get(jitter, 4.0 * (a_billion - 5) + 3.875)
+    check_reachable(backoff, max_restarts=a_billion, within=together + 1.0)
+    with pytest.raises(ValueError, match="can never be reached"):
+        check_reachable(backoff, max_restarts=a_billion, within=together)
 
 
 @pytest.mark.parametrize(
