@@ -15,6 +15,7 @@ from genesis_trio._runtime import Tree, timestamp, utcnow
 from genesis_trio.errors import GenesisError
 from genesis_trio.modes import Mode, current_mode
 from genesis_trio.persistence import _loading
+from genesis_trio.persistence._arguments import check_label, check_name
 from genesis_trio.persistence._choice import check_known, find_cut, find_left_out, select_components
 from genesis_trio.persistence._cut import Cut, Part, naming
 from genesis_trio.persistence._cut_operations import Rewind, SaveCut
@@ -173,8 +174,8 @@ class Store:
         """
         from genesis_trio.persistence._coding import plan_part
 
-        label = _check_label(label)
-        names = [_check_name("component", part.component) for part in parts]
+        label = check_label(label)
+        names = [check_name("component", part.component) for part in parts]
         if len(set(names)) != len(names):
             raise ValueError(f"a component can be in a cut once only: {sorted(names)}")
         planned = [plan_part(part, self._writer.was_proved(part)) for part in parts]
@@ -215,12 +216,9 @@ class Store:
 
     async def newest_checkpoint(self) -> CheckpointInfo | None:
         """The newest saved checkpoint, for supervisors."""
-
-        def find() -> CheckpointInfo | None:
-            cuts = self._ledger.cuts
-            return self._ledger.info(cuts[max(cuts)]) if cuts else None
-
-        return await self._writer.read(find)
+        return await self._writer.read(
+            lambda: self._ledger.info(cuts[max(cuts)]) if (cuts := self._ledger.cuts) else None
+        )
 
     async def list_checkpoints(self, component: str | None = None) -> Sequence[CheckpointInfo]:
         """All saved checkpoints, or those with *component* in them, newest first.
@@ -292,7 +290,7 @@ class Store:
         """
         from genesis_trio.persistence._coding import pack_event
 
-        _check_name("component", component)
+        check_name("component", component)
         packed = [pack_event(event, None) for event in events]
         last: int = await self._writer.write(Append(component, packed, timestamp()))
         return last
@@ -314,9 +312,9 @@ class Store:
         """
         from genesis_trio.persistence._coding import pack_event
 
-        _check_name("component", component)
+        check_name("component", component)
         if key is not None:
-            _check_name("key", key)
+            check_name("key", key)
             if not key_passes:
                 await self._check_rows(component)
         packed = pack_event(event, key, key_passes=key_passes)
@@ -378,8 +376,8 @@ class Store:
 
     async def begin_effect(self, component: str, key: str) -> Effect:
         """Write down that the effect *key* begins, unless it is known: NEW (the intent is durable), DONE, FAILED or UNKNOWN."""
-        _check_name("component", component)
-        _check_name("key", key)
+        check_name("component", component)
+        check_name("key", key)
         await self._check_rows(component)
         effect: Effect = await self._writer.write(BeginEffect(component, key))
         return effect
@@ -415,7 +413,7 @@ class Store:
 
         Returns a receipt: ``await receipt.wait()`` waits until it is durable or raises, ``receipt.error`` says why it failed.
         """
-        _check_name("control name", name)
+        check_name("control name", name)
         return self._writer.submit(PutControl(name, body))
 
     async def read_control(self) -> Mapping[str, bytes]:
@@ -499,19 +497,3 @@ class Store:
     def statistics(self) -> StoreStatistics:
         """Counters since the store was opened, and what is saved now."""
         return count(self._writer)
-
-
-def _check_name(what: str, name: object) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"a {what} is a string, got {name!r}")
-    if not name:
-        raise ValueError(f"a {what} cannot be empty")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"a {what} must be text that can be encoded, got {name!r}") from None
-    return name
-
-
-def _check_label(label: object) -> str | None:
-    return None if label is None else _check_name("label", label)

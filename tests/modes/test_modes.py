@@ -196,6 +196,17 @@ async def test_operator_clears_one_cause(autojump_clock):
     assert seen[2].by == "me"
 
 
+async def test_hold_that_is_taken_again_is_told_once_and_a_graver_one_again(autojump_clock):
+    """Who holds its cause anew each second, as a watchdog does, tells nobody anything new."""
+    seen = []
+    with observe(seen.append), mode_scope("desk") as desk:
+        for _ in range(3):
+            desk.hold(Mode.SAFE, owner="feed", reason="no prices")
+        desk.hold(Mode.EMERGENCY, owner="feed", reason="no prices")
+
+    assert [event.mode for event in seen if event.name == "cause_held"] == ["SAFE", "EMERGENCY"]
+
+
 async def test_clear_owned_leaves_latched_and_foreign_causes(autojump_clock):
     """The normal end of an owner clears what it held, but no latch."""
     with mode_scope("desk") as desk:
