@@ -8,9 +8,9 @@ from genesis_trio import events
 from genesis_trio.errors import CorruptError, SchemaError
 from genesis_trio.events import describe_error, emit
 from genesis_trio.supervision._child_state import Ask
-from genesis_trio.supervision._exits import Exit, How, what_follows
+from genesis_trio.supervision._exits import ESCALATE, FATAL, PARK, RETURNED, STOP, STOPPED, Exit, what_follows
 from genesis_trio.supervision._parking import Parking
-from genesis_trio.supervision.component import Lifecycle, OnCrash, Restart
+from genesis_trio.supervision.component import Lifecycle, Restart
 
 __all__ = ["Aftermath"]
 
@@ -22,12 +22,12 @@ class Aftermath(Parking):
 
     async def _is_over(self, end: Exit) -> bool:
         """Decide what follows the *end* of a run that did not crash: True if nothing does."""
-        if end.how is How.FATAL:
+        if end.how is FATAL:
             assert end.error is not None
             self.supervisor.fatal(end.error)
             self._stopped("stopped")
             return True
-        if end.how is How.STOPPED:
+        if end.how is STOPPED:
             return await self._after_stop(end)
         return await self._after_return(end)
 
@@ -52,7 +52,7 @@ class Aftermath(Parking):
 
     async def _after_return(self, end: Exit) -> bool:
         self._forget_parking()
-        if self.spec.restart is Restart.PERMANENT and end.how is How.RETURNED:
+        if self.spec.restart is Restart.PERMANENT and end.how is RETURNED:
             self._wait_backoff(trio.current_time(), None)
             self.supervisor.restart_group(self)
             await self._save("restart")
@@ -70,14 +70,14 @@ class Aftermath(Parking):
             self._stopped("stopped")
             return True
         follows = what_follows(error, self.spec.rules)
-        if self.spec.restart is Restart.TEMPORARY or follows is OnCrash.STOP:
-            self._ended("temporary" if follows is not OnCrash.STOP else f"rule for {type(error).__name__}")
+        if self.spec.restart is Restart.TEMPORARY or follows is STOP:
+            self._ended("temporary" if follows is not STOP else f"rule for {type(error).__name__}")
             return True
-        if follows is OnCrash.ESCALATE:
+        if follows is ESCALATE:
             return self._escalate(error, f"its rules say so of {type(error).__name__}")
         now = trio.current_time()
         charged = self._start_gate is None or not self._start_gate.explains(error)
-        if isinstance(error, (SchemaError, CorruptError)) or follows is OnCrash.PARK:
+        if isinstance(error, (SchemaError, CorruptError)) or follows is PARK:
             self._park(error)  # another run would meet the same
         elif self.refused:
             self._suspend_refused()

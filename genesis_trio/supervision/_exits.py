@@ -9,7 +9,24 @@ import trio
 from genesis_trio.errors import GenesisError, ModeRefusedError
 from genesis_trio.supervision.component import OnCrash
 
-__all__ = ["Exit", "How", "classify", "cuts_in", "first_cut", "name_crash", "refused_by_mode", "what_follows"]
+__all__ = [
+    "CRASHED",
+    "DONE",
+    "ESCALATE",
+    "FATAL",
+    "PARK",
+    "RETURNED",
+    "STOP",
+    "STOPPED",
+    "Exit",
+    "How",
+    "classify",
+    "cuts_in",
+    "first_cut",
+    "name_crash",
+    "refused_by_mode",
+    "what_follows",
+]
 
 
 class How(enum.Enum):
@@ -20,6 +37,11 @@ class How(enum.Enum):
     STOPPED = "stopped"  # it was asked to end, and did
     CRASHED = "crashed"
     FATAL = "fatal"  # Ctrl-C, SystemExit: goes through everything
+
+
+# On Python 3.11 a member of an enum costs as much as a call when it is looked up there, and each restart asks for many.
+DONE, RETURNED, STOPPED, CRASHED, FATAL = How
+RESTART, PARK, STOP, ESCALATE = OnCrash
 
 
 class Exit(NamedTuple):
@@ -56,32 +78,32 @@ def classify(error: BaseException | None, *, asked: bool, ready: bool) -> Exit:
     meet unless it cancelled itself: that is a crash, too.
     """
     if isinstance(error, Exception) and not isinstance(error, BaseExceptionGroup):
-        return Exit(How.STOPPED if asked else How.CRASHED, error)  # it is its own only leaf
+        return Exit(STOPPED if asked else CRASHED, error)  # it is its own only leaf
     if error is not None:
         for leaf in _leaves(error):
             # A leaf that is no Exception is the interpreter's or Trio's, and not ours to keep.
             if not isinstance(leaf, (Exception, trio.Cancelled)):
-                return Exit(How.FATAL, error)
+                return Exit(FATAL, error)
         crash = next((leaf for leaf in _leaves(error) if not isinstance(leaf, trio.Cancelled)), None)
         if asked:
-            return Exit(How.STOPPED, error if crash is not None else None)
-        return Exit(How.CRASHED, error)
+            return Exit(STOPPED, error if crash is not None else None)
+        return Exit(CRASHED, error)
     if asked:
-        return Exit(How.STOPPED)
-    return Exit(How.RETURNED if ready else How.DONE)
+        return Exit(STOPPED)
+    return Exit(RETURNED if ready else DONE)
 
 
 #: From the mildest to the gravest.
-GRAVITY = (OnCrash.RESTART, OnCrash.PARK, OnCrash.STOP, OnCrash.ESCALATE)
+GRAVITY = (RESTART, PARK, STOP, ESCALATE)
 
 
 def what_follows(error: BaseException, rules: Mapping[type[BaseException], OnCrash]) -> OnCrash:
     """What the *rules* of a child say about its crash: each leaf meets the first that fits, the gravest of them counts."""
-    found = OnCrash.RESTART
+    found = RESTART
     if not rules:
         return found
     for leaf in _leaves(error):
-        follows = next((follows for kind, follows in rules.items() if isinstance(leaf, kind)), OnCrash.RESTART)
+        follows = next((follows for kind, follows in rules.items() if isinstance(leaf, kind)), RESTART)
         found = max(found, follows, key=GRAVITY.index)
     return found
 

@@ -29,7 +29,7 @@ from genesis_trio.modes._values import ALL
 from genesis_trio.supervision._aftermath import Aftermath
 from genesis_trio.supervision._away import go_away, release, take_over
 from genesis_trio.supervision._child_state import Ask
-from genesis_trio.supervision._exits import Exit, How, classify
+from genesis_trio.supervision._exits import CRASHED, DONE, FATAL, Exit, classify
 from genesis_trio.supervision._incarnation import Incarnation
 from genesis_trio.supervision._words import kept_from_starting, why
 from genesis_trio.supervision.component import ChildSpec, Lifecycle, Restart
@@ -223,7 +223,7 @@ class Child(Aftermath):
                     # Nothing is swallowed: what is not the component's own is classified as FATAL, and raised by the supervisor.
                     error = raised
                 end = self._end(incarnation, error)
-                if end.how is How.CRASHED and end.error is not None:
+                if end.how is CRASHED and end.error is not None:
                     if self._after_crash(end.error):
                         return
                 else:
@@ -324,11 +324,11 @@ class Child(Aftermath):
         asked = incarnation.stopping or self._asked is Ask.GROUP
         end = classify(error, asked=asked, ready=incarnation.is_ready)
         self.refused = 0 if self.scope.mask == _ALLOWS_ALL else self._refused_at(end)
-        if end.how is How.DONE:
+        if end.how is DONE:
             incarnation.ready(None)  # whoever waits for it may go on
         self.incarnation = None
         self._ready_at = incarnation.ready_at
-        has_crashed = end.how is How.CRASHED
+        has_crashed = end.how is CRASHED
         # Where the mode is to blame, the message in hand is not.
         is_own_crash = has_crashed and not self.refused
         if is_own_crash and self.poison is not None:
@@ -341,7 +341,7 @@ class Child(Aftermath):
                 self._start_gate.crashed(end.error)
             else:
                 self._start_gate.ended()
-        if end.error is not None and end.how is not How.FATAL:
+        if end.error is not None and end.how is not FATAL:
             self.last_error = end.error
         return end
 
