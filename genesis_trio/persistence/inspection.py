@@ -5,7 +5,6 @@ Everything is checked as a restore checks it; what is damaged is an error, never
 
 import contextlib
 import json
-import os
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -118,14 +117,11 @@ def _check_that_it_is_there(url: str) -> None:
     scheme, _, location = url.partition(":")
     if scheme != "sqlite" or not location:
         return
-    if not os.path.exists(location):
-        raise StoreError(f"there is no store {location}; looking at one does not make it")
-    if all(_is_empty(name) for name in (location, location + "-wal")):
-        raise StoreError(f"{location} is an empty file and no store; looking at one does not make it")
+    from genesis_trio.persistence.engines._place import refuse_name, refuse_no_store
+    from genesis_trio.persistence.engines.sqlite import APPLICATION_ID
 
-
-def _is_empty(path: str) -> bool:
-    return not os.path.exists(path) or os.path.getsize(path) == 0
+    refuse_name(location)
+    refuse_no_store(location, APPLICATION_ID)
 
 
 class Inspector:

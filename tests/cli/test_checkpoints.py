@@ -1,6 +1,8 @@
 """``genesis checkpoints`` and ``genesis journal``, on a store that no service holds."""
 
+import contextlib
 import json
+import sqlite3
 import stat
 
 import pytest
@@ -169,12 +171,20 @@ async def test_checkpoints_of_a_store_that_a_service_holds_is_an_error(url, caps
         await store.append(A, [])
 
 
+def snapshot(folder):
+    """What is in *folder*, and when it was written."""
+    return {file.name: (file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir()}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["checkpoints", "show", "{url}", "cp-000009"], "no saved checkpoint 'cp-000009'; there are cp-000003"),
         (["checkpoints", "list", "sqlite:{folder}/none.db"], "there is no store"),
         (["checkpoints", "list", "sqlite:{folder}/zero.db"], "zero.db is an empty file and no store"),
+        (["checkpoints", "list", "sqlite:{folder}/bare.db"], "bare.db is an SQLite file without tables and no store"),
+        (["checkpoints", "list", "sqlite:{folder}/notes.db"], "notes.db is an SQLite file of another program"),
+        (["checkpoints", "list", "sqlite:///desk.db"], "write sqlite:desk.db for one below the current folder"),
         (["checkpoints", "list", "desk.db"], "a store is named by scheme and place"),
         (["checkpoints", "show", "{url}", "2036-01-01"], "a time needs its zone, as in 2036-01-01T00:00:00+00:00"),
         (["checkpoints", "show", "{url}", "2016-01-01T00:00:00Z"], "no saved checkpoint at or before 2016-01-01"),
@@ -185,8 +195,17 @@ async def test_checkpoints_of_a_store_that_a_service_holds_is_an_error(url, caps
 def test_checkpoints_wrong_input_is_told_in_a_line(url, tmp_path, capsys, arguments, message):
     """What is wrong is said on stderr, with 2."""
     (tmp_path / "zero.db").touch()
+    for name, statement in (("bare", "drop table note"), ("notes", "insert into note values('buy milk')")):
+        with contextlib.closing(sqlite3.connect(tmp_path / f"{name}.db")) as foreign, foreign:
+            foreign.execute("create table note(text)")
+            foreign.execute(statement)
+    before = snapshot(tmp_path)
+
     assert main([each.format(url=url, folder=tmp_path) for each in arguments]) == 2
+
     assert message in capsys.readouterr().err
+    if "{url}" not in arguments:
+        assert snapshot(tmp_path) == before  # nothing was made, and nothing touched
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from genesis_trio.errors import CorruptError, StoreError
 from genesis_trio.persistence._filesystem import NETWORK, filesystem_of
 
-__all__ = ["OpenFiles", "make_private", "refuse_foreign_file", "refuse_name", "refuse_place", "sync_folder"]
+__all__ = [
+    "OpenFiles",
+    "make_private",
+    "refuse_foreign_file",
+    "refuse_name",
+    "refuse_no_store",
+    "refuse_place",
+    "sync_folder",
+]
 
 # Of an SQLite file: the header of 100 bytes and the one of the page behind it, which holds the list of tables.
 _HEADER = 108
@@ -94,6 +102,24 @@ def refuse_foreign_file(path: str, application_id: int) -> None:
         raise StoreError(
             f"{path} is an SQLite file of another program (application id {found}), not a store; nothing in it was changed"
         )
+
+
+def refuse_no_store(path: str, application_id: int) -> None:
+    """A place where no store is, for whoever only looks: opening it would make one."""
+    if not os.path.exists(path):
+        raise StoreError(f"there is no store {path}; looking at one does not make it")
+    refuse_foreign_file(path, application_id)
+    if _is_empty(path + "-wal"):
+        with open(path, "rb") as file:
+            begin = file.read(_HEADER)
+        if not begin:
+            raise StoreError(f"{path} is an empty file and no store; looking at one does not make it")
+        if begin[68:72] != application_id.to_bytes(4, "big"):
+            raise StoreError(f"{path} is an SQLite file without tables and no store; looking at one does not make it")
+
+
+def _is_empty(path: str) -> bool:
+    return not os.path.exists(path) or os.path.getsize(path) == 0
 
 
 def sync_folder(folder: str) -> None:
