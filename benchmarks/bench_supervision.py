@@ -204,6 +204,12 @@ if __name__ == "__main__":
         report.add(name, values)
     report.print()
 
+    # Before the storm: what that leaves in free lists would be nobody's here.
+    report = Report(f"Memory of one of {CHILDREN}", unit="bytes", baseline="a bare task")
+    for name, values in memory().items():
+        report.add(name, values)
+    report.print()
+
     report = Report(
         f"{IN_A_STORM} crashes at once, {START_UP * 1000:g} ms until ready",
         unit="milliseconds",
@@ -212,9 +218,4 @@ if __name__ == "__main__":
     storms = [trio.run(storm) for _ in range(ROUNDS)]
     report.add("all are READY", [took for took, _ in storms])
     report.add("the longest wait for an answer", [wait for _, wait in storms])
-    report.print()
-
-    report = Report(f"Memory of one of {CHILDREN}", unit="bytes", baseline="a bare task")
-    for name, values in memory().items():
-        report.add(name, values)
     report.print()
