@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from genesis_trio._interrupts import uninterrupted
 from genesis_trio.demo.wire import JsonLines
 
 __all__ = ["Child", "monotonic", "open_child"]
@@ -93,6 +94,7 @@ class Child:
         return worded[-1] if worded else "it said nothing about it"
 
 
+@uninterrupted
 @contextlib.asynccontextmanager
 async def open_child(command: Sequence[str], *, errors: Path) -> AsyncIterator[Child]:
     """Run *command* while inside; its standard error is appended to the file *errors*.
@@ -101,6 +103,7 @@ async def open_child(command: Sequence[str], *, errors: Path) -> AsyncIterator[C
 
     Trio checkpoint: always.
     Cancellation: the process is killed and waited for, under a shield, which takes no time.
+    Ctrl-C: strikes in the block, not on the way in or out, where a process would be left that nobody kills.
     """
     with errors.open("ab") as file:
         process = await trio.lowlevel.open_process(
