@@ -6,6 +6,7 @@ stopped in which order, and what the store says afterwards.
 
 import contextlib
 import dis
+import faulthandler
 import itertools
 import json
 import os
@@ -45,6 +46,9 @@ class Book:
 
 
 FILLS = Topic("interrupted.fills", Fill)
+
+#: Seconds after Ctrl-C; one that is still there then hangs, and says where.
+PATIENCE = 20.0
 
 AWAITING = {"SEND", "YIELD_VALUE", "RESUME", "JUMP_BACKWARD_NO_INTERRUPT", "END_SEND", "ASYNC_GEN_WRAP"}
 
@@ -177,6 +181,7 @@ def one(folder: str, name: str, line: int | None, delay: float) -> dict[str, obj
         os.close(reading)
         status = 70
         try:
+            faulthandler.register(signal.SIGUSR1, file=writing)
             desk = Desk(writing)
             desk.say("go")
             if line is not None:
@@ -196,7 +201,12 @@ def one(folder: str, name: str, line: int | None, delay: float) -> dict[str, obj
         begun = hear(reading, b"struck\n", 3.0, begun)
         if b"struck\n" not in begun:
             os.kill(pid, signal.SIGINT)
-    said = hear(reading, None, 20.0, begun)
+    began = time.monotonic()
+    said = hear(reading, None, PATIENCE, begun)
+    stacks = ""
+    if time.monotonic() - began >= PATIENCE:
+        os.kill(pid, signal.SIGUSR1)
+        stacks = hear(reading, None, 2.0).decode()
     os.kill(pid, signal.SIGKILL)  # when it hangs; otherwise it has ended
     os.close(reading)
     lines = said.decode().splitlines(keepends=True)
@@ -210,7 +220,7 @@ def one(folder: str, name: str, line: int | None, delay: float) -> dict[str, obj
         "status": status,
         "running": "running\n" in lines,
         "stopped": stopped,
-        "raised": raised,
+        "raised": raised or stacks,
         "acknowledged": acknowledged,
         "ok": ok,
         "numbers": numbers,
