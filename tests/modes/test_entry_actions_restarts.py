@@ -176,9 +176,8 @@ def test_on_enter_killed_at_many_points_latch_is_kept_and_flatten_runs_once(tmp_
                     said = read_line(process)
                     if delay is None:
                         read_line(process)
-                    time.sleep(
-                        0.03 if delay is None else delay
-                    )  # no event tells the moment of a kill: that is what varies here
+                    pause = 0.03 if delay is None else delay
+                    time.sleep(pause)  # no event tells the moment of a kill: that is what varies here
                 finally:
                     process.kill()
             if was_acknowledged:
